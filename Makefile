@@ -1,0 +1,64 @@
+# The commands of this project; `make help` lists them. Settings are given as `make train CONFIG=experiments/other.py`.
+
+CONFIG      ?= experiments/factbook.py
+WORKDIR     ?= runs/$(basename $(notdir $(CONFIG)))
+ACCELERATOR ?= cpu
+PYTHON      ?= python3
+VENV        ?= .venv
+OPTIONS     ?=
+PYTEST_ARGS ?=
+
+ifeq ($(filter $(ACCELERATOR),cpu cuda cuda13 tpu),)
+  $(error ACCELERATOR=$(ACCELERATOR) is not known; it must be cpu, cuda, cuda13 or tpu)
+endif
+
+BIN   := $(VENV)/bin
+# One stamp per accelerator: set-up is redone only when the dependencies or the accelerator change.
+STAMP := $(VENV)/.installed-$(ACCELERATOR)
+REALM := $(BIN)/realm
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train finetune evaluate report test lint bench clean
+
+help:  ## list these commands
+	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "settings, with what they are now:"
+	@echo "  CONFIG=$(CONFIG)        experiment file"
+	@echo "  WORKDIR=$(WORKDIR)      folder of the run"
+	@echo "  OPTIONS='$(OPTIONS)'    options of the job, such as '--seed 1 --pretrain.steps 200'"
+	@echo "  ACCELERATOR=$(ACCELERATOR)    cpu, cuda (CUDA 12), cuda13 or tpu"
+	@echo "  PYTHON=$(PYTHON)        3.11 to 3.13; makes the virtual environment VENV=$(VENV)"
+
+setup: $(STAMP)  ## make the virtual environment and install everything
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "$(PYTHON) is not Python 3.11 to 3.13; name one that is: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,$(ACCELERATOR)]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+train: setup  ## all stages of the experiment, from data to report; goes on where it was stopped
+	$(REALM) run $(CONFIG) --workdir $(WORKDIR) $(OPTIONS)
+
+finetune evaluate report: setup
+	$(REALM) $@ $(CONFIG) --workdir $(WORKDIR) $(OPTIONS)
+
+finetune:  ## fine-tune on questions
+evaluate:  ## measure retrieval and question answering
+report:  ## write the HTML page of the run
+
+test: lint  ## lint and all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: setup  ## run the benchmarks
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean:  ## remove the virtual environment and caches; runs stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,320 @@
+"""The experiment schema: frozen dataclasses, one per part, with units and ranges.
+
+An experiment file's ``get_config()`` returns a `Config`. The command line turns every field into an option of the same
+dotted name (``--pretrain.steps 100``); the text below a field is that option's help.
+"""
+
+import dataclasses
+import json
+from typing import Annotated, Any, Literal, get_type_hints
+
+from realm_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The closed interval that a number must lie in; `None` leaves a side open."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"at least {self.low}"
+        if self.low is None:
+            return f"at most {self.high}"
+        return f"between {self.low} and {self.high}"
+
+
+Count = Annotated[int, Range(0)]
+Positive = Annotated[int, Range(1)]
+Fraction = Annotated[float, Range(0.0, 1.0)]
+NotNegative = Annotated[float, Range(0.0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The corpus and how it becomes tokens."""
+
+    source: Literal["factbook"] = "factbook"
+    """Where articles and questions come from."""
+    directory: str = ""
+    """Folder of the prepared data; empty means <workdir>/data. Several workdirs may share one."""
+    passage_length: Annotated[int, Range(8, 512)] = 64
+    """Wordpieces of a passage, P: [CLS] title [SEP] body [SEP] (the paper: 288)."""
+    query_length: Annotated[int, Range(8, 512)] = 64
+    """Wordpieces of a masked query or a question, Q: [CLS] query [SEP]."""
+    joint_length: Annotated[int, Range(8, 512)] = 112
+    """Wordpieces of what the reader reads, J: [CLS] query [SEP] body [SEP]; the body is cut to fit."""
+    answer_length: Positive = 12
+    """Wordpieces of the longest answer that is trained on; questions with no such answer are left out of training."""
+    max_answers: Positive = 8
+    """Answers kept per question, A."""
+    heldout_fraction: Fraction = 0.05
+    """Share of articles whose sentences are never masked in training, for the probe and the evaluation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bert:
+    """Sizes of a BERT trunk; read from config.json when weights are loaded."""
+
+    vocab_size: Positive = 30522
+    hidden_size: Positive = 384
+    num_layers: Positive = 6
+    num_heads: Positive = 12
+    intermediate_size: Positive = 1536
+    max_positions: Positive = 512
+    activation: Literal["gelu", "gelu_new"] = "gelu"
+    """`gelu` is the exact form, `gelu_new` the tanh form of BERT's own release."""
+    layer_norm_eps: NotNegative = 1e-12
+    dropout: Fraction = 0.1
+    """Rate after embeddings, on attention probabilities and on the two outputs of a layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Embedder and reader."""
+
+    weights: str = "minilm"
+    """Where the trunks start: `minilm` (fetched from the package registry), `random`, or a Hugging Face-format folder
+    with model.safetensors, config.json and vocab.txt."""
+    vocab: str = ""
+    """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random)."""
+    bert: Bert = Bert()
+    """Sizes of the trunks; used only with `--model.weights random`, but for `dropout`, which always counts."""
+    vector_size: Positive = 128
+    """Size of query and passage vectors, E."""
+    score_scale: NotNegative = 1.0
+    """Factor on the inner products f(x, z); 1 in the paper. Retrieval order does not depend on it."""
+    span_hidden_size: Positive = 256
+    """Hidden size D of the span scorer."""
+    max_span_width: Positive = 10
+    """Wordpieces of the longest answer span that the span reader considers."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations; parameters are always float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Masking:
+    """What a pre-training query hides."""
+
+    kind: Literal["salient", "spans", "words", "tokens"] = "salient"
+    """`salient`: one salient span; `spans`: random spans of SpanBERT's lengths; `words`: whole words; `tokens`: wordpieces."""
+    fraction: Fraction = 0.15
+    """Share of wordpieces hidden by the kinds that are not `salient`."""
+    max_masks: Positive = 10
+    """Masked positions per query at most, M; a salient span longer than this is not chosen."""
+    min_holders: Count = 0
+    """A salient span is trained on only if its text stands in at least so many passages besides its origin ..."""
+    max_holders: Count = 0
+    """... and in at most so many; 0 means no limit. Not in the paper (there: 0 and 0)."""
+    title: bool = True
+    """Whether the article's title opens the query: [CLS] title : sentence [SEP]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """Maximum inner product search, and the snapshots it reads."""
+
+    kind: Literal["scann", "exact"] = "scann"
+    """`scann`: host memory, approximate; `exact`: device memory, a full scan."""
+    swap_after: Count = 40
+    """Steps after a checkpoint at which training swaps in the snapshot of that checkpoint, waiting if it is late: swaps
+    then happen at the same steps in every run. 0: as soon as a newer snapshot is ready."""
+    warn_after_s: NotNegative = 120.0
+    """Seconds without the snapshot that is due, after which the trainer warns."""
+    stop_after_s: NotNegative = 900.0
+    """Seconds without the snapshot that is due, after which the trainer stops with an error."""
+    keep: Annotated[int, Range(2)] = 3
+    """Newest snapshots kept on disk; step 0's is always kept."""
+    rows_per_batch: Positive = 32
+    """Passages embedded at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What every stage of training has: BERT's optimiser, and when to look and save."""
+
+    steps: Count = 0
+    """Gradient steps; 0 leaves the stage out."""
+    batch_size: Positive = 8
+    """Queries per step, B."""
+    learning_rate: NotNegative = 1e-4
+    """Peak of a linear warm-up and a linear decay to zero."""
+    warmup_steps: Count = 10
+    """Steps of the linear warm-up."""
+    bias_correction: bool = False
+    """Whether Adam's moments are corrected for their start at zero. BERT's release does not; its first steps are up to six
+    times as long, which thousands of warm-up steps hide. Runs of a few hundred steps want it on."""
+    weight_decay: NotNegative = 0.01
+    """AdamW's decay; not applied to LayerNorm and biases."""
+    clip_norm: NotNegative = 1.0
+    """Largest global norm of a gradient."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints; the last step is always saved."""
+    keep: Annotated[int, Range(2)] = 4
+    """Newest checkpoints kept on disk, beside the best one."""
+    log_every: Positive = 10
+    """Steps between lines of progress and metrics."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ict(Stage):
+    """Inverse cloze task: warms the embedder up without labels (Lee et al. 2019, section 4)."""
+
+    keep_sentence: Fraction = 0.1
+    """Share of queries whose sentence stays in its passage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmUp(Stage):
+    """The reader learns to copy an answer from a passage it is given. Not in the paper, whose reader starts as a whole BERT."""
+
+    own_passage_start: Fraction = 0.6
+    """Share of queries read with their own, unmasked passage, at the first step ..."""
+    own_passage_end: Fraction = 0.2
+    """... and at the last; the others get another passage that holds the answer."""
+    null_passage: Fraction = 0.1
+    """Share of queries read with the null passage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrain(Stage):
+    """REALM: retrieve, read, marginalise (Guu et al. 2020, sections 3.1 to 3.4)."""
+
+    candidates: Annotated[int, Range(2)] = 4
+    """Passages read per query, K, the null passage included (the paper: 8)."""
+    marginalize: Literal["token", "span"] = "token"
+    """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's text)."""
+    probe_queries: Count = 200
+    """Held-out queries of the recall probe that is run at every checkpoint; 0 turns probe and early stopping off."""
+    probe_passages: Positive = 600
+    """Passages that the probe embeds afresh: every holder of an answer, filled up with others."""
+    patience: Count = 0
+    """Probes without a better recall after which training stops; 0 never stops early. The best probed checkpoint is
+    what the next stage starts from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune(Stage):
+    """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7); passage vectors stay fixed."""
+
+    beam: Positive = 100
+    """Passages whose scores enter the early loss (ORQA: 5,000)."""
+    read: Positive = 5
+    """Passages read per question."""
+    labels: Literal["tokens", "normalized", "bytes"] = "tokens"
+    """What counts as a passage that holds an answer: the answer's wordpieces within the passage's row; the normalised
+    answer within the normalised passage, on word ends (DPR); the answer's bytes within the passage's bytes (ORQA)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedBook(Stage):
+    """The rival without retrieval: a masked-LM cloze reader, trained on the same questions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What is measured after training."""
+
+    batch_size: Positive = 16
+    """Questions or queries at once."""
+    heldout_queries: Positive = 400
+    """Held-out masked queries for recall, utility and p(null)."""
+    examples: Positive = 20
+    """Questions shown in the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole experiment."""
+
+    name: str = "unnamed"
+    """Names the experiment in reports and messages."""
+    seed: Count = 0
+    """Seed of all randomness: initialisation, order of data, masks, dropout."""
+    data: Data = Data()
+    model: Model = Model()
+    masking: Masking = Masking()
+    index: Index = Index()
+    ict: Ict = Ict()
+    warm_up: WarmUp = WarmUp()
+    pretrain: Pretrain = Pretrain()
+    finetune: Finetune = Finetune()
+    closed_book: ClosedBook = ClosedBook()
+    evaluation: Evaluation = Evaluation()
+
+    def __post_init__(self):
+        _check_ranges(self)
+        data = self.data
+        if data.joint_length < data.query_length + 2:
+            raise UserError(
+                f"data.joint_length: {data.joint_length} leaves no room for a passage beside a query of "
+                f"data.query_length {data.query_length}; it must be at least {data.query_length + 2}"
+            )
+        if self.finetune.read > self.finetune.beam:
+            raise UserError(
+                f"finetune.read: {self.finetune.read} passages cannot be read from a beam of finetune.beam "
+                f"{self.finetune.beam}; it must be at most {self.finetune.beam}"
+            )
+        if 0 < self.masking.max_holders < self.masking.min_holders:
+            raise UserError(
+                f"masking.max_holders: {self.masking.max_holders} is below masking.min_holders "
+                f"{self.masking.min_holders}; it must be 0 (no limit) or at least as large"
+            )
+        if self.model.bert.hidden_size % self.model.bert.num_heads:
+            raise UserError(
+                f"model.bert.num_heads: {self.model.bert.num_heads} does not divide model.bert.hidden_size "
+                f"{self.model.bert.hidden_size}"
+            )
+
+
+def _check_ranges(part: Any, path: str = "") -> None:
+    """Raises UserError for the first number of a dataclass, at any depth, that lies outside its `Range`."""
+    hints = get_type_hints(type(part), include_extras=True)
+    for field in dataclasses.fields(part):
+        value, name = getattr(part, field.name), f"{path}{field.name}"
+        if dataclasses.is_dataclass(value):
+            _check_ranges(value, f"{name}.")
+        for bound in getattr(hints[field.name], "__metadata__", ()):
+            if isinstance(bound, Range) and value not in bound:
+                raise UserError(f"{name}: {value} is out of range; it must be {bound}")
+
+
+def to_json(config: Config) -> str:
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """{dotted name: value} of every leaf."""
+
+    def walk(part, path):
+        for field in dataclasses.fields(part):
+            value, name = getattr(part, field.name), f"{path}{field.name}"
+            if dataclasses.is_dataclass(value):
+                yield from walk(value, f"{name}.")
+            else:
+                yield name, value
+
+    return dict(walk(config, ""))
+
+
+def from_dict(values: dict[str, Any], kind: type = Config, path: str = "") -> Any:
+    """The inverse of `dataclasses.asdict`.
+
+    Raises:
+      UserError: for a name that the schema lacks.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := set(values) - set(fields):
+        raise UserError(f"{path}{min(unknown)}: no such option in this version; there are {', '.join(sorted(fields))}")
+    hints = get_type_hints(kind)
+    return kind(
+        **{
+            name: from_dict(value, hints[name], f"{path}{name}.") if dataclasses.is_dataclass(hints[name]) else value
+            for name, value in values.items()
+        }
+    )

@@ -1,0 +1,199 @@
+"""Every directory, file and marker name that two jobs share, and how a folder is published whole or not at all."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from realm_jax.errors import UserError
+
+STAGES = ("ict", "warm_up", "pretrain", "finetune", "closed_book")
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """The layout of a run's folder."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "weights"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    def stage(self, name: str) -> "StageDir":
+        if name not in STAGES:
+            raise ValueError(f"stage {name!r} is none of {STAGES}")
+        return StageDir(self.root / name)
+
+    def data(self, directory: str) -> "DataDir":
+        """`directory` is the experiment's data.directory; empty means a folder of this workdir."""
+        return DataDir(Path(directory) if directory else self.root / "data")
+
+
+@dataclasses.dataclass(frozen=True)
+class StageDir:
+    """One stage of training."""
+
+    root: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def done(self) -> Path:
+        """Written last by the stage's trainer: {"step": the checkpoint to go on from, "last_step": ..., "reason": ...}."""
+        return self.root / "done.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDir:
+    """Prepared data."""
+
+    root: Path
+
+    @property
+    def tfds(self) -> Path:
+        """TFDS's data_dir: passages, queries and questions, in ArrayRecord."""
+        return self.root / "tfds"
+
+    @property
+    def store(self) -> Path:
+        """The passage store."""
+        return self.root / "store"
+
+    @property
+    def manifest(self) -> Path:
+        """Written last by `prepare`: what was prepared, from which settings."""
+        return self.root / "manifest.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError where the file is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); delete the file and run the job again") from None
+
+
+@contextlib.contextmanager
+def publish(target: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill; on a clean exit it appears as `target` at once, else nothing does.
+
+    A folder left by a killed writer is swept by the next one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if target.exists():
+            shutil.rmtree(target)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def sole_owner(folder: Path, job: str) -> Iterator[None]:
+    """Holds `folder` for one process of `job`; the kernel lets go when the process ends, however it ends.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{job}.lock"
+    with open(path, "a+") as file:
+        for _ in range(10):  # `owner` holds the lock for an instant
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+        else:
+            file.seek(0)
+            raise UserError(f"{folder}: {job} is already running there (process {file.read().strip()}); stop it first")
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def wait_for(
+    poll: Callable[[], T | None],
+    what: str,
+    *,
+    stop_after_s: float,
+    warn_after_s: float | None = None,
+    warn: Callable[[str], None] = print,
+    hint: Callable[[], str] = str,
+    interval_s: float = 0.2,
+) -> T:
+    """Calls `poll` until it returns something.
+
+    Raises:
+      UserError: nothing came within `stop_after_s` seconds; the message says `what` was waited for, and `hint()`.
+    """
+    start = time.monotonic()
+    while (result := poll()) is None:
+        waited = time.monotonic() - start
+        if waited > stop_after_s:
+            raise UserError(f"waited {waited:.0f} s for {what}, in vain. {hint()}".rstrip())
+        if warn_after_s is not None and waited > warn_after_s:
+            warn(f"warning: waiting for {what} since {waited:.0f} s. {hint()}".rstrip())
+            warn_after_s = None
+        time.sleep(interval_s)
+    return result
+
+
+def owner(folder: Path, job: str) -> int | None:
+    """Process that holds `folder` for `job` right now, or None."""
+    try:
+        with open(folder / f".{job}.lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip() or 0)
+    except FileNotFoundError:
+        pass
+    return None
