@@ -1,0 +1,116 @@
+"""What rows of tokens imply, computed on the device: segments, bodies, joint rows, places of answers.
+
+Rows as in the passage store: a passage is `[CLS] title [SEP] body [SEP] PAD...`, a query `[CLS] query [SEP] PAD...`.
+Every function may be jitted and takes any leading axes.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Integer
+
+PAD = 0
+SEP = 102
+Tokens = Array | np.ndarray
+
+
+def valid(tokens: Integer[Tokens, "*b T"]) -> Bool[Array, "*b T"]:
+    """Where a row holds a wordpiece."""
+    return jnp.asarray(tokens) != PAD
+
+
+def segments(tokens: Integer[Tokens, "*b T"], sep_id: int = SEP) -> Int[Array, "*b T"]:
+    """0 up to and with the first [SEP], 1 after it; 0 at padding."""
+    sep = (jnp.asarray(tokens) == sep_id).astype(jnp.int32)
+    return ((jnp.cumsum(sep, axis=-1) - sep > 0) & valid(tokens)).astype(jnp.int32)
+
+
+def body(passages: Integer[Tokens, "*b P"], sep_id: int = SEP) -> Integer[Array, "*b P"]:
+    """Body and final [SEP], moved to the left; padding behind."""
+    passages = jnp.asarray(passages)
+    length = passages.shape[-1]
+    start = jnp.argmax(passages == sep_id, axis=-1) + 1
+    source = start[..., None] + _along_last(length, passages.ndim)
+    moved = jnp.take_along_axis(passages, jnp.minimum(source, length - 1), axis=-1)
+    return jnp.where(source < length, moved, PAD)
+
+
+def join(
+    queries: Integer[Tokens, "*b Q"], passages: Integer[Tokens, "*b K P"], length: int, sep_id: int = SEP
+) -> tuple[Integer[Array, "*b K {length}"], Int[Array, "*b K {length}"], Bool[Array, "*b K {length}"]]:
+    """What the reader reads: `[CLS] query [SEP] body [SEP]` without the title. The query stays whole, the body is cut.
+
+    Returns:
+      joint tokens, their segments, and where they belong to the body (without its [SEP]).
+    """
+    queries = jnp.asarray(queries)
+    if length < queries.shape[-1] + 1:
+        raise ValueError(f"a joint row of {length} cannot hold a query row of {queries.shape[-1]} and a [SEP]")
+    bodies = body(passages, sep_id)
+    query_size = valid(queries).sum(-1)[..., None, None]
+    body_size = jnp.clip(valid(bodies).sum(-1)[..., None] - 1, 0, length - query_size - 1)
+
+    place = _along_last(length, bodies.ndim)
+    offset = place - query_size
+    shape = (*bodies.shape[:-1], length)
+    from_query = _take(queries[..., None, :], place, shape)
+    from_body = _take(bodies, offset, shape)
+    is_body = (offset >= 0) & (offset < body_size)
+    tokens = jnp.where(is_body, from_body, jnp.where(offset < 0, from_query, PAD))
+    tokens = jnp.where(offset == body_size, sep_id, tokens)
+    return tokens, ((offset >= 0) & (offset <= body_size)).astype(jnp.int32), is_body
+
+
+def find(tokens: Integer[Tokens, "*#b T"], answers: Integer[Tokens, "*#b A L"]) -> Bool[Array, "*b A T"]:
+    """Where an answer starts.
+
+    Args:
+      tokens: rows; give the leading axes of both arguments the same rank, they broadcast.
+      answers: wordpieces, padded with PAD; an answer that is all padding is absent and stands nowhere.
+    """
+    tokens, answers = jnp.asarray(tokens)[..., None, :], jnp.asarray(answers)
+    size, width = tokens.shape[-1], answers.shape[-1]
+    behind = jnp.pad(tokens, [(0, 0)] * (tokens.ndim - 1) + [(0, width)])
+    found = answers[..., :1] != PAD
+    for i in range(width):
+        piece = answers[..., i : i + 1]
+        found = found & ((piece == PAD) | (behind[..., i : i + size] == piece))
+    return found
+
+
+def holds(passages: Integer[Tokens, "*#b P"], answers: Integer[Tokens, "*#b A L"]) -> Bool[Array, "*b"]:
+    """Whether some answer's wordpieces stand within a row, title or body."""
+    return find(passages, answers).any((-2, -1))
+
+
+def span_table(length: int, max_width: int) -> Int[np.ndarray, "S 2"]:
+    """(first, last) of every span, both inclusive, in the span reader's order: width by width, starts ascending."""
+    spans = [(start, start + width) for width in range(min(max_width, length)) for start in range(length - width)]
+    return np.array(spans, np.int32)
+
+
+def span_labels(
+    tokens: Integer[Tokens, "*#b J"],
+    answers: Integer[Tokens, "*#b A L"],
+    is_body: Bool[Tokens, "*#b J"],
+    max_width: int,
+) -> Bool[Array, "*b S"]:
+    """Which spans of the body are an answer, in the order of `span_table`."""
+    is_body, length = jnp.asarray(is_body), tokens.shape[-1]
+    starts = find(tokens, answers)
+    size = valid(answers).sum(-1)[..., None]
+    labels = []
+    for width in range(1, min(max_width, length) + 1):
+        inside = is_body[..., : length - width + 1] & is_body[..., width - 1 :]
+        labels.append((starts & (size == width)).any(-2)[..., : length - width + 1] & inside)
+    return jnp.concatenate(labels, axis=-1)
+
+
+def _along_last(size: int, rank: int) -> Int[Array, "..."]:
+    """0, 1, ..., size - 1 along the last of `rank` axes."""
+    return jnp.arange(size).reshape((1,) * (rank - 1) + (size,))
+
+
+def _take(rows: Integer[Array, "..."], places: Int[Array, "..."], shape: tuple[int, ...]) -> Integer[Array, "..."]:
+    """Tokens of `rows` at `places`, both broadcast to `shape`; places outside a row give some token of it."""
+    rows = jnp.broadcast_to(rows, (*shape[:-1], rows.shape[-1]))
+    return jnp.take_along_axis(rows, jnp.clip(jnp.broadcast_to(places, shape), 0, rows.shape[-1] - 1), axis=-1)

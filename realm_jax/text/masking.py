@@ -1,0 +1,168 @@
+"""What a pre-training query hides: salient spans (REALM, section 3.4), random spans, whole words or wordpieces.
+
+On the host, and a function of its arguments and a NumPy generator alone. A hidden wordpiece always becomes [MASK], as
+in REALM: BERT's random and kept replacements are not used.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int32
+
+MaskKind = Literal["salient", "spans", "words", "tokens"]
+GEOMETRIC_P = 0.2
+"""SpanBERT (Joshi et al. 2020, section 3.1): lengths of random spans in words, cut at ..."""
+LONGEST_SPAN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Special:
+    """Ids of the special tokens."""
+
+    pad: int
+    cls: int
+    sep: int
+    mask: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedQuery:
+    """A query and what it hides; arrays of max_masks elements are filled up with zeros."""
+
+    query: Int32[np.ndarray, "Q"]
+    """[CLS] prefix sentence [SEP] PAD..., with [MASK] in places."""
+    mask_positions: Int32[np.ndarray, "M"]
+    """Places of the masks in `query`, ascending."""
+    mask_targets: Int32[np.ndarray, "M"]
+    """Wordpieces that stood there."""
+    mask_weights: Float32[np.ndarray, "M"]
+    """1 for a mask, 0 for filling."""
+    mask_spans: Int32[np.ndarray, "M"]
+    """Which hidden span a mask belongs to, counted from 0 in the order of the text."""
+    chosen: int
+    """Index of the salient span that is hidden; -1 for the other kinds."""
+
+
+def mask_query(
+    ids: Int[np.ndarray, "n"],
+    offsets: Int[np.ndarray, "n 2"],
+    spans: Sequence[Sequence[int]],
+    kind: MaskKind,
+    generator: np.random.Generator,
+    *,
+    query_length: int,
+    max_masks: int,
+    special: Special,
+    fraction: float = 0.15,
+    continues: Bool[np.ndarray, "V"] | None = None,
+    prefix: Sequence[int] | Int[np.ndarray, "p"] = (),
+) -> MaskedQuery | None:
+    """Hides a part of one sentence; None where nothing of it can be hidden.
+
+    Args:
+      ids, offsets: the sentence's wordpieces, without special tokens, and their characters.
+      spans: salient spans (start, limit, ...) in characters of the sentence.
+      kind: `salient` hides one span, drawn from those that are whole within the query and no longer than `max_masks`;
+        `spans`, `words` and `tokens` hide `fraction` of the wordpieces, and `max_masks` at most.
+      query_length: wordpieces of a query, Q; what does not fit is cut off at the sentence's end.
+      continues: True for wordpieces of the vocabulary that go on with a word; `spans` and `words` need it.
+      prefix: wordpieces before the sentence (the title) that are never hidden; cut at half of the query.
+    """
+    prefix = np.asarray(prefix, np.int32)[: (query_length - 2) // 2]
+    ids = np.asarray(ids, np.int32)[: query_length - 2 - len(prefix)]
+    chosen = -1
+    if kind == "salient":
+        usable = usable_spans(offsets, spans, len(ids), max_masks)
+        if not usable:
+            return None
+        chosen, first, limit = usable[int(generator.integers(len(usable)))]
+        groups = [np.arange(first, limit)]
+    else:
+        budget = min(max_masks, max(1, round(fraction * len(ids)))) if len(ids) else 0
+        if kind == "tokens":
+            words = [np.array([i]) for i in range(len(ids))]
+        elif continues is None:
+            raise ValueError(f"masking of kind {kind} needs to know which wordpieces go on with a word")
+        else:
+            words = np.split(np.arange(len(ids)), np.flatnonzero(~continues[ids[1:]]) + 1) if len(ids) else []
+        groups = (_random_spans if kind == "spans" else _random_words)(words, budget, generator)
+    return _masked(ids, prefix, groups, chosen, query_length, max_masks, special) if groups else None
+
+
+def usable_spans(
+    offsets: Int[np.ndarray, "n 2"], spans: Sequence[Sequence[int]], length: int, max_masks: int
+) -> list[tuple[int, int, int]]:
+    """(index, first, limit) of the spans whose wordpieces lie within the first `length` and are at most `max_masks`.
+
+    A wordpiece that a span shares with its surroundings belongs to it, so that no part of a span can be read.
+    """
+    usable = []
+    for index, (start, end, *_) in enumerate(spans):
+        inside = np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < end))
+        if 0 < len(inside) <= max_masks and inside[-1] < length:
+            usable.append((index, int(inside[0]), int(inside[-1]) + 1))
+    return usable
+
+
+def _random_words(words: list[np.ndarray], budget: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Words in random order, each that still fits into `budget` wordpieces."""
+    groups = []
+    for i in generator.permutation(len(words)):
+        if len(words[i]) <= budget:
+            groups.append(words[i])
+            budget -= len(words[i])
+    return groups
+
+
+def _random_spans(words: list[np.ndarray], budget: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Runs of whole words, apart from each other, of geometric lengths; a run that fits nowhere is drawn shorter."""
+    groups, taken = [], np.zeros(len(words), bool)
+    ends = np.cumsum([0] + [len(word) for word in words])
+    while budget > 0:
+        length = min(int(generator.geometric(GEOMETRIC_P)), LONGEST_SPAN, len(words))
+        starts = np.array([], int)
+        while length and not len(starts):
+            places = np.arange(len(words) - length + 1)
+            takes = np.cumsum(np.append(0, taken))
+            fits = ends[places + length] - ends[places] <= budget
+            starts = places[fits & (takes[places + length] == takes[places])]
+            length -= not len(starts)
+        if not len(starts):
+            break
+        start = int(generator.choice(starts))
+        groups.append(np.concatenate(words[start : start + length]))
+        budget -= len(groups[-1])
+        taken[max(0, start - 1) : start + length + 1] = True  # its neighbours too: two runs that touch would be one
+    return groups
+
+
+def _masked(
+    ids: np.ndarray,
+    prefix: np.ndarray,
+    groups: list[np.ndarray],
+    chosen: int,
+    query_length: int,
+    max_masks: int,
+    special: Special,
+) -> MaskedQuery:
+    groups = sorted(groups, key=lambda group: group[0])
+    places = np.concatenate(groups)
+    query = np.full(query_length, special.pad, np.int32)
+    tokens = np.concatenate([[special.cls], prefix, ids, [special.sep]])
+    query[: len(tokens)] = tokens
+    positions = places + 1 + len(prefix)
+    query[positions] = special.mask
+
+    def filled(values, dtype=np.int32):
+        return np.pad(np.asarray(values, dtype), (0, max_masks - len(places)))
+
+    return MaskedQuery(
+        query=query,
+        mask_positions=filled(positions),
+        mask_targets=filled(ids[places]),
+        mask_weights=filled(np.ones(len(places)), np.float32),
+        mask_spans=filled(np.repeat(np.arange(len(groups)), [len(group) for group in groups])),
+        chosen=chosen,
+    )

@@ -1,0 +1,55 @@
+"""Where the sentences of a text begin and end."""
+
+import re
+
+
+def word_set(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
+# A point after these ends no sentence. Single capitals (initials) and numbers in front of a unit are ruled out below.
+_ABBREVIATIONS = word_set(
+    "st mt ft dr mr mrs ms jr sr gen col lt capt sgt rev hon pres sen rep gov prof no nos vs ca approx est etc e.g",
+    "i.e cf al inc ltd co corp dept univ fig vol pp p sq km mi u.s u.k u.n d.c b.c a.d jan feb mar apr jun jul aug",
+    "sep sept oct nov dec",
+)
+_END = re.compile(r"""[.!?]+["'”’)\]]*(?=\s+["'“‘(\[]*[A-Z0-9À-ÖØ-Þ])|\n+""")
+_LAST_WORD = re.compile(r"[^\s(\[“\"]+$")
+
+
+def split(text: str) -> list[tuple[int, int]]:
+    """[(start, limit)] in characters, without the white space between; a line break always ends a sentence."""
+    result, start, depth = [], 0, 0
+    opened = _depths(text)
+    for match in _END.finditer(text):
+        if "\n" not in match.group():
+            word = _LAST_WORD.search(text, start, match.start())
+            last = word.group().lower() if word else ""
+            initial = len(last) == 1 and last.isalpha() and text[match.start() - 1].isupper()
+            if text[match.start()] == "." and (initial or last in _ABBREVIATIONS) or opened[match.end() - 1] > depth:
+                continue
+        _append(result, text, start, match.end())
+        start = match.end()
+    _append(result, text, start, len(text))
+    return result
+
+
+def _append(result: list[tuple[int, int]], text: str, start: int, limit: int) -> None:
+    piece = text[start:limit]
+    if stripped := piece.strip():
+        start += len(piece) - len(piece.lstrip())
+        result.append((start, start + len(stripped)))
+
+
+def _depths(text: str) -> list[int]:
+    """How many brackets are open after each character; a bracket that its line never closes counts for nothing."""
+    depths, stack = [0] * len(text), []
+    for i, character in enumerate(text):
+        if character == "\n":
+            stack.clear()
+        elif character in "([":
+            stack.append(i)
+        elif character in ")]" and stack:
+            for j in range(stack.pop(), i):
+                depths[j] += 1
+    return depths
