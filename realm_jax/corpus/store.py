@@ -1,0 +1,110 @@
+"""The passage store: token ids of every passage, one row each, memory-mapped; the null passage is the last row."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from realm_jax.errors import UserError
+from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.workdir import publish, read_json
+
+_TOKENS, _META = "tokens.npy", "meta.json"
+_ROWS_AT_ONCE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class PassageStore:
+    """Rows are `[CLS] title [SEP] body [SEP] PAD...`; row `null_id` is `[CLS] [SEP] [SEP] PAD...`."""
+
+    tokens: np.ndarray
+    """uint16 or int32 [N+1, P], memory-mapped."""
+    fingerprint: str
+    """Hex digest of the rows: two stores with equal fingerprints hold equal passages."""
+
+    @classmethod
+    def open(cls, directory: Path) -> "PassageStore":
+        """Raises UserError where there is no whole store."""
+        if not (directory / _META).exists():
+            raise UserError(f"{directory}: holds no passage store; run `prepare` first")
+        meta = read_json(directory / _META)
+        tokens = np.load(directory / _TOKENS, mmap_mode="r")
+        if list(tokens.shape) != meta["shape"]:
+            raise UserError(
+                f"{directory}: tokens of shape {list(tokens.shape)}, but meta.json says {meta['shape']}; prepare anew"
+            )
+        return cls(tokens, meta["fingerprint"])
+
+    @property
+    def num_passages(self) -> int:
+        """N, without the null passage."""
+        return len(self.tokens) - 1
+
+    @property
+    def null_id(self) -> int:
+        return self.num_passages
+
+    def rows(self, ids: np.ndarray | np.integer | int | slice) -> np.ndarray:
+        """int32 [..., P], in memory."""
+        return np.asarray(self.tokens[ids], np.int32)
+
+
+def write_store(directory: Path, rows: Iterable[np.ndarray], passage_length: int, tokenizer: Tokenizer) -> int:
+    """Writes a store whole or not at all, holding few rows at a time, and adds the null passage.
+
+    Args:
+      rows: token ids of each passage, unpadded, at most `passage_length` of them, specials included.
+
+    Returns:
+      N, the number of passages.
+    """
+    dtype = np.dtype(np.uint16 if tokenizer.vocab_size < 1 << 16 else np.int32)
+    with publish(directory) as folder:
+        digest, count = hashlib.sha256(f"{dtype} {passage_length}".encode()), 0
+        with open(folder / _TOKENS, "wb") as file:
+            _write_header(file, dtype, (0, passage_length))
+            for block in _padded(rows, passage_length, dtype, tokenizer):
+                data = block.tobytes()
+                digest.update(data)
+                file.write(data)
+                count += len(block)
+            size = file.tell()
+            file.seek(0)
+            # NumPy leaves room in the header for a first axis that grows, so the header keeps its length.
+            _write_header(file, dtype, (count, passage_length))
+            file.seek(size)
+        meta = {
+            "shape": [count, passage_length],
+            "vocab_size": tokenizer.vocab_size,
+            "fingerprint": digest.hexdigest()[:32],
+        }
+        (folder / _META).write_text(json.dumps(meta, indent=2) + "\n")
+    return count - 1
+
+
+def _write_header(file, dtype: np.dtype, shape: tuple[int, int]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _padded(rows: Iterable[np.ndarray], length: int, dtype: np.dtype, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+    """Blocks [R, P] of the rows, then the null passage."""
+    block = np.full((_ROWS_AT_ONCE, length), tokenizer.pad_id, dtype)
+    filled = 0
+
+    def with_null():
+        yield from rows
+        yield np.array([tokenizer.cls_id, tokenizer.sep_id, tokenizer.sep_id])
+
+    for row in with_null():
+        block[filled, : len(row)] = row
+        filled += 1
+        if filled == _ROWS_AT_ONCE:
+            yield block
+            block[:] = tokenizer.pad_id
+            filled = 0
+    if filled:
+        yield block[:filled]

@@ -1,0 +1,63 @@
+"""Tables of all sentences and salient spans, by which SentenceSource chooses without reading the text."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from realm_jax.errors import UserError
+from realm_jax.workdir import DataDir
+
+SPLITS = ("train", "heldout")
+_TYPES = {
+    "sentences": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4")]),
+    "spans": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4"), ("holders", "<i4")]),
+}
+"""One row per sentence or span, in the corpus's order. `sentence` counts within the record, `pieces` are wordpieces."""
+
+
+def tables(data: DataDir) -> Path:
+    return data.root / "sentences"
+
+
+def read_table(data: DataDir, split: str, name: str) -> np.ndarray:
+    """Raises UserError if the data are not prepared, or have no such split."""
+    path = tables(data) / f"{split}_{name}.npy"
+    if not path.exists():
+        raise UserError(f"{path}: not there; run `prepare` first (splits are {', '.join(SPLITS)})")
+    return np.load(path, mmap_mode="r")
+
+
+class TableWriter:
+    """Writes the tables of all splits, as they grow."""
+
+    def __init__(self, folder: Path):
+        self._paths = {(split, name): folder / f"{split}_{name}" for split in SPLITS for name in _TYPES}
+        self._files = {key: path.with_suffix(".raw").open("wb") for key, path in self._paths.items()}
+        self._records = dict.fromkeys(SPLITS, 0)
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def append(self, split: str, example: dict[str, Any]) -> None:
+        """Adds the sentences and spans of a record as the builder `queries` gets it."""
+        sentences = np.zeros(len(example["origin"]), _TYPES["sentences"])
+        sentences["sentence"] = np.arange(len(sentences))
+        sentences["pieces"] = example["places"][:, 1] - example["places"][:, 0]
+        spans = np.zeros(len(example["holder_count"]), _TYPES["spans"])
+        spans["sentence"] = np.searchsorted(
+            [sentence["limit"] for sentence in example["sentences"]], [span["limit"] for span in example["spans"]]
+        )
+        spans["pieces"], spans["holders"] = example["span_pieces"], example["holder_count"]
+        for name, rows in (("sentences", sentences), ("spans", spans)):
+            rows["record"] = self._records[split]
+            self._files[split, name].write(rows.tobytes())
+        self._records[split] += 1
+
+    def __exit__(self, kind, *_) -> None:
+        for key, path in self._paths.items():
+            self._files[key].close()
+            raw = path.with_suffix(".raw")
+            if kind is None:
+                np.save(path.with_suffix(".npy"), np.fromfile(raw, _TYPES[key[1]]))
+            raw.unlink()

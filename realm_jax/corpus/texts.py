@@ -1,0 +1,29 @@
+"""The text of passages, by row of the store."""
+
+import dataclasses
+
+from realm_jax.corpus import builders
+from realm_jax.workdir import DataDir
+
+
+@dataclasses.dataclass(frozen=True)
+class PassageText:
+    title: str
+    text: str
+
+
+class PassageTexts:
+    """Titles and bodies, read one at a time: nothing is held in memory. The null passage is empty."""
+
+    def __init__(self, data: DataDir):
+        """Raises UserError where the passages are not prepared."""
+        self._records = builders.read(data.tfds, "passages", "train")
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, row: int) -> PassageText:
+        if row == len(self):
+            return PassageText("", "")
+        record = self._records[int(row)]
+        return PassageText(record["title"].decode(), record["text"].decode())
