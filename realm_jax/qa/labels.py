@@ -1,0 +1,87 @@
+"""Which passages hold an answer: three ways to say so, which give different recalls. Name the way beside a number."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from realm_jax.errors import UserError
+from realm_jax.qa.answers import normalise
+from realm_jax.qa.questions import answer_pieces
+from realm_jax.text.tokenizer import Tokenizer
+
+Kind = Literal["tokens", "normalized", "bytes"]
+
+
+def holds_answer(kind: str, passage: str | bytes | np.ndarray, answers: Sequence[str | np.ndarray]) -> bool:
+    """Whether some answer stands in the passage.
+
+    Args:
+      kind: `tokens`: an answer's wordpieces (int [L]) stand one after another in the passage's row (int [P]).
+        `normalized`: the normalised answer stands in the normalised text, from word end to word end (DPR).
+        `bytes`: the answer's UTF-8 bytes stand in the text's, in the same case, word ends or not (ORQA).
+      passage: a row for `tokens`, else the text.
+      answers: wordpieces for `tokens`, else text.
+    """
+    if kind == "tokens":
+        return any(_contains(np.asarray(passage), np.asarray(pieces)) for pieces in answers)
+    text = passage.decode() if isinstance(passage, bytes) else str(passage)
+    if kind == "normalized":
+        return _holds_normalised(normalise(text), [normalise(str(answer)) for answer in answers])
+    if kind == "bytes":
+        return any(str(answer).encode() in text.encode() for answer in answers if answer)
+    raise UserError(f"finetune.labels: {kind!r} is none of {', '.join(get_args(Kind))}")
+
+
+class Labeller:
+    """Labels rows of the passage store for questions, by any of the kinds."""
+
+    def __init__(
+        self,
+        kind: str,
+        tokenizer: Tokenizer,
+        rows: Callable[[np.ndarray], np.ndarray],
+        text: Callable[[int], str] | None = None,
+    ):
+        """`rows` gives the tokens [k, P] of passages, `text` a passage's title and body; `tokens` needs no text."""
+        if kind not in get_args(Kind):
+            raise UserError(f"finetune.labels: {kind!r} is none of {', '.join(get_args(Kind))}")
+        if kind != "tokens" and text is None:
+            raise ValueError(f"labels of kind {kind!r} need the passages' text")
+        self.kind, self._tokenizer, self._rows, self._text = kind, tokenizer, rows, text
+
+    def __call__(self, answers: Sequence[str], passages: Int[np.ndarray, "k"]) -> Bool[np.ndarray, "k"]:
+        """Which of these passages hold one of the answers."""
+        if self.kind == "tokens":
+            pieces = list(answer_pieces(answers, self._tokenizer))
+            return contains_any(self._rows(np.asarray(passages)), pieces)
+        return np.array([holds_answer(self.kind, self._text(int(i)), answers) for i in passages], bool)
+
+
+def contains_any(rows: Int[np.ndarray, "k P"], answers: Sequence[np.ndarray]) -> Bool[np.ndarray, "k"]:
+    """Which rows hold some answer's wordpieces one after another."""
+    found = np.zeros(len(rows), bool)
+    for pieces in answers:
+        found |= _starts(rows, pieces).any(-1)
+    return found
+
+
+def _contains(row: np.ndarray, pieces: np.ndarray) -> bool:
+    return bool(_starts(row[None], pieces).any())
+
+
+def _starts(rows: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """bool [k, P - L + 1]: the pieces stand from there on."""
+    size, room = len(pieces), rows.shape[-1] - len(pieces) + 1
+    if size == 0 or room < 1:
+        return np.zeros((len(rows), 0), bool)
+    found = rows[:, :room] == pieces[0]
+    for i in range(1, size):
+        found = found & (rows[:, i : i + room] == pieces[i])
+    return found
+
+
+def _holds_normalised(text: str, answers: Sequence[str]) -> bool:
+    padded = f" {text} "
+    return any(f" {answer} " in padded for answer in answers if answer)

@@ -1,0 +1,107 @@
+"""Sets of questions: their records in TFDS, and how they are read."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Int
+
+from realm_jax.corpus import builders
+from realm_jax.errors import UserError
+from realm_jax.text.tokenizer import Tokenizer
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One question; `answers[0]` stands literally in the corpus, the others are accepted as well."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    subject: str = ""
+    """What it asks about; a set is split by subject."""
+    kind: str = ""
+    """The template it was made from."""
+
+
+class Questions(builders.LocalBuilder):
+    """Splits train, dev and test."""
+
+    name = "questions"
+    description = "Questions with accepted answers; no dev or test answer is a train answer."
+
+    def features(self) -> dict[str, Any]:
+        text = tfds.features.Text()
+        return {"id": text, "question": text, "answers": tfds.features.Sequence(text), "subject": text, "kind": text}
+
+
+def write_questions(data_dir: Path, splits: dict[str, list[Question]]) -> None:
+    """Writes a set in `data_dir` (TFDS's), whole or not at all.
+
+    Raises:
+      UserError: a question without text or without answers; nothing is written.
+    """
+    for split, questions in splits.items():
+        for number, question in enumerate(questions):
+            check(question, f"split {split}, record {number}")
+
+    def examples(questions: list[Question]):
+        return lambda: (dataclasses.asdict(question) | {"answers": list(question.answers)} for question in questions)
+
+    builders.write(Questions, data_dir, {split: examples(questions) for split, questions in splits.items()})
+
+
+def load_questions(data_dir: Path, split: str) -> list[Question]:
+    """All questions of a split, in their order.
+
+    Raises:
+      UserError: no such set or split, or a question without text or answers.
+    """
+    source = builders.read(data_dir, Questions.name, split)
+    questions = []
+    for number in range(len(source)):
+        record = {name: _text(value) for name, value in source[number].items()}
+        question = Question(**{field.name: record[field.name] for field in dataclasses.fields(Question)})
+        check(question, f"{data_dir / Questions.name}, split {split}, record {number}")
+        questions.append(question)
+    return questions
+
+
+def check(question: Question, where: str) -> None:
+    """Raises UserError for a question without text or without answers."""
+    if not question.question.strip():
+        raise UserError(f"{where} (id {question.id!r}): the question is empty; give it a text or leave the record out")
+    if not any(answer.strip() for answer in question.answers):
+        raise UserError(
+            f"{where} (id {question.id!r}, {question.question!r}): no answers; give one or leave the record out"
+        )
+
+
+def answer_pieces(answers: Iterable[str], tokenizer: Tokenizer) -> Iterator[Int[np.ndarray, "L"]]:
+    """The wordpieces of every answer that has any, each sequence once."""
+    seen = set()
+    for encoding in tokenizer.encode_batch(list(answers)):
+        key = tuple(encoding.ids.tolist())
+        if key and key not in seen:
+            seen.add(key)
+            yield encoding.ids
+
+
+def pad_answers(answers: Iterable[str], tokenizer: Tokenizer, count: int, length: int) -> Int[np.ndarray, "A L"]:
+    """At most `count` answers of at most `length` wordpieces, padded; longer ones are left out, perhaps all."""
+    rows = np.full((count, length), tokenizer.pad_id, np.int32)
+    fitting = (pieces for pieces in answer_pieces(answers, tokenizer) if len(pieces) <= length)
+    for row, pieces in zip(rows, fitting, strict=False):
+        row[: len(pieces)] = pieces
+    return rows
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return tuple(map(_text, value)) if isinstance(value, list | np.ndarray) else value
