@@ -1,0 +1,120 @@
+"""The BERT trunk: post-LN, masks derived from padding.
+
+Matrix products are flattened to R = B * T rows: on CPUs that is up to twice as fast as batched [B, T, H] ones.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+
+from realm_jax import config
+
+PAD = 0
+NEVER = -1e9
+"""Score of a key that is padding. Finite, so that a row of nothing but padding attends evenly instead of to NaN."""
+
+Tokens = Array | np.ndarray
+kernel_init = nn.initializers.truncated_normal(0.02)
+
+
+def activation(bert: config.Bert):
+    return functools.partial(jax.nn.gelu, approximate=bert.activation == "gelu_new")
+
+
+def compute_dtype(model: config.Model):
+    """None computes in the type of the parameters, so that float64 parameters give float64 results."""
+    return jnp.bfloat16 if model.compute_dtype == "bfloat16" else None
+
+
+def dense(model: config.Model, features: int, name: str | None = None) -> nn.Dense:
+    return nn.Dense(features, dtype=compute_dtype(model), kernel_init=kernel_init, name=name)
+
+
+def layer_norm(model: config.Model, epsilon: float, name: str | None = None) -> nn.LayerNorm:
+    # The fast variance, mean(x^2) - mean(x)^2, cancels where the mean is large.
+    return nn.LayerNorm(epsilon, dtype=compute_dtype(model), use_fast_variance=False, name=name)
+
+
+class Embeddings(nn.Module):
+    """LN(word + segment + position)."""
+
+    bert: config.Bert
+    model: config.Model
+
+    def setup(self):
+        size = self.bert.hidden_size
+        self.word = self.param("word", kernel_init, (self.bert.vocab_size, size))
+        self.position = self.param("position", kernel_init, (self.bert.max_positions, size))
+        self.segment = self.param("segment", kernel_init, (2, size))
+        self.norm = layer_norm(self.model, self.bert.layer_norm_eps)
+
+    def __call__(self, tokens: Integer[Tokens, "B T"], segments: Integer[Tokens, "B T"]) -> Float[Array, "B T H"]:
+        rows, length = tokens.shape
+        if length > self.bert.max_positions:
+            raise ValueError(f"rows of {length} tokens, but the trunk has only {self.bert.max_positions} positions")
+        position = jnp.broadcast_to(self.position[:length], (rows, length, self.bert.hidden_size))
+        return self.norm(jnp.asarray(self.word)[tokens] + jnp.asarray(self.segment)[segments] + position)
+
+
+class Attention(nn.Module):
+    """LN(x + output(attention(x)))."""
+
+    bert: config.Bert
+    model: config.Model
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "R H"], valid: Bool[Array, "B T"], deterministic: bool) -> Float[Array, "R H"]:
+        heads, size = self.bert.num_heads, self.bert.hidden_size // self.bert.num_heads
+        query, key, value = (
+            dense(self.model, heads * size, name)(x).reshape(*valid.shape, heads, size)
+            for name in ("query", "key", "value")
+        )
+        scores = jnp.einsum("bqnd,bknd->bnqk", query, key) * size**-0.5
+        scores = jnp.where(valid[:, None, None, :], scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), NEVER)
+        probabilities = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+        probabilities = nn.Dropout(self.bert.dropout)(probabilities, deterministic=deterministic)
+        mixed = jnp.einsum("bnqk,bknd->bqnd", probabilities, value).reshape(x.shape)
+        out = dense(self.model, heads * size, "output")(mixed)
+        out = nn.Dropout(self.bert.dropout)(out, deterministic=deterministic)
+        return layer_norm(self.model, self.bert.layer_norm_eps, "norm")(x + out)
+
+
+class Layer(nn.Module):
+    """Attention, then LN(x + output(gelu(intermediate(x))))."""
+
+    bert: config.Bert
+    model: config.Model
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "R H"], valid: Bool[Array, "B T"], deterministic: bool) -> Float[Array, "R H"]:
+        x = Attention(self.bert, self.model, name="attention")(x, valid, deterministic)
+        inner = activation(self.bert)(dense(self.model, self.bert.intermediate_size, "intermediate")(x))
+        out = dense(self.model, self.bert.hidden_size, "output")(inner)
+        out = nn.Dropout(self.bert.dropout)(out, deterministic=deterministic)
+        return layer_norm(self.model, self.bert.layer_norm_eps, "norm")(x + out)
+
+
+class BertTrunk(nn.Module):
+    """Hidden vectors of every token."""
+
+    bert: config.Bert
+    model: config.Model
+
+    def setup(self):
+        self.embeddings = Embeddings(self.bert, self.model)
+        self.dropout = nn.Dropout(self.bert.dropout)
+        self.layer = [Layer(self.bert, self.model) for _ in range(self.bert.num_layers)]
+
+    def __call__(
+        self, tokens: Integer[Tokens, "B T"], segments: Integer[Tokens, "B T"], deterministic: bool = True
+    ) -> Float[Array, "B T H"]:
+        valid = jnp.asarray(tokens) != PAD
+        x = self.dropout(self.embeddings(tokens, segments), deterministic=deterministic)
+        x = x.reshape(-1, self.bert.hidden_size)
+        for layer in self.layer:
+            x = layer(x, valid, deterministic)
+        return x.reshape(*tokens.shape, -1)

@@ -1,0 +1,128 @@
+"""Parameters to start from: published weights where there are any, random ones elsewhere."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Integer
+
+from realm_jax import config
+from realm_jax.models import pretrained
+from realm_jax.models.bert import PAD, BertTrunk, Tokens
+from realm_jax.models.embedder import Embedder
+from realm_jax.models.reader import Reader
+from realm_jax.models.span_reader import SpanReader
+from realm_jax.models.weights import bert_config
+
+Params = dict[str, Any]
+Rows = Integer[Tokens, "R T"]
+LINEAR_GELU = 8.0
+"""Added before a gelu whose input has size 1, so that it acts linearly; the LayerNorm behind takes it away again."""
+MASKED_SHARE = 0.15
+RIDGE = 0.01
+ROWS_AT_ONCE = 32
+
+
+def embedder_params(rng: Array, model: config.Model, directory: Path | None, rows: Rows | None = None) -> Params:
+    """An embedder whose projection is orthonormal: it keeps inner products as well as E numbers can.
+
+    Args:
+      directory: the weights' folder (`resolve_weights`); None for random ones.
+      rows: text, a few hundred rows of tokens, whose principal components become the projection of loaded weights;
+        without it the directions are random.
+    """
+    bert = bert_config(model, directory)
+    init_rng, projection_rng = jax.random.split(rng)
+    if directory is None:
+        params = _random(Embedder, bert, model, init_rng)
+    else:
+        weights = pretrained.load_trunk(directory)
+        params = _random(Embedder, _without_trunk(bert), model, init_rng) | {"trunk": weights.trunk}
+        params |= {"pooler": weights.pooler} if weights.pooler else {}
+    kernel = nn.initializers.orthogonal()(projection_rng, (bert.hidden_size, model.vector_size))
+    params = jax.tree.map(jnp.asarray, params | {"projection": params["projection"] | {"kernel": kernel}})
+    if directory is not None and rows is not None and model.vector_size <= bert.hidden_size:
+        embedder = Embedder(bert, model)
+        pooled = _over_rows(lambda *row: embedder.apply({"params": params}, *row, method="pool"), np.asarray(rows))
+        mean = pooled.mean(0)
+        kernel = np.linalg.svd(pooled - mean, full_matrices=True)[2][: model.vector_size].T
+        params["projection"] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(-mean @ kernel)}
+    return params
+
+
+def reader_params(
+    rng: Array,
+    model: config.Model,
+    directory: Path | None,
+    rows: Rows | None = None,
+    mask_id: int = 103,
+) -> Params:
+    """A reader with the weights' masked-LM head; where they have none, with one fitted to their word embeddings.
+
+    Args:
+      rows: text to fit that head to, a few hundred rows of tokens; without it the head is the identity.
+    """
+    bert = bert_config(model, directory)
+    if directory is None:
+        return _random(Reader, bert, model, rng, jnp.zeros((1, 1), jnp.int32))
+    weights = pretrained.load_trunk(directory)
+    head = weights.head
+    if head is None:
+        kernel, bias = np.eye(bert.hidden_size), np.zeros(bert.hidden_size)
+        if rows is not None:
+            kernel, bias = _fit(rng, bert, model, weights.trunk, np.asarray(rows), mask_id)
+        ones, zeros = np.ones(bert.hidden_size), np.zeros(bert.hidden_size)
+        head = {"transform": {"kernel": kernel, "bias": bias + LINEAR_GELU}, "norm": {"scale": ones, "bias": zeros}}
+        head |= {"bias": np.zeros(bert.vocab_size)}
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), {"trunk": weights.trunk, "head": head})
+
+
+def span_reader_params(rng: Array, model: config.Model, directory: Path | None, trunk: Params | None = None) -> Params:
+    """A span reader with a random scorer over `trunk` (a trained reader's), or over the weights' trunk."""
+    bert = bert_config(model, directory)
+    if trunk is None and directory is None:
+        return _random(SpanReader, bert, model, rng)
+    trunk = trunk if trunk is not None else pretrained.load_trunk(directory).trunk
+    return jax.tree.map(jnp.asarray, _random(SpanReader, _without_trunk(bert), model, rng) | {"trunk": trunk})
+
+
+def _random(kind, bert: config.Bert, model: config.Model, rng: Array, *inputs: Array) -> Params:
+    row = jnp.zeros((1, 1), jnp.int32)
+    return jax.jit(kind(bert, model).init)(rng, row, row, *inputs)["params"]
+
+
+def _without_trunk(bert: config.Bert) -> config.Bert:
+    """For initialising what stands above a trunk that is put in afterwards."""
+    return dataclasses.replace(bert, num_layers=0, vocab_size=1, max_positions=1)
+
+
+def _over_rows(run: Callable[[Array, Array], Array], rows: np.ndarray) -> np.ndarray:
+    """`run(tokens, segments)` of all rows, a few at a time."""
+    padded = jnp.asarray(np.pad(rows, ((0, -len(rows) % ROWS_AT_ONCE), (0, 0))), jnp.int32)
+    blocks = [padded[i : i + ROWS_AT_ONCE] for i in range(0, len(padded), ROWS_AT_ONCE)]
+    run = jax.jit(run)
+    return np.concatenate([run(block, jnp.zeros_like(block)) for block in blocks])[: len(rows)]
+
+
+def _fit(
+    rng: Array, bert: config.Bert, model: config.Model, trunk: Params, rows: Integer[np.ndarray, "R T"], mask_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression from hidden vectors to the word embeddings of the tokens that stand, or stood, there.
+
+    Most tokens are left visible: what a reader needs first is to say what it sees.
+    """
+    masked = np.asarray(jax.random.bernoulli(rng, MASKED_SHARE, rows.shape)) & (rows != PAD)
+    x = _over_rows(lambda *row: BertTrunk(bert, model).apply({"params": trunk}, *row), np.where(masked, mask_id, rows))
+    x = x[rows != PAD].astype(np.float64)
+    y = np.asarray(trunk["embeddings"]["word"], np.float64)[rows[rows != PAD]]
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x, y = x - x_mean, y - y_mean
+    gram = x.T @ x
+    kernel = np.linalg.solve(gram + RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)), x.T @ y)
+    size = (x @ kernel + y_mean).std(-1).mean()  # The LayerNorm behind is blind to the scale; training is not.
+    return kernel / size, (y_mean - x_mean @ kernel) / size

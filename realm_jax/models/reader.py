@@ -1,0 +1,46 @@
+"""The knowledge-augmented encoder: what stands at the masks of a query, given a passage."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from realm_jax import config
+from realm_jax.models.bert import BertTrunk, Tokens, activation, dense, layer_norm
+
+
+class Head(nn.Module):
+    """The masked-LM head, its decoder tied to the word embeddings it is given."""
+
+    bert: config.Bert
+    model: config.Model
+
+    @nn.compact
+    def __call__(self, hidden: Float[Array, "R H"], word: Float[Array, "V H"]) -> Float[Array, "R V"]:
+        x = activation(self.bert)(dense(self.model, self.bert.hidden_size, "transform")(hidden))
+        x = layer_norm(self.model, self.bert.layer_norm_eps, "norm")(x)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.bert.vocab_size,))
+        logits = x @ word.astype(x.dtype).T
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)) + bias[None]
+
+
+class Reader(nn.Module):
+    """Vocabulary logits at the masked positions only: at every position they would cost most of the step."""
+
+    bert: config.Bert
+    model: config.Model
+
+    def setup(self):
+        self.trunk = BertTrunk(self.bert, self.model)
+        self.head = Head(self.bert, self.model)
+
+    def __call__(
+        self,
+        tokens: Integer[Tokens, "B J"],
+        segments: Integer[Tokens, "B J"],
+        positions: Integer[Tokens, "B M"],
+        deterministic: bool = True,
+    ) -> Float[Array, "B M V"]:
+        hidden = self.trunk(tokens, segments, deterministic)
+        masked = jnp.take_along_axis(hidden, jnp.asarray(positions)[:, :, None], axis=1)
+        logits = self.head(masked.reshape(-1, self.bert.hidden_size), self.trunk.embeddings.word)
+        return logits.reshape(*positions.shape, -1)
