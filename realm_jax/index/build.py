@@ -1,0 +1,138 @@
+"""From an embedder and a passage store to a published snapshot. The embedder is a function of token rows, no more."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from realm_jax import config
+from realm_jax.index.exact import recall_against_exact
+from realm_jax.index.scann import ScannIndex
+from realm_jax.index.snapshots import Manifest, check_finite, publish_snapshot
+
+BUCKET = 16
+PROBE_QUERIES = 256
+PROBE_DEPTH = 10
+Embed = Callable[[np.ndarray], Any]
+"""Token rows [R, T] int32 -> their vectors [R, E], an array of NumPy or of the device."""
+Progress = Callable[[int, int], None]
+"""Called with the number of rows done and of all rows."""
+
+
+def embed_all(
+    embed: Embed,
+    tokens: Integer[np.ndarray, "rows P"],
+    rows_per_batch: int,
+    progress: Progress | None = None,
+    *,
+    pad_id: int = 0,
+) -> Float[np.ndarray, "rows E"]:
+    """Vectors of all rows of a passage store, without embedding padding: rows of like length go together.
+
+    `embed` sees batches of `rows_per_batch` rows (of all rows, where these are fewer) and few different lengths, at
+    most P / 16, so that few shapes are compiled.
+    """
+    total, vectors, done = len(tokens), None, 0
+    for rows, result in _one_ahead(embed, _batches(tokens, min(rows_per_batch, total), pad_id)):
+        result = np.asarray(result, dtype=np.float32)
+        if vectors is None:
+            vectors = np.empty((total, result.shape[1]), np.float32)
+        vectors[rows] = result[: len(rows)]
+        done += len(rows)
+        if progress is not None:
+            progress(done, total)
+    return vectors
+
+
+def build_snapshot(
+    step: int,
+    embed: Embed,
+    store_tokens: Integer[np.ndarray, "rows P"],
+    fingerprint: str,
+    index_config: config.Index,
+    directory: Path,
+    progress: Progress | None = None,
+    *,
+    queries: Float[np.ndarray, "R E"] | None = None,
+) -> Manifest:
+    """Embeds every passage, builds the index, measures its recall, and publishes snapshot `step`.
+
+    Which old ones may go (`snapshots.remove_old`) only the caller knows.
+
+    Args:
+      queries: query vectors to measure recall with; by default passage vectors with noise.
+    """
+    start = time.monotonic()
+    vectors = embed_all(embed, store_tokens, index_config.rows_per_batch, progress)
+    check_finite(step, vectors)  # ScaNN would fail on such ones in its own words
+    embedded = time.monotonic()
+    index, recall = None, None
+    if index_config.kind == "scann":
+        index = ScannIndex(vectors[:-1])
+    built = time.monotonic()
+    if index is not None:
+        queries = probe_queries(vectors[:-1], step) if queries is None else queries
+        recall = recall_against_exact(index, vectors[:-1], queries, min(PROBE_DEPTH, len(vectors) - 1))
+    seconds = {"embed": embedded - start, "build": built - embedded, "recall": time.monotonic() - built}
+    return publish_snapshot(
+        directory,
+        step,
+        vectors,
+        kind=index_config.kind,
+        fingerprint=fingerprint,
+        index=index,
+        recall=recall,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+    )
+
+
+def probe_queries(vectors: Float[np.ndarray, "N E"], seed: int) -> Float[np.ndarray, "R E"]:
+    """Stand-ins for query vectors: passage vectors of a sample, moved by half the spread of each coordinate."""
+    generator = np.random.default_rng([seed, len(vectors)])
+    sample = vectors[generator.choice(len(vectors), min(PROBE_QUERIES, len(vectors)), replace=False)]
+    noise = generator.standard_normal(sample.shape, dtype=np.float32)
+    return sample + 0.5 * vectors[: 100 * PROBE_QUERIES].std(axis=0) * noise
+
+
+def _one_ahead(embed: Embed, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, Any]]:
+    """(rows, vectors) of each batch; the next batch is dispatched before the vectors of this one are waited for."""
+    waiting = None
+    for rows, batch in batches:
+        waiting, ready = (rows, embed(batch)), waiting
+        if ready is not None:
+            yield ready
+    if waiting is not None:
+        yield waiting
+
+
+def _batches(tokens: np.ndarray, size: int, pad_id: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows, their tokens [size, T]) by length; where too few rows are left, the last one fills the batch up."""
+    lengths = _lengths(tokens, pad_id)
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for limit in _bucket_limits(lengths, size, tokens.shape[1]):
+        stop = int(np.searchsorted(lengths[order], limit, side="right"))
+        for first in range(start, stop, size):
+            rows = order[first : min(first + size, stop)]
+            filled = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
+            yield rows, np.asarray(tokens[filled, :limit], np.int32)
+        start = stop
+
+
+def _lengths(tokens: np.ndarray, pad_id: int, rows: int = 1 << 16) -> Int[np.ndarray, "rows"]:
+    """Tokens per row, block by block: the store is memory-mapped and may be larger than memory."""
+    return np.concatenate([(tokens[i : i + rows] != pad_id).sum(axis=1) for i in range(0, len(tokens), rows)])
+
+
+def _bucket_limits(lengths: np.ndarray, size: int, longest: int) -> list[int]:
+    """Lengths, multiples of 16, that rows are cut to; a bucket that would not fill one batch is joined to the next."""
+    limits, begun = [], 0
+    for limit in [*range(BUCKET, longest, BUCKET), longest]:
+        rows = int((lengths <= limit).sum())
+        if rows - begun >= size or (limit == longest and rows > begun):
+            limits.append(limit)
+            begun = rows
+    return limits

@@ -1,0 +1,218 @@
+"""Snapshots: one embedder's vectors of all passages and the searcher over them, published whole or not at all.
+
+<snapshots>/<step>/vectors.npy     float32 [N + 1, E]; the last row is the null passage
+<snapshots>/<step>/scann/          ScaNN's files, where the index is ScaNN
+<snapshots>/<step>/manifest.json   what it is, and the checksum of every other file
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from realm_jax.errors import UserError
+from realm_jax.index.base import Index
+from realm_jax.index.exact import ExactIndex
+from realm_jax.index.scann import ScannIndex
+from realm_jax.workdir import publish, write_json
+
+VECTORS, SCANN, MANIFEST = "vectors.npy", "scann", "manifest.json"
+REMOVED = ".removed"
+REMEDY = "delete this folder, and run build_index to make it again"
+FIRST_STEP = 0
+"""The snapshot that training starts from; kept for the comparison of before and after."""
+
+
+class SnapshotError(UserError):
+    """A snapshot that must not be used: damaged, removed, or of another corpus."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a snapshot is; written last."""
+
+    step: int
+    """The trainer's step whose embedder made the vectors."""
+    count: int
+    """Passages, N, without the null passage."""
+    dimension: int
+    kind: str
+    """`exact` or `scann`."""
+    fingerprint: str
+    """Of the passage store that was embedded."""
+    recall: float | None
+    """Share of the exact index's results that this one finds; None where it was not measured."""
+    seconds: dict[str, float]
+    """Time of each part of the making."""
+    files: dict[str, str]
+    """{path within the snapshot: SHA-256}."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A published snapshot."""
+
+    step: int
+    directory: Path
+    vectors: Float[np.ndarray, "rows E"]
+    """Memory-mapped; stays readable when the snapshot is removed."""
+    manifest: Manifest
+
+    def index(self) -> Index:
+        """The searcher over all passages but the null passage.
+
+        Raises:
+          SnapshotError: the snapshot was removed in the meantime.
+        """
+        if self.manifest.kind == "exact":
+            return ExactIndex(self.vectors[:-1])
+        try:
+            return ScannIndex.load(self.directory / SCANN)
+        except (OSError, ValueError, RuntimeError):
+            if self.directory.is_dir():
+                raise
+            raise SnapshotError(f"{self.directory}: was removed while it was being read; take a newer one") from None
+
+
+def publish_snapshot(
+    directory: Path,
+    step: int,
+    vectors: Float[np.ndarray, "rows E"],
+    *,
+    kind: str,
+    fingerprint: str,
+    index: Index | None = None,
+    recall: float | None = None,
+    seconds: dict[str, float] | None = None,
+) -> Manifest:
+    """Makes snapshot `step` visible in `directory`, replacing one of that step.
+
+    Args:
+      vectors: the last row is the null passage.
+      index: the searcher over all rows but the last, where the kind is `scann`.
+
+    Raises:
+      SnapshotError: a vector is not finite.
+    """
+    check_finite(step, vectors)
+    with publish(directory / str(step)) as folder:
+        np.save(folder / VECTORS, np.asarray(vectors, np.float32))
+        if kind == "scann":
+            if not isinstance(index, ScannIndex):
+                raise TypeError(f"a snapshot of kind scann needs a ScannIndex, not {type(index).__name__}")
+            index.save(folder / SCANN)
+        manifest = Manifest(
+            step=step,
+            count=len(vectors) - 1,
+            dimension=vectors.shape[1],
+            kind=kind,
+            fingerprint=fingerprint,
+            recall=recall,
+            seconds=seconds or {},
+            files=_checksums(folder),
+        )
+        write_json(folder / MANIFEST, dataclasses.asdict(manifest))
+    return manifest
+
+
+def check_finite(step: int, vectors: Float[np.ndarray, "rows E"]) -> None:
+    """Raises SnapshotError where a vector is not finite."""
+    if bad := int((~np.isfinite(vectors).all(axis=1)).sum()):
+        raise SnapshotError(
+            f"snapshot of step {step}: {bad} of {len(vectors)} passage vectors are not finite, so nothing is "
+            "published; training has diverged: go on from an earlier checkpoint with a smaller learning rate"
+        )
+
+
+def list_steps(directory: Path) -> list[int]:
+    """Steps of the published snapshots, ascending."""
+    if not directory.is_dir():
+        return []
+    folders = [path for path in directory.iterdir() if path.name.isdecimal() and (path / MANIFEST).exists()]
+    return sorted(int(folder.name) for folder in folders)
+
+
+def latest(directory: Path) -> int | None:
+    """Step of the newest snapshot; None where there is none."""
+    return max(list_steps(directory), default=None)
+
+
+def load(directory: Path, step: int, fingerprint: str | None = None) -> Snapshot:
+    """Opens a snapshot after checking every file of it.
+
+    Args:
+      fingerprint: of the passage store it is to be used with; None checks nothing.
+
+    Raises:
+      SnapshotError: it is not there, damaged, or made from another passage store.
+    """
+    folder = directory / str(step)
+    try:
+        manifest = _read_manifest(folder / MANIFEST)
+        for name, expected in manifest.files.items():
+            if _checksum(folder / name) != expected:
+                raise SnapshotError(f"{folder / name}: damaged, its checksum is not the one in {MANIFEST}; {REMEDY}")
+        vectors = np.load(folder / VECTORS, mmap_mode="r")
+    except FileNotFoundError as error:
+        missing = f"incomplete, {Path(error.filename).name} is missing"
+        state = missing if folder.is_dir() else "no such snapshot (any more)"
+        there = ", ".join(map(str, list_steps(directory))) or "none"
+        raise SnapshotError(f"{folder}: {state}; there are snapshots of these steps: {there}") from None
+    shape = (manifest.count + 1, manifest.dimension)
+    if (manifest.step, vectors.shape, vectors.dtype) != (step, shape, np.float32):
+        raise SnapshotError(
+            f"{folder}: holds {vectors.dtype} vectors {vectors.shape} of step {manifest.step}, but should hold float32 "
+            f"vectors {shape} of step {step}; {REMEDY}"
+        )
+    if fingerprint is not None and manifest.fingerprint != fingerprint:
+        raise SnapshotError(
+            f"{folder}: made from passage store {manifest.fingerprint}, but this is store {fingerprint}; delete the "
+            "folder of snapshots, or use the data that it was made from"
+        )
+    return Snapshot(step, folder, vectors, manifest)
+
+
+def load_index(directory: Path, step: int, fingerprint: str | None = None) -> Index:
+    """The searcher of a snapshot, which `load` has checked."""
+    return load(directory, step, fingerprint).index()
+
+
+def remove_old(directory: Path, keep: int, keep_always: Collection[int] = (FIRST_STEP,)) -> list[int]:
+    """Removes all but the newest `keep` snapshots and those of `keep_always`; returns the removed steps.
+
+    Nobody waits: a snapshot disappears at once, by a new name, so that a reader meets it whole or not at all, and who
+    has it open keeps it. What killed writers and removers left behind goes too, so only the one writer may call this.
+    """
+    old = [step for step in list_steps(directory)[:-keep] if step not in keep_always]
+    for step in old:
+        os.rename(directory / str(step), directory / f".{step}{REMOVED}")
+    for leftover in [*directory.glob(f".*{REMOVED}"), *directory.glob(".*.tmp")]:
+        shutil.rmtree(leftover, ignore_errors=True)
+    return old
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        manifest = Manifest(**json.loads(path.read_bytes()))
+        whole = VECTORS in manifest.files and all(isinstance(value, str) for value in manifest.files.values())
+    except (ValueError, TypeError, AttributeError) as error:  # no JSON, other names, or values of other kinds
+        raise SnapshotError(f"{path}: not a manifest of this version ({error}); {REMEDY}") from None
+    if not whole:
+        raise SnapshotError(f"{path}: lists no {VECTORS} with a checksum; {REMEDY}")
+    return manifest
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): _checksum(path) for path in files}
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
