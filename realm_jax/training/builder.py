@@ -1,0 +1,104 @@
+"""The index-builder job: follows the trainer's checkpoints, embeds every passage, publishes snapshots.
+
+It reads the embedder alone, never a whole checkpoint, and tolerates that a checkpoint is deleted under it.
+"""
+
+import time
+
+from realm_jax import workdir
+from realm_jax.config import Config
+from realm_jax.errors import UserError
+from realm_jax.index import build, snapshots
+from realm_jax.training import checkpoints
+from realm_jax.training.experiment import Experiment
+from realm_jax.workdir import StageDir, Workdir, read_json, sole_owner
+
+POLL_S = 0.5
+PROGRESS_S = 10.0
+
+
+def follow_and_build(config: Config, folder: Workdir) -> None:
+    """Publishes a snapshot for each checkpoint that training will search, then one for its result; ends with training.
+
+    Raises:
+      UserError: another builder is at work in the folder, or the trainer is away for `index.stop_after_s` seconds.
+    """
+    stage = folder.stage("pretrain")
+    with sole_owner(stage.root, "build_index"):
+        experiment = Experiment(config, folder)
+        trainer = _TrainerWatch(stage, config.index.stop_after_s)
+        while True:
+            step = next_step(config, stage)
+            if step is None and stage.done.exists():
+                return
+            if step is None:
+                trainer.check()
+                time.sleep(POLL_S)
+                continue
+            try:
+                build_one(experiment, step)
+            except FileNotFoundError:
+                continue  # the checkpoint was deleted meanwhile: look for a newer one
+            trainer.seen()
+
+
+def next_step(config: Config, stage: StageDir) -> int | None:
+    """The checkpoint to embed now.
+
+    Once training is done: its result, if that has no snapshot yet. Before: with a schedule the oldest checkpoint that is
+    newer than every snapshot and will still be searched, without one the newest.
+    """
+    published = snapshots.list_steps(stage.snapshots)
+    if stage.done.exists():
+        result = read_json(stage.done)["step"]
+        return None if result in published else result
+    saved = [step for step in checkpoints.steps(stage.checkpoints) if step > max(published, default=-1)]
+    if not config.index.swap_after:
+        return max(saved, default=None)
+    return min(
+        (step for step in saved if step == 0 or step + config.index.swap_after < config.pretrain.steps), default=None
+    )
+
+
+def build_one(experiment: Experiment, step: int) -> None:
+    """Embeds all passages with the embedder of one checkpoint and publishes the snapshot."""
+    config, stage, models = experiment.config, experiment.folder.stage("pretrain"), experiment.models
+    params = checkpoints.restore_part(stage.checkpoints, step, "embedder", models.shapes("embedder"))
+    embed, said = models.embed_with(params), time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > PROGRESS_S:
+            said = time.monotonic()
+            print(f"step {step}: {done} of {total} passages embedded", flush=True)
+
+    manifest = build.build_snapshot(
+        step, embed, experiment.store.tokens, experiment.store.fingerprint, config.index, stage.snapshots, progress
+    )
+    rate = (manifest.count + 1) / manifest.seconds["embed"]
+    recall = "" if manifest.recall is None else f", recall {manifest.recall:.3f} of the exact index"
+    print(f"step {step}: snapshot published, {rate:.0f} passages/s{recall}", flush=True)
+    # A trainer that goes on from its last checkpoint searches a snapshot that is older by the schedule's delay.
+    behind = config.index.swap_after // config.pretrain.checkpoint_every + 2
+    always = {0, read_json(stage.done)["step"]} if stage.done.exists() else {0}
+    snapshots.remove_old(stage.snapshots, keep=max(config.index.keep, behind), keep_always=always)
+
+
+class _TrainerWatch:
+    """A trainer that runs may take its time; one that does not run is waited for within a bound."""
+
+    def __init__(self, stage: StageDir, stop_after_s: float):
+        self._stage, self._stop_after_s = stage, stop_after_s
+        self.seen()
+
+    def seen(self) -> None:
+        self._last = time.monotonic()
+
+    def check(self) -> None:
+        if workdir.owner(self._stage.root, "pretrain") is not None:
+            self.seen()
+        elif time.monotonic() - self._last > self._stop_after_s:
+            raise UserError(
+                f"no trainer at work in {self._stage.root} since {self._stop_after_s:g} s (--index.stop-after-s): "
+                "start it with `realm pretrain EXPERIMENT --workdir ...`"
+            )

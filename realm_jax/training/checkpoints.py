@@ -1,0 +1,178 @@
+"""Orbax checkpoints: every top-level part of the parameters is an item of its own, so that a reader takes what it needs.
+
+A checkpoint of step s holds the state after s steps: the parts (``embedder``, ``reader``), ``optimizer``, and
+``position``, a JSON object with the place in the data and the probes so far.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from realm_jax.errors import UserError
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass
+class State:
+    """What a training step changes."""
+
+    params: Params
+    optimizer: Any
+
+
+jax.tree_util.register_dataclass(State, ["params", "optimizer"], [])
+
+
+class _KeepNewestAndBest:
+    """Orbax's preservation policy. `best` is set by the trainer, which knows the probes of earlier runs too."""
+
+    def __init__(self, newest: int):
+        self.newest = newest
+        self.best: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        first_kept = len(checkpoints) - self.newest
+        return [i >= first_kept or checkpoint.step == self.best for i, checkpoint in enumerate(checkpoints)]
+
+
+class CheckpointWriter:
+    """Saves in the background; a checkpoint is visible only when it is whole. One writer a folder."""
+
+    def __init__(self, directory: Path, keep: int):
+        _quiet()
+        self._policy = _KeepNewestAndBest(keep)
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=self._policy, cleanup_tmp_directories=True, enable_async_checkpointing=True
+            ),
+        )
+
+    def save(self, step: int, state: State, position: dict[str, Any], best: int | None) -> None:
+        """Returns once the state is copied; what was asked for before is then written."""
+        self._policy.best = best
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                **{name: ocp.args.StandardSave(part) for name, part in state.params.items()},
+                optimizer=ocp.args.StandardSave(state.optimizer),
+                position=ocp.args.JsonSave(position),
+            ),
+        )
+
+    def wait(self) -> None:
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def steps(directory: Path) -> list[int]:
+    """Steps of the whole checkpoints in a folder, ascending; [] where there is no folder."""
+    if not directory.is_dir():
+        return []
+    # Orbax writes under another name and renames, so that a plain number is a whole checkpoint.
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+
+
+def restore(directory: Path, step: int, like: State) -> tuple[State, dict[str, Any]]:
+    """The whole state and position of a step.
+
+    Raises:
+      UserError: the checkpoint is of another architecture; both sides are listed.
+    """
+    items = {**like.params, "optimizer": like.optimizer}
+    restored = _restore(directory, step, items, position=ocp.args.JsonRestore())
+    params = {name: restored[name] for name in like.params}
+    return State(params, restored["optimizer"]), restored["position"]
+
+
+def restore_part(directory: Path, step: int, name: str, like: Any) -> Any:
+    """One part of the parameters alone; nothing else of the checkpoint is read.
+
+    Raises:
+      UserError: the part is missing or of another architecture; both sides are listed.
+      FileNotFoundError: the step was deleted meanwhile.
+    """
+    return _restore(directory, step, {name: like})[name]
+
+
+def _restore(directory: Path, step: int, items: dict[str, Any], **others: Any) -> Any:
+    _quiet()
+    if not (directory / str(step)).is_dir():
+        raise FileNotFoundError(f"{directory}: checkpoint {step} is gone")
+    with ocp.CheckpointManager(directory.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+        for name, like in items.items():
+            if not (directory / str(step) / name).is_dir():
+                raise UserError(
+                    f"{directory}/{step}: the checkpoint has no part {name!r}; it was written by another stage"
+                )
+            if name != "optimizer":  # the optimiser's tree follows from the parameters'
+                stored = ocp.StandardCheckpointHandler().metadata(directory.absolute() / str(step) / name).tree
+                check_same_tree(_flat(stored), _flat(like), f"{directory}/{step}/{name}")
+        return manager.restore(
+            step,
+            args=ocp.args.Composite(
+                **{name: ocp.args.StandardRestore(abstract(like)) for name, like in items.items()}, **others
+            ),
+        )
+
+
+def abstract(tree: Any) -> Any:
+    """Shapes, types and this process's sharding in place of arrays."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def _flat(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+    return {
+        "/".join(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path): tuple(
+            leaf.shape
+        )
+        for path, leaf in leaves
+    }
+
+
+def check_same_tree(stored: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], where: str) -> None:
+    """Raises UserError that lists what only one side has, and what differs in shape."""
+
+    def listed(rows: Iterable[str]) -> str:
+        rows = list(rows)
+        return ", ".join(rows[:5]) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+
+    differences = []
+    if only := sorted(set(stored) - set(expected)):
+        differences.append(f"only in the checkpoint: {listed(only)}")
+    if only := sorted(set(expected) - set(stored)):
+        differences.append(f"only in the model: {listed(only)}")
+    shapes = (
+        f"{n} {stored[n]} here, {expected[n]} in the model"
+        for n in sorted(set(stored) & set(expected))
+        if stored[n] != expected[n]
+    )
+    if text := listed(shapes):
+        differences.append(f"other shapes: {text}")
+    if differences:
+        raise UserError(
+            f"{where}: checkpoint of another architecture; {'; '.join(differences)}. "
+            "Use the model settings it was trained with, or another --workdir"
+        )
+
+
+def _quiet() -> None:
+    """Orbax tells of its every move through absl; errors alone matter here."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two pytrees of arrays are equal bit for bit."""
+    return jax.tree.all(jax.tree.map(lambda x, y: np.array_equal(np.asarray(x), np.asarray(y)), a, b))

@@ -1,0 +1,122 @@
+"""The trainer's side of the two jobs' protocol: which snapshot is in use at which step."""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from realm_jax import workdir
+from realm_jax.config import Index as IndexConfig
+from realm_jax.errors import UserError
+from realm_jax.index import snapshots
+from realm_jax.index.base import Index
+from realm_jax.workdir import StageDir, wait_for
+
+
+class InUse(NamedTuple):
+    """The snapshot that queries are searched in."""
+
+    step: int
+    index: Index
+
+
+def scheduled(step: int, checkpoint_every: int, swap_after: int) -> int:
+    """The checkpoint whose snapshot training searches at `step`, when swaps happen at fixed steps."""
+    return max(0, (step - swap_after) // checkpoint_every * checkpoint_every)
+
+
+class SnapshotFollower:
+    """Gives the index for each step, loading the next one in the background.
+
+    With `swap_after` the snapshot of checkpoint c is in use from step c + swap_after on, in every run; without, the
+    newest one is. A snapshot that stays away is warned of after `warn_after_s` and is an error after `stop_after_s`.
+    """
+
+    def __init__(self, stage: StageDir, config: IndexConfig, checkpoint_every: int, fingerprint: str):
+        self._stage, self._config = stage, config
+        self._every, self._fingerprint = checkpoint_every, fingerprint
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._loading: tuple[int, Future] | None = None
+        self._in_use: InUse | None = None
+        self._current_since = time.monotonic()
+        self._warned = False
+        self.waited_s = 0.0
+        """Seconds spent waiting for snapshots after the first one."""
+
+    def at(self, step: int) -> InUse:
+        """The index for `step`.
+
+        Raises:
+          UserError: the builder stays away; the message says so.
+        """
+        if self._config.swap_after:
+            due = scheduled(step, self._every, self._config.swap_after)
+            if self._in_use is None or self._in_use.step != due:
+                self._swap(due)
+            self._start_loading(due + self._every)
+        else:
+            self._take_newest()
+        return self._in_use
+
+    def _swap(self, due: int) -> None:
+        start = time.monotonic()
+        self._await(lambda: True if due in self._published() else None, f"the snapshot of checkpoint {due}")
+        self._start_loading(due)
+        index = self._loading[1].result()
+        if self._in_use is not None:
+            self.waited_s += time.monotonic() - start
+        self._in_use, self._loading = InUse(due, index), None
+
+    def _take_newest(self) -> None:
+        if self._in_use is None:
+            first = self._await(lambda: max(self._published(), default=None), "the first snapshot")
+            self._swap(first)
+            self._current_since = time.monotonic()
+        if self._loading is None:
+            self._start_loading(max(self._published(), default=0))
+        if self._loading is not None and self._loading[1].done():
+            (step, future), self._loading = self._loading, None
+            if future.exception() is None:
+                self._in_use = InUse(step, future.result())
+                self._current_since, self._warned = time.monotonic(), False
+            elif step in self._published():  # else it was removed while it was read: a newer one is coming
+                future.result()
+        self._check_age()
+
+    def _check_age(self) -> None:
+        """Without a schedule nothing is waited for, so the age of the newest snapshot stands for the wait."""
+        age = time.monotonic() - self._current_since
+        what = f"no snapshot newer than that of step {self._in_use.step} since {age:.0f} s"
+        if age > self._config.stop_after_s:
+            raise UserError(f"{what} (--index.stop-after-s {self._config.stop_after_s:g}). {self._who()}")
+        if age > self._config.warn_after_s and not self._warned:
+            self._warned = True
+            print(f"warning: {what}. {self._who()}", flush=True)
+
+    def _start_loading(self, step: int) -> None:
+        if self._loading is not None and self._loading[0] == step:
+            return
+        if (self._in_use is None or step > self._in_use.step) and step in self._published():
+            future = self._loader.submit(snapshots.load_index, self._stage.snapshots, step, self._fingerprint)
+            self._loading = (step, future)
+
+    def _published(self) -> list[int]:
+        return snapshots.list_steps(self._stage.snapshots)
+
+    def _await(self, poll, what: str):
+        return wait_for(
+            poll,
+            what,
+            stop_after_s=self._config.stop_after_s,
+            warn_after_s=self._config.warn_after_s,
+            warn=lambda text: print(text, flush=True),
+            hint=self._who,
+        )
+
+    def _who(self) -> str:
+        pid = workdir.owner(self._stage.root, "build_index")
+        if pid is None:
+            return f"build_index is not running in {self._stage.root}: start it with `realm build_index EXPERIMENT --workdir ...`"
+        return f"build_index is running as process {pid}: see its output"
+
+    def close(self) -> None:
+        self._loader.shutdown(cancel_futures=True)

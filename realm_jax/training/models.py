@@ -1,0 +1,69 @@
+"""The Flax modules of an experiment, as jitted functions of plain parameters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from realm_jax import models
+from realm_jax.config import Config
+from realm_jax.text import features
+from realm_jax.workdir import Workdir
+
+
+class Models:
+    """Embedder, reader and span reader. Dropout is on exactly where a key is given.
+
+    embed(params, tokens [R,T], key=None) -> vectors [R,E]
+    read(params, tokens [R,J], segments [R,J], positions [R,M], key=None) -> logits [R,M,V]
+    score_spans(params, tokens [R,J], segments [R,J], key=None) -> logits [R,S]
+    """
+
+    def __init__(self, config: Config, folder: Workdir):
+        self._config = config
+        self._weights: Path | None = models.resolve_weights(config.model, folder.weights)
+        bert = models.bert_config(config.model, self._weights)
+        self._embedder = models.Embedder(bert, config.model)
+        self._reader = models.Reader(bert, config.model)
+        self._span_reader = models.SpanReader(bert, config.model)
+
+        def embed(params, tokens, key=None):
+            return _apply(self._embedder, params, key, tokens, features.segments(tokens))
+
+        def read(params, tokens, segments, positions, key=None):
+            return _apply(self._reader, params, key, tokens, segments, positions)
+
+        def score_spans(params, tokens, segments, key=None):
+            return _apply(self._span_reader, params, key, tokens, segments)
+
+        self.embed, self.read, self.score_spans = jax.jit(embed), jax.jit(read), jax.jit(score_spans)
+
+    def embedder(self, key: jax.Array, rows: np.ndarray) -> Any:
+        """Parameters of an embedder that starts from the weights, its projection fitted to `rows` [R,P] of text."""
+        return models.embedder_params(key, self._config.model, self._weights, rows)
+
+    def reader(self, key: jax.Array, rows: np.ndarray) -> Any:
+        """Parameters of a reader that starts from the weights, a head that they lack fitted to `rows` [R,P] of text."""
+        return models.reader_params(key, self._config.model, self._weights, rows)
+
+    def span_reader(self, key: jax.Array, reader: Any) -> Any:
+        """Parameters of a span reader on the trunk of a reader."""
+        return models.span_reader_params(key, self._config.model, self._weights, reader["trunk"])
+
+    def shapes(self, part: str) -> Any:
+        """Shapes and types of a part's parameters, without making them."""
+        module, tokens = getattr(self, f"_{part}"), jnp.zeros((1, 8), jnp.int32)
+        arguments = (tokens, tokens, tokens[:, :1]) if part == "reader" else (tokens, tokens)
+        return jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments)["params"])
+
+    def embed_with(self, params: Any) -> Callable[[Any], jax.Array]:
+        """tokens [R,T] -> vectors [R,E], with these parameters."""
+        return lambda tokens: self.embed(params, jnp.asarray(tokens, jnp.int32))
+
+
+def _apply(module: Any, params: Any, key: jax.Array | None, *arguments: jax.Array) -> jax.Array:
+    rngs = {} if key is None else {"rngs": {"dropout": key}}
+    return module.apply({"params": params}, *arguments, deterministic=key is None, **rngs)

@@ -1,0 +1,114 @@
+"""Masked queries and ICT pairs as Grain iterators, whose position is a checkpoint's."""
+
+import dataclasses
+
+import grain
+import numpy as np
+from jaxtyping import Int
+
+from realm_jax.config import Config, Masking
+from realm_jax.corpus.queries import Sentence, SentenceSource
+from realm_jax.corpus.store import PassageStore
+from realm_jax.text.masking import Special, mask_query
+from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.training.task import Batch, rng
+from realm_jax.workdir import DataDir
+
+NO_HOLDERS = np.full(16, -1, np.int32)
+
+
+class MaskedQueries:
+    """The sentences of one split, masked as the experiment says."""
+
+    def __init__(self, config: Config, data: DataDir, tokenizer: Tokenizer, split: str, masking: Masking | None = None):
+        self._config, self._tokenizer = config, tokenizer
+        self._masking = masking or config.masking
+        self._source = SentenceSource(data, split, self._masking)
+        self._special = Special(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+
+    def batches(self, batch_size: int, seed: int) -> grain.IterDataset:
+        """Endless shuffled batches; the masks of a sentence differ from epoch to epoch."""
+        sentences = grain.MapDataset.source(self._source).seed(seed).shuffle().repeat()
+        # A sentence of which nothing fits into the query gives None, which the iterator passes over.
+        return sentences.random_map(self.mask).to_iter_dataset().batch(batch_size, drop_remainder=True)
+
+    def fixed(self, count: int, seed: int) -> Batch:
+        """One batch of up to `count` queries, the same in every run of a seed."""
+        chosen: list[Batch] = []
+        for i in rng(seed, 4).permutation(len(self._source)):
+            if len(chosen) == count:
+                break
+            query = self.mask(self._source[int(i)], rng(seed, 5, int(i)))
+            if query is not None:
+                chosen.append(query)
+        return {key: np.stack([query[key] for query in chosen]) for key in chosen[0]}
+
+    def mask(self, sentence: Sentence, generator: np.random.Generator) -> Batch | None:
+        """query [Q], mask_positions, mask_targets, mask_weights, mask_spans [M], origin, holders [16]."""
+        encoding = self._tokenizer.encode(sentence.text)
+        masking = self._masking
+        masked = mask_query(
+            encoding.ids,
+            encoding.offsets,
+            [(span.start, span.limit) for span in sentence.spans],
+            masking.kind,
+            generator,
+            query_length=self._config.data.query_length,
+            max_masks=masking.max_masks,
+            special=self._special,
+            fraction=masking.fraction,
+            continues=self._tokenizer.continues,
+            prefix=self._tokenizer.encode(f"{sentence.title}:").ids if masking.title else (),
+        )
+        if masked is None:
+            return None
+        arrays = dataclasses.asdict(masked)
+        chosen = arrays.pop("chosen")
+        holders = sentence.spans[chosen].holders if chosen >= 0 else NO_HOLDERS
+        return {**arrays, "origin": np.int32(sentence.origin), "holders": np.asarray(holders, np.int32)}
+
+
+def unfiltered(masking: Masking) -> Masking:
+    """Salient spans whatever holds them, as in the paper."""
+    return dataclasses.replace(masking, kind="salient", min_holders=0, max_holders=0)
+
+
+def ict_batches(
+    config: Config, data: DataDir, tokenizer: Tokenizer, store: PassageStore, seed: int
+) -> grain.IterDataset:
+    """Endless shuffled batches of sentences and their passages: query [B,Q], passage [B,P]."""
+    masking = dataclasses.replace(config.masking, kind="tokens")  # every sentence, whatever it could be masked for
+    source = SentenceSource(data, "train", masking)
+
+    def pair(sentence: Sentence, generator: np.random.Generator) -> Batch:
+        row, (first, limit) = store.rows(np.int32(sentence.origin)), sentence.place
+        keep = generator.random() < config.ict.keep_sentence
+        return {
+            "query": sentence_row(row, first, limit, config.data.query_length, tokenizer),
+            "passage": row if keep else without(row, first, limit),
+        }
+
+    return (
+        grain.MapDataset.source(source)
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(pair)
+        .batch(config.ict.batch_size)
+        .to_iter_dataset()
+    )
+
+
+def sentence_row(
+    row: Int[np.ndarray, "P"], first: int, limit: int, length: int, tokenizer: Tokenizer
+) -> Int[np.ndarray, "Q"]:
+    """`[CLS] sentence [SEP]` of the wordpieces from `first` to `limit` of a passage's row."""
+    ids = row[first:limit][: length - 2]
+    query = np.full(length, tokenizer.pad_id, np.int32)
+    query[: len(ids) + 2] = [tokenizer.cls_id, *ids, tokenizer.sep_id]
+    return query
+
+
+def without(row: Int[np.ndarray, "P"], first: int, limit: int) -> Int[np.ndarray, "P"]:
+    """The row without a sentence; what follows moves up."""
+    return np.concatenate([row[:first], row[limit:], np.zeros(limit - first, row.dtype)])

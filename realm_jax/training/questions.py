@@ -1,0 +1,122 @@
+"""Questions as arrays: token rows, answers' wordpieces, and which passages hold an answer."""
+
+import grain
+import numpy as np
+from jaxtyping import Bool, Int
+
+from realm_jax.config import Config
+from realm_jax.corpus.store import PassageStore
+from realm_jax.corpus.texts import PassageTexts
+from realm_jax.errors import UserError
+from realm_jax.qa.labels import Labeller
+from realm_jax.qa.questions import load_questions, pad_answers
+from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.training.task import Batch, rng
+from realm_jax.workdir import DataDir
+
+
+class QuestionSet:
+    """One split, encoded. `queries` [n,Q] are token rows, `pieces` [n,A,L] the answers' wordpieces."""
+
+    def __init__(self, config: Config, data: DataDir, tokenizer: Tokenizer, split: str):
+        self._config, self._tokenizer = config, tokenizer
+        questions = load_questions(data.tfds, split)
+        self.ids = [question.id for question in questions]
+        self.texts = [question.question for question in questions]
+        self.answers = [list(question.answers) for question in questions]
+        self.subjects = [question.subject for question in questions]
+        self.queries = np.stack([query_row(config, tokenizer, text) for text in self.texts])
+        settings = config.data
+        self.pieces = np.stack(
+            [pad_answers(answers, tokenizer, settings.max_answers, settings.answer_length) for answers in self.answers]
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Batch:
+        """One question as the element of a batch."""
+        return {"query": self.queries[i], "answers": self.pieces[i], "question": np.int32(i)}
+
+    def trainable(self) -> np.ndarray:
+        """Questions with an answer short enough to be trained on.
+
+        Raises:
+          UserError: there is none.
+        """
+        usable = np.flatnonzero((self.pieces > 0).any((1, 2)))
+        if len(usable) == 0:
+            raise UserError(
+                f"data.answer_length: no question has an answer of at most {self._config.data.answer_length} wordpieces"
+            )
+        return usable
+
+    def batches(self, batch_size: int, seed: int) -> grain.IterDataset:
+        """Endless shuffled batches of the trainable questions."""
+        chosen = self.trainable()
+        dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
+        return dataset.map(lambda i: self[chosen[i]]).batch(batch_size).to_iter_dataset()
+
+    def cloze(self, i: int) -> Batch:
+        """`[CLS] question [MASK]... [SEP]` and the first fitting answer, padded, as the targets."""
+        return cloze_row(self._config, self._tokenizer, self.texts[i]) | {"mask_targets": self.pieces[i, 0]}
+
+    def cloze_batches(self, batch_size: int, seed: int) -> grain.IterDataset:
+        """Endless shuffled batches for the closed-book reader."""
+        chosen = self.trainable()
+        dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
+        return dataset.map(lambda i: self.cloze(chosen[i])).batch(batch_size).to_iter_dataset()
+
+
+def query_row(config: Config, tokenizer: Tokenizer, text: str) -> Int[np.ndarray, "Q"]:
+    """`[CLS] text [SEP]`, cut to data.query_length."""
+    ids = tokenizer.encode(text).ids[: config.data.query_length - 2]
+    row = np.full(config.data.query_length, tokenizer.pad_id, np.int32)
+    row[: len(ids) + 2] = [tokenizer.cls_id, *ids, tokenizer.sep_id]
+    return row
+
+
+def cloze_row(config: Config, tokenizer: Tokenizer, text: str) -> Batch:
+    """The query of the closed-book reader: data.answer_length masks after the question."""
+    masks, length = config.data.answer_length, config.data.query_length
+    ids = tokenizer.encode(text).ids[: length - 2 - masks]
+    row = np.full(length, tokenizer.pad_id, np.int32)
+    row[: len(ids) + masks + 2] = [tokenizer.cls_id, *ids, *[tokenizer.mask_id] * masks, tokenizer.sep_id]
+    positions = np.arange(masks, dtype=np.int32) + len(ids) + 1
+    return {"query": row, "mask_positions": positions, "mask_weights": np.ones(masks, np.float32)}
+
+
+class BeamLabels:
+    """Which passages hold an answer, by the experiment's `finetune.labels`."""
+
+    def __init__(
+        self, config: Config, data: DataDir, tokenizer: Tokenizer, store: PassageStore, questions: QuestionSet
+    ):
+        texts = PassageTexts(data)
+        self._questions = questions
+        self._label = Labeller(
+            config.finetune.labels, tokenizer, store.rows, lambda row: f"{texts[row].title} {texts[row].text}"
+        )
+
+    def __call__(self, questions: Int[np.ndarray, "B"], rows: Int[np.ndarray, "B k"]) -> Bool[np.ndarray, "B k"]:
+        """Labels of found `rows` for questions by their place in the set."""
+        return np.stack(
+            [self._label(self._questions.answers[i], found) for i, found in zip(questions, rows, strict=True)]
+        )
+
+
+def probe_questions(
+    labels: BeamLabels, questions: QuestionSet, store: PassageStore, count: int, seed: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Token rows of some questions, and the passages that hold an answer of each; those without any are left out."""
+    order = rng(seed, 3).permutation(len(questions))
+    everything = np.arange(store.num_passages)
+    queries, holders = [], []
+    for i in order:
+        if len(queries) == count:
+            break
+        rows = everything[labels(np.array([i]), everything[None])[0]]
+        if 0 < len(rows):
+            queries.append(questions.queries[i])
+            holders.append(rows)
+    return np.stack(queries), holders

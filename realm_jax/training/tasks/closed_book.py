@@ -1,0 +1,55 @@
+"""The rival without retrieval: a masked-LM cloze reader that answers from its weights alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from realm_jax import objectives
+from realm_jax.training.models import Models
+from realm_jax.training.questions import QuestionSet, cloze_row
+from realm_jax.training.experiment import Experiment
+from realm_jax.training.task import Batch, Metrics, Params, Task, padded
+
+
+class ClosedBook(Task):
+    """`[CLS] question [MASK]... [SEP]`: as many masks as the longest answer, [PAD] after its end."""
+
+    def __init__(self, models: Models, batches, start, probe):
+        self._models, self._batches, self._start, self._probe = models, batches, start, probe
+
+    def init(self, key: jax.Array) -> Params:
+        return self._start(key)
+
+    def batches(self):
+        return self._batches
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        segments = jnp.zeros_like(batch["query"])
+        logits = self._models.read(params["reader"], batch["query"], segments, batch["mask_positions"], key)
+        right = (logits.argmax(-1) == batch["mask_targets"]).all(1)
+        loss = -objectives.masked_mean(
+            objectives.target_log_probs(logits, batch["mask_targets"]), batch["mask_weights"]
+        )
+        return loss, {"qa/exact_tokens": right.mean()}
+
+    def probe(self, params: Params) -> Metrics:
+        return self._probe(params["reader"])
+
+
+def cloze_answers(experiment: Experiment, reader: Params, questions: QuestionSet) -> list[str]:
+    """The most likely wordpiece at each mask, up to the first padding, as text."""
+    config, size = experiment.config, experiment.config.evaluation.batch_size
+    rows = [cloze_row(config, experiment.tokenizer, text) for text in questions.texts]
+
+    @jax.jit
+    def predict(reader, query, positions):
+        return experiment.models.read(reader, query, jnp.zeros_like(query), positions).argmax(-1)
+
+    answers = []
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        batch = [padded(np.stack([row[key] for row in part]), size) for key in ("query", "mask_positions")]
+        for pieces in np.asarray(predict(reader, *batch))[: len(part)]:
+            ends = np.flatnonzero(pieces == experiment.tokenizer.pad_id)
+            answers.append(experiment.tokenizer.decode(pieces[: ends[0]] if len(ends) else pieces))
+    return answers

@@ -1,0 +1,52 @@
+"""Reader warm-up: the reader learns to copy an answer out of a passage that holds it."""
+
+import jax
+import numpy as np
+
+from realm_jax import objectives
+from realm_jax.config import Config
+from realm_jax.corpus.store import PassageStore
+from realm_jax.text import features
+from realm_jax.training.models import Models
+from realm_jax.training.task import Batch, Metrics, Params, Task, rng
+
+
+class WarmUp(Task):
+    """Masked-LM on one given passage: the query's own, another that holds the answer, or the null passage.
+
+    Without it, a reader that cannot use passages yet drives p(null) to 1, and retrieval gets no gradient.
+    """
+
+    def __init__(self, config: Config, models: Models, store: PassageStore, batches, start):
+        self._config, self._models, self._store, self._batches, self._start = config, models, store, batches, start
+
+    def init(self, key: jax.Array) -> Params:
+        return self._start(key)
+
+    def batches(self):
+        return self._batches
+
+    def retrieve(self, embedded: None, batch: Batch, step: int) -> tuple[Batch, Metrics]:
+        """Draws the passage that each query is read with; the share of own passages falls linearly."""
+        stage = self._config.warm_up
+        done = step / max(stage.steps - 1, 1)
+        own = stage.own_passage_start + (stage.own_passage_end - stage.own_passage_start) * done
+        draw = rng(self._config.seed, 1, step)
+        rows = np.empty(len(batch["origin"]), np.int32)
+        for i, (origin, holders) in enumerate(zip(batch["origin"], batch["holders"], strict=True)):
+            others = holders[holders >= 0]
+            if draw.random() < stage.null_passage:
+                rows[i] = self._store.null_id
+            elif len(others) == 0 or draw.random() < own:
+                rows[i] = origin
+            else:
+                rows[i] = draw.choice(others)
+        return {**batch, "passages": self._store.rows(rows)[:, None]}, {}
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        joint, segments, _ = features.join(batch["query"], batch["passages"], self._config.data.joint_length)
+        logits = self._models.read(params["reader"], joint[:, 0], segments[:, 0], batch["mask_positions"], key)
+        weights = batch["mask_weights"]
+        right = (logits.argmax(-1) == batch["mask_targets"]) * weights
+        loss = -objectives.masked_mean(objectives.target_log_probs(logits, batch["mask_targets"]), weights)
+        return loss, {"reader/token_accuracy": right.sum() / weights.sum().clip(1)}
