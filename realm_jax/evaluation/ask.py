@@ -1,0 +1,141 @@
+"""Shows what the model makes of one question, or of one sentence with [MASK]: what it reads, believes and would learn."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from realm_jax import objectives
+from realm_jax.config import Config
+from realm_jax.errors import UserError
+from realm_jax.evaluation.open_qa import answer_text
+from realm_jax.index import snapshots
+from realm_jax.index.candidates import search_candidates
+from realm_jax.text import features
+from realm_jax.training.experiment import Experiment
+from realm_jax.training.questions import query_row
+from realm_jax.training.stages import restore_result, result_step
+from realm_jax.training.tasks.finetune import read_spans
+from realm_jax.training.tasks.pretrain import read_candidates
+from realm_jax.workdir import Workdir
+
+MASK = "[MASK]"
+
+
+def ask(config: Config, folder: Workdir, arguments: Any) -> None:
+    """Prints the answer, the passages read with p(z|x), each one's reading, and r(z) where the truth is given.
+
+    Raises:
+      UserError: a stage that is needed is not finished, or the text does not fit.
+    """
+    experiment = Experiment(config, folder)
+    show = fill_masks if MASK in arguments.text else answer_question
+    print(show(experiment, arguments.text, arguments.truth, arguments.passages), flush=True)
+
+
+def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str:
+    """The pre-trained model on a sentence: the null passage and the best `count` passages are read and marginalised over.
+
+    With a truth, a single [MASK] stands for all its wordpieces.
+    """
+    config, tokenizer, models, store = experiment.config, experiment.tokenizer, experiment.models, experiment.store
+    targets = tokenizer.encode(truth).ids
+    if truth and text.count(MASK) == 1:
+        text = text.replace(MASK, MASK * len(targets))
+    row = query_row(config, tokenizer, text)
+    places = np.flatnonzero(row == tokenizer.mask_id)
+    if truth and len(targets) != len(places):
+        raise UserError(f"--truth: {truth!r} is {len(targets)} wordpieces, but {len(places)} [MASK] fit; write one [MASK]")
+    if len(places) == 0:
+        raise UserError(f"text: [MASK] stands past the query's {config.data.query_length} wordpieces; shorten the sentence")
+    params = {part: restore_result(experiment.folder, "pretrain", part, models) for part in ("embedder", "reader")}
+    vectors = models.embed(params["embedder"], row[None])
+    rows = search_candidates(_index(experiment), vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
+    null_row = store.rows(np.int32(store.null_id))
+
+    def log_p_of(pieces: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        """log p(z|x) [1,K] and log p(y|z,x) [1,K,M] of these wordpieces at the masks."""
+        batch = {
+            "query": row[None],
+            "passages": store.rows(rows)[None],
+            "mask_positions": places[None],
+            "mask_targets": pieces[None],
+        }
+        scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
+        return objectives.retrieval_log_probs(scores), log_p_y
+
+    joint, segments, _ = features.join(row[None], store.rows(rows)[None], config.data.joint_length)
+    logits = models.read(params["reader"], joint[0], segments[0], np.repeat(places[None], len(rows), 0))
+    log_p_z, _ = log_p_of(np.zeros_like(places))
+    mixture = jax.nn.logsumexp(log_p_z[0][:, None, None] + jax.nn.log_softmax(logits), axis=0)
+    best = np.asarray(mixture.argmax(-1))
+    _, log_p_best = log_p_of(best)
+    weights = np.ones((1, len(places)), np.float32)
+    lines = [
+        f"answer: {tokenizer.decode(best)}   (log p(y|x) {float(mixture.max(-1).sum()):.2f})",
+        f"worth of retrieval for it: {float(objectives.retrieval_utility(log_p_z, log_p_best, weights)):+.2f} nats per mask",
+    ]
+    gains = np.full(len(rows), np.nan)
+    if truth:
+        _, log_p_truth = log_p_of(targets)
+        gains = np.asarray(objectives.candidate_gain(log_p_z, log_p_truth, weights))[0]
+        log_p = float(objectives.marginal_log_likelihood(log_p_z, log_p_truth, weights).sum())
+        lines.append(f"truth: {truth}   (log p(y|x) {log_p:.2f})")
+    readings = [
+        f"reads {tokenizer.decode(np.asarray(logits[k].argmax(-1)))!r}, log p(answer|z,x) {float(log_p_best[0, k].sum()):.2f}"
+        for k in range(len(rows))
+    ]
+    return "\n".join(lines + _passages(experiment, rows, np.exp(np.asarray(log_p_z[0])), readings, gains))
+
+
+def answer_question(experiment: Experiment, text: str, truth: str, count: int) -> str:
+    """The fine-tuned model on a question; p(z|x) is over the `count` passages read."""
+    config, tokenizer, models, store = experiment.config, experiment.tokenizer, experiment.models, experiment.store
+    params = {
+        "embedder": restore_result(experiment.folder, "finetune", "embedder", models),
+        "reader": restore_result(experiment.folder, "finetune", "reader", models, "span_reader"),
+    }
+    row = query_row(config, tokenizer, text)
+    products, rows = _index(experiment).search(models.embed(params["embedder"], row[None]), count)
+    scores = config.model.score_scale * products
+    logits, places, joint, is_body = read_spans(
+        config, models, params["reader"], row[None], store.rows(rows), jnp.asarray(scores), read=count
+    )
+    order, logits, joint, is_body = np.asarray(places[0]), logits[0], joint[0], is_body[0]
+    rows, table = rows[0][order], features.span_table(config.data.joint_length, config.model.max_span_width)
+    log_p = np.asarray(jax.nn.log_softmax(logits.reshape(-1)).reshape(logits.shape))
+    spans = []
+    for k in range(len(rows)):
+        first, last = table[log_p[k].argmax()] - int(is_body[k].argmax())
+        spans.append(answer_text(tokenizer, experiment.texts[rows[k]].text, int(first), int(last)))
+    best = int(log_p.max(1).argmax())
+    lines = [f"answer: {spans[best]}   (p {np.exp(log_p[best].max()):.2f} among all spans)"]
+    gains = np.full(len(rows), np.nan)
+    if truth:
+        pieces = np.asarray(tokenizer.encode(truth).ids)[None, None]
+        labels = np.asarray(features.span_labels(joint, pieces, is_body, config.model.max_span_width))
+        mass = np.where(labels, np.exp(log_p), 0.0).sum(1)
+        lines.append(f"truth: {truth}   (p {mass.sum():.2f} among all spans)")
+        if mass.sum() > 0:
+            gains = mass / mass.sum() - np.exp(log_p).sum(1)
+        else:
+            lines.append("the truth stands in none of the passages read: r(z) is not defined")
+    readings = [f"reads {span!r}, p {np.exp(log_p[k].max()):.3f}" for k, span in enumerate(spans)]
+    p_z = np.asarray(jax.nn.softmax(jnp.asarray(scores[0])))[order]
+    return "\n".join(lines + _passages(experiment, rows, p_z, readings, gains))
+
+
+def _index(experiment: Experiment):
+    step = result_step(experiment.folder, "pretrain")
+    return snapshots.load_index(experiment.folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
+
+
+def _passages(experiment: Experiment, rows: np.ndarray, p_z: np.ndarray, readings: list[str], gains: np.ndarray) -> list[str]:
+    lines = []
+    for row, p, reading, gain in zip(rows, p_z, readings, gains, strict=True):
+        passage = experiment.texts[int(row)]
+        title = passage.title or "(the null passage)"
+        lines.append(f"\np(z|x) {p:.3f}" + ("" if np.isnan(gain) else f"  r(z) {gain:+.3f}") + f"  {reading}")
+        lines.append(f"  {title}" + (f"\n  {passage.text}" if passage.text else ""))
+    return lines

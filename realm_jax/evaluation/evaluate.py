@@ -1,0 +1,197 @@
+"""Measures what training was worth: retrieval before and after, Open-QA, and the rivals without learned retrieval."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from realm_jax.config import Config
+from realm_jax.evaluation import bm25, open_qa, spans
+from realm_jax.index import snapshots
+from realm_jax.qa import answers as scoring
+from realm_jax.training.metrics import read_metrics
+from realm_jax.training.queries import unfiltered
+from realm_jax.training.questions import QuestionSet
+from realm_jax.training.experiment import Experiment
+from realm_jax.training.stages import restore_result, result_step, start_of_pretraining
+from realm_jax.training.tasks.closed_book import cloze_answers
+from realm_jax.workdir import Workdir, write_json
+
+DEPTHS = (1, 5, 20)
+
+
+def evaluate(config: Config, folder: Workdir) -> None:
+    """Writes <workdir>/evaluation/results.json; what the report and summary.json are made of.
+
+    Raises:
+      UserError: a stage that is measured has not been finished.
+    """
+    results = Evaluation(Experiment(config, folder)).results()
+    write_json(folder.evaluation / "results.json", results)
+
+
+class Evaluation:
+    """What all measurements share."""
+
+    def __init__(self, experiment: Experiment):
+        self._experiment, self._config, self._folder = experiment, experiment.config, experiment.folder
+        self._models, self._store, self._texts = experiment.models, experiment.store, experiment.texts
+        self._snapshots = experiment.folder.stage("pretrain").snapshots
+        self._questions = {split: experiment.questions(split) for split in ("train", "dev", "test")}
+        self._labels = {split: experiment.labels(questions) for split, questions in self._questions.items()}
+
+    def results(self) -> dict[str, Any]:
+        config, folder = self._config, self._folder
+        step = result_step(folder, "pretrain")
+        start = start_of_pretraining(self._experiment)(jax.random.key(config.seed))
+        pretrained = {part: restore_result(folder, "pretrain", part, self._models) for part in ("embedder", "reader")}
+        results: dict[str, Any] = {
+            "seed": config.seed,
+            "config": config.name,
+            "counts": {"passages": self._store.num_passages}
+            | {split: len(questions) for split, questions in self._questions.items()},
+        }
+        first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index()
+        last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint)
+        last = last_snapshot.index()
+        _say("held-out masked spans")
+        results |= self._spans(start, first, "_start") | self._spans(pretrained, last, "")
+        _say("questions before and after pre-training")
+        before, before_rows = self._question_recall(start["embedder"], first, "_start")
+        zero_shot, _ = self._question_recall(pretrained["embedder"], last, "_zero_shot")
+        results |= before | zero_shot | self._index_figures(last_snapshot.manifest)
+        if config.finetune.steps:
+            _say("questions after fine-tuning")
+            results |= self._open_qa(last, before_rows)
+        if config.closed_book.steps:
+            _say("closed book")
+            results |= self._closed_book(results.get("examples", []))
+        _say("BM25")
+        return results | self._bm25()
+
+    def _spans(self, params: dict[str, Any], index, suffix: str) -> dict[str, float]:
+        """Recall, utility and p(null) on held-out spans, with the index of the same embedder."""
+        arguments = (self._config, self._models, params, index, self._store)
+        count, seed = self._config.evaluation.heldout_queries, self._config.seed
+        filtered = spans.measure(*arguments, self._experiment.masked_queries("heldout").fixed(count, seed))
+        paper = unfiltered(self._config.masking)
+        everything = spans.measure(*arguments, self._experiment.masked_queries("heldout", paper).fixed(count, seed))
+        return {
+            f"retrieval/span_recall@5{suffix}": filtered.recall,
+            f"retrieval/utility{suffix}": filtered.utility,
+            f"retrieval/p_null{suffix}": filtered.p_null,
+            f"retrieval/unfiltered_span_recall@5{suffix}": everything.recall,
+            f"retrieval/unfiltered_utility{suffix}": everything.utility,
+            f"retrieval/unfiltered_p_null{suffix}": everything.p_null,
+        }
+
+    def _question_recall(self, embedder: Any, index, suffix: str) -> tuple[dict[str, float], np.ndarray]:
+        """Test questions' recall, and the rows [B,20] that were found for them."""
+        questions = self._questions["test"]
+        size = self._config.index.rows_per_batch
+        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, max(DEPTHS), size)
+        return recall_figures(self._hits("test", rows), suffix), rows
+
+    def _hits(self, split: str, rows: np.ndarray) -> np.ndarray:
+        """bool [B,k]: whether a found passage holds an answer, by finetune.labels."""
+        return self._labels[split](np.arange(len(rows)), rows)
+
+    def _open_qa(self, index, before_rows: np.ndarray) -> dict[str, Any]:
+        config = self._config
+        params = {
+            "embedder": restore_result(self._folder, "finetune", "embedder", self._models),
+            "reader": restore_result(self._folder, "finetune", "reader", self._models, "span_reader"),
+        }
+        results, rows = self._question_recall(params["embedder"], index, "")
+        for split, suffix in (("dev", "_dev"), ("test", "")):
+            questions = self._questions[split]
+            found = open_qa.answer(config, self._models, params, index, self._store, questions.queries)
+            predictions = [
+                open_qa.answer_text(self._experiment.tokenizer, self._texts[a.row].text, a.first, a.last) for a in found
+            ]
+            results |= score(predictions, questions, suffix)
+            write_predictions(self._folder, f"predictions_{split}.jsonl", questions, predictions)
+        results["qa/labels"] = config.finetune.labels
+        results["examples"] = self._examples(predictions, before_rows, rows)
+        return results
+
+    def _examples(self, predictions: list[str], before: np.ndarray, after: np.ndarray) -> list[dict[str, Any]]:
+        """Test questions drawn at random, with the passages retrieved before and after training."""
+        questions, count = self._questions["test"], min(self._config.evaluation.examples, len(predictions))
+        hits = {"before": self._hits("test", before[:, :5]), "after": self._hits("test", after[:, :5])}
+        rows = {"before": before, "after": after}
+        chosen = np.random.default_rng(self._config.seed).choice(len(predictions), count, replace=False)
+
+        def passages(when: str, i: int) -> list[dict[str, Any]]:
+            return [
+                {
+                    "row": int(row),
+                    "title": self._texts[row].title,
+                    "body": self._texts[row].text,
+                    "holds_answer": bool(hit),
+                }
+                for row, hit in zip(rows[when][i], hits[when][i], strict=False)
+            ]
+
+        return [
+            {
+                "id": questions.ids[i],
+                "question": questions.texts[i],
+                "answers": questions.answers[i],
+                "prediction": predictions[i],
+                "correct": scoring.exact_match(predictions[i], questions.answers[i]),
+                "before": passages("before", i),
+                "after": passages("after", i),
+            }
+            for i in sorted(chosen.tolist())
+        ]
+
+    def _closed_book(self, examples: list[dict[str, Any]]) -> dict[str, float]:
+        reader = restore_result(self._folder, "closed_book", "reader", self._models)
+        results = {}
+        for split, suffix in (("dev", "_closed_book_dev"), ("test", "_closed_book")):
+            questions = self._questions[split]
+            predictions = cloze_answers(self._config, self._models, reader, self._experiment.tokenizer, questions)
+            results |= score(predictions, questions, suffix)
+            write_predictions(self._folder, f"predictions_closed_book_{split}.jsonl", questions, predictions)
+        by_id = dict(zip(questions.ids, predictions, strict=True))
+        for example in examples:
+            example["closed_book"] = by_id[example["id"]]
+        return results
+
+    def _bm25(self) -> dict[str, Any]:
+        return bm25.measure(self._texts, self._questions["dev"], self._questions["test"], self._hits)
+
+    def _index_figures(self, manifest: snapshots.Manifest) -> dict[str, Any]:
+        lines = [line for line in read_metrics(self._folder.stage("pretrain").metrics) if "index/snapshot" in line]
+        return {
+            "index/snapshots_used": len({line["index/snapshot"] for line in lines}),
+            "index/max_staleness_steps": max((line["index/staleness_steps"] for line in lines), default=0),
+            "index/waited_s": max((line["time/index_wait_s"] for line in lines), default=0.0),
+            "index/scann_recall": manifest.recall,
+        }
+
+
+def recall_figures(hits: np.ndarray, suffix: str, prefix: str = "retrieval") -> dict[str, float]:
+    return {f"{prefix}/recall@{k}{suffix}": float(hits[:, :k].any(1).mean()) for k in DEPTHS}
+
+
+def score(predictions: list[str], questions: QuestionSet, suffix: str) -> dict[str, float]:
+    """Exact match and F1, means over questions."""
+    pairs = list(zip(predictions, questions.answers, strict=True))
+    return {
+        f"qa/exact_match{suffix}": float(np.mean([scoring.exact_match(p, a) for p, a in pairs])),
+        f"qa/f1{suffix}": float(np.mean([scoring.f1(p, a) for p, a in pairs])),
+    }
+
+
+def write_predictions(folder: Workdir, name: str, questions: QuestionSet, predictions: list[str]) -> None:
+    folder.evaluation.mkdir(parents=True, exist_ok=True)
+    with open(folder.evaluation / name, "w") as file:
+        for id, question, prediction in zip(questions.ids, questions.texts, predictions, strict=True):
+            file.write(json.dumps({"id": id, "question": question, "prediction": prediction}) + "\n")
+
+
+def _say(what: str) -> None:
+    print(f"evaluate: {what}", flush=True)

@@ -1,0 +1,75 @@
+"""Answers questions with a retriever, an index and a span reader."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from realm_jax.config import Config
+from realm_jax.corpus.store import PassageStore
+from realm_jax.index.base import Index
+from realm_jax.index.build import embed_all
+from realm_jax.text import features
+from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.training.models import Models
+from realm_jax.training.task import padded
+from realm_jax.training.tasks.finetune import read_spans
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What was retrieved and read for one question."""
+
+    rows: np.ndarray
+    """int [k]: passages, best first."""
+    scores: np.ndarray
+    """float [k]: f(x, z)."""
+    row: int
+    """The passage that the answer stands in."""
+    first: int
+    """First wordpiece of the answer in the passage's body ..."""
+    last: int
+    """... and its last one, inclusive."""
+    readings: np.ndarray
+    """float [read]: the best span score within each read passage, the retrieval score included."""
+
+
+def retrieve(models: Models, embedder: Any, index: Index, queries: np.ndarray, depth: int, batch_size: int):
+    """Inner products and rows [B,depth] of the best passages for query rows [B,Q]."""
+    vectors = embed_all(models.embed_with(embedder), queries, batch_size)
+    return index.search(vectors, depth)
+
+
+def answer(
+    config: Config, models: Models, params: dict[str, Any], index: Index, store: PassageStore, queries: np.ndarray
+) -> list[Answer]:
+    """Reads the best `finetune.read` passages for every query row [B,Q] and picks the best span of all."""
+    size, width = config.evaluation.batch_size, config.model.max_span_width
+    products, rows = retrieve(models, params["embedder"], index, queries, config.finetune.read, size)
+    scores = config.model.score_scale * products
+    table = features.span_table(config.data.joint_length, width)
+
+    @jax.jit
+    def read(reader, query, passages, scores):
+        logits, places, _, is_body = read_spans(config, models, reader, query, passages, scores)
+        body_start = is_body.argmax(-1)
+        return logits.max(-1), logits.argmax(-1), places, body_start
+
+    answers = []
+    for start in range(0, len(queries), size):
+        part = slice(start, start + size)
+        batch = [padded(array[part], size) for array in (queries, store.rows(rows[part]), scores[part])]
+        best, span, places, body_start = jax.device_get(read(params["reader"], *batch))
+        for i in range(len(queries[part])):
+            k = int(best[i].argmax())
+            first, last = table[span[i, k]] - body_start[i, k]
+            order = rows[start + i]
+            answers.append(Answer(order, scores[start + i], int(order[places[i, k]]), int(first), int(last), best[i]))
+    return answers
+
+
+def answer_text(tokenizer: Tokenizer, body: str, first: int, last: int) -> str:
+    """The characters of the body that wordpieces `first` to `last` were made of; "" outside the body."""
+    offsets = tokenizer.encode(body).offsets
+    return body[offsets[first, 0] : offsets[last, 1]] if 0 <= first <= last < len(offsets) else ""
