@@ -1,0 +1,17 @@
+"""Rebuild the index from each new checkpoint of pretrain, until that job is done.
+
+Waits for a checkpoint, restores the embedder alone, embeds all passages, builds the index and publishes it as a
+snapshot, whole or not at all, in <workdir>/pretrain/snapshots; old ones are removed. May be started before the trainer,
+and again at any time.
+"""
+
+from typing import Any
+
+from realm_jax.config import Config
+from realm_jax.workdir import Workdir
+
+
+def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
+    from realm_jax.training.builder import follow_and_build
+
+    follow_and_build(config, workdir)

@@ -1,0 +1,163 @@
+"""The command line: `realm JOB EXPERIMENT [options]`."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import tyro
+
+from realm_jax import __version__
+from realm_jax.config import Config
+from realm_jax.errors import UserError
+from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point
+from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
+from realm_jax.workdir import Workdir
+
+JOBS = (
+    "run",
+    "prepare",
+    "ict",
+    "warm_up",
+    "pretrain",
+    "build_index",
+    "finetune",
+    "closed_book",
+    "evaluate",
+    "report",
+    "ask",
+)
+
+USAGE = """\
+usage: realm JOB EXPERIMENT [options]
+       realm JOB --help
+
+REALM: retrieval-augmented language model pre-training (Guu et al. 2020), in JAX.
+
+jobs:
+{jobs}
+
+EXPERIMENT is a Python file with get_config(), such as experiments/factbook.py, or the workdir of a run, whose recorded
+settings are then used. Every setting is an option: realm JOB EXPERIMENT --help lists them with the experiment's values.
+"""
+
+READERS = ("evaluate", "report", "ask")
+"""Jobs that only look at what others made: they begin no workdir."""
+
+WORKDIR_HELP = (
+    "Folder of the run: settings, checkpoints, snapshots, metrics, report. "
+    "The first job there records its settings in config.json; later jobs take them from there."
+)
+
+
+@dataclass(frozen=True)
+class NoArguments:
+    """The own options of a job that has none."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 2 for a mistake of the user's, 130 and 143 when stopped by Ctrl-C and SIGTERM."""
+    try:
+        with stoppable():
+            stop_with_parent()
+            return _run(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        print(f"realm: error: {error}", file=sys.stderr)
+        return 2
+    except Terminated:
+        print("realm: stopped by SIGTERM", file=sys.stderr)
+        return 143
+    except KeyboardInterrupt:
+        print("realm: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"realm_jax {__version__}")
+        return 0
+    name, rest = _job_name(argv[0]), argv[1:]
+    job = load_job(name)
+    wants_help = "-h" in rest or "--help" in rest
+    if not rest or rest[0].startswith("-"):
+        if not wants_help:
+            raise UserError(
+                f"{name}: the experiment comes right after the job: realm {name} experiments/factbook.py [options]"
+            )
+        _parse(name, job, rest, Config(), Path("runs/<experiment>"))  # prints the help and exits
+    source, options = Path(rest[0]), rest[1:]
+    workdir = Workdir(_workdir_of(source, options))
+    record = read_record(workdir)
+    if source.is_dir():
+        if record is None:
+            raise UserError(f"{source}: a folder without config.json is no run's workdir; name an experiment file")
+        experiment = record.experiment
+    else:
+        experiment = load_experiment(source)
+        if record is None and name in READERS:
+            raise UserError(f"{workdir.root}: no run there; begin one with `realm run {source}`, or name its --workdir")
+    config, arguments = _parse(name, job, options, starting_point(record, experiment, source, workdir), workdir.root)
+    settle(record, experiment, config, workdir)
+    return job.main(config, workdir, arguments) or 0
+
+
+def load_job(name: str) -> ModuleType:
+    """A job's module: its docstring is the help, `Arguments` (if any) its own options, `main` what it does."""
+    return importlib.import_module(f"realm_jax.jobs.{name}")
+
+
+def _usage() -> str:
+    lines = [f"  {name:<12} {load_job(name).__doc__.partition(chr(10))[0]}" for name in JOBS]
+    return USAGE.format(jobs="\n".join(lines))
+
+
+def _job_name(word: str) -> str:
+    name = word.replace("-", "_")
+    if name in JOBS:
+        return name
+    nearest = difflib.get_close_matches(name, JOBS, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(JOBS)}"
+    raise UserError(f"no job {word!r}; {hint}")
+
+
+def _workdir_of(source: Path, options: list[str]) -> Path:
+    """Read ahead of the other options, whose defaults stand in the workdir."""
+    given = None
+    for i, option in enumerate(options):
+        if option.startswith("--workdir="):
+            given = option.partition("=")[2]
+        elif option == "--workdir" and i + 1 < len(options):
+            given = options[i + 1]
+    if source.is_dir():
+        if given is not None and Path(given).resolve() != source.resolve():
+            raise UserError(f"--workdir: {given} is not {source}, the run that is named as experiment; leave it out")
+        return source
+    return Path(given) if given is not None else Path("runs") / source.stem
+
+
+def _parse(name: str, job: ModuleType, options: list[str], config: Config, workdir: Path) -> tuple[Config, Any]:
+    """The settings and the job's own arguments. Wrong options end the process with code 2, as `--help` does with 0."""
+    flat = tyro.conf.arg(name="")
+    command = make_dataclass(
+        "Command",
+        [
+            ("arguments", Annotated[getattr(job, "Arguments", NoArguments), flat]),
+            ("workdir", Annotated[Path, tyro.conf.arg(metavar="DIR", help=WORKDIR_HELP)], field(default=workdir)),
+            ("config", Annotated[Config, flat], field(default=config)),
+        ],
+    )
+    parsed = tyro.cli(
+        command,
+        args=options,
+        prog=f"realm {name} EXPERIMENT",
+        description=job.__doc__,
+        use_underscores=True,
+    )
+    return parsed.config, parsed.arguments

@@ -1,0 +1,176 @@
+"""Experiment files, and the record of a run's settings that keeps all jobs of a workdir to the same ones."""
+
+import dataclasses
+import difflib
+import importlib
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from realm_jax import config as schema
+from realm_jax.config import Config
+from realm_jax.errors import UserError
+from realm_jax.workdir import Workdir, read_json, write_json
+
+
+def load_experiment(path: Path) -> Config:
+    """Runs an experiment file's ``get_config()``. A variant may import its base from the same folder by its plain name.
+
+    Raises:
+      UserError: the file is missing, does not run, or gives no Config; the message says where.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such experiment file{_near(path)}")
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    with _importable(path.parent.resolve(), module):
+        try:
+            exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+            get_config = getattr(module, "get_config", None)
+            if not callable(get_config):
+                raise UserError(f"{path}: no function get_config(); define one that returns realm_jax.config.Config")
+            config = get_config()
+        except SyntaxError as error:
+            raise UserError(f"{error.filename}:{error.lineno}: syntax error: {error.msg}") from None
+        except Exception as error:
+            where = _line_in(path, error)
+            if isinstance(error, UserError):
+                raise UserError(f"{where}: {error}" if where else str(error)) from None
+            name = type(error).__name__
+            raise UserError(f"{where or path}: {name}: {error}{_nearest_field(error)}") from error
+    if not isinstance(config, Config):
+        raise UserError(f"{path}: get_config() gave a {type(config).__name__}; it must return realm_jax.config.Config")
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What <workdir>/config.json holds, written whole by the first job and never changed."""
+
+    experiment: Config
+    """What the experiment file gave."""
+    config: Config
+    """That, with the options of the command line."""
+
+
+def read_record(workdir: Workdir) -> Record | None:
+    """Raises UserError where the file is no record of this version."""
+    if workdir.root.exists() and not workdir.root.is_dir():
+        raise UserError(f"{workdir.root}: is a file; --workdir must name a folder, or one to be made")
+    if not workdir.config.exists():
+        return None
+    values = read_json(workdir.config)
+    try:
+        return Record(schema.from_dict(values["experiment"]), schema.from_dict(values["config"]))
+    except UserError as error:
+        raise UserError(f"{workdir.config}: {error}") from None
+    except (TypeError, KeyError, AttributeError):
+        raise UserError(
+            f"{workdir.config}: not the record of an experiment ('experiment' and 'config'); use another --workdir"
+        ) from None
+
+
+def starting_point(record: Record | None, experiment: Config, source: Path, workdir: Workdir) -> Config:
+    """The settings that the command line's options are laid over: those recorded, else the experiment file's.
+
+    Raises:
+      UserError: the experiment file has changed since it was recorded.
+    """
+    if record is None:
+        return experiment
+    if changes := _differences(record.experiment, experiment, "then", "now"):
+        raise UserError(
+            f"{source} has changed since {workdir.root} was begun:\n{changes}\n"
+            f"Use another --workdir for the new settings, or name {workdir.root} in place of the file to go on with "
+            "the recorded ones."
+        )
+    return record.config
+
+
+def settle(record: Record | None, experiment: Config, config: Config, workdir: Workdir) -> None:
+    """Records the settings of a new workdir; holds later jobs to them.
+
+    Raises:
+      UserError: an option differs from the record. The workdir is left as it was.
+    """
+    if record is None:
+        values = {"experiment": dataclasses.asdict(experiment), "config": dataclasses.asdict(config)}
+        try:
+            write_json(workdir.config, values)
+        except OSError as error:
+            raise UserError(f"{workdir.root}: cannot be written ({error.strerror}); name another --workdir") from None
+        # Another job may have begun at the same moment: what stands now counts, for both.
+        record = read_record(workdir)
+    if changes := _differences(record.config, config, "there", "asked for"):
+        raise UserError(
+            f"{workdir.root} belongs to other settings:\n{changes}\n"
+            "The settings of a run never change: leave these options out, or use another --workdir."
+        )
+
+
+def _differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
+    """One line for each option that differs, or nothing."""
+    before, after = schema.flatten(old), schema.flatten(new)
+    return "\n".join(
+        f"  {name}: {before[name]!r} {old_word}, {value!r} {new_word}"
+        for name, value in after.items()
+        if before[name] != value
+    )
+
+
+@contextmanager
+def _importable(folder: Path, module: ModuleType) -> Iterator[None]:
+    """Lets an experiment file import its neighbours; afterwards no trace of them is left."""
+    before = dict(sys.modules)
+    sys.path.insert(0, str(folder))
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, loaded in list(sys.modules.items()):
+            if loaded is module or (name not in before and _folder_of(loaded) == folder):
+                del sys.modules[name]
+        if module.__name__ in before:
+            sys.modules[module.__name__] = before[module.__name__]
+
+
+def _folder_of(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).parent if file else None
+
+
+def _near(path: Path) -> str:
+    """What the user may have meant by a file that is not there."""
+    files = [str(file) for file in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
+    files += [str(file) for file in sorted(Path("experiments").glob("*.py")) if str(file) not in files]
+    if not files:
+        return ""
+    nearest = difflib.get_close_matches(str(path), files, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(nearest)}?" if nearest else f"; there are {', '.join(files)}"
+
+
+def _line_in(path: Path, error: Exception) -> str:
+    """`file:line` of the innermost line of the experiment file or of a neighbour, in an error's traceback."""
+    folder = path.parent.resolve()
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).resolve().parent == folder]
+    return f"{ours[-1].filename}:{ours[-1].lineno}" if ours else ""
+
+
+def _nearest_field(error: Exception) -> str:
+    """For an option that a part of the schema lacks: the nearest one that it has."""
+    if "Did you mean" in str(error):  # Python 3.13 says so itself
+        return ""
+    match = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    part = getattr(schema, match[1], None) if match else None
+    if not dataclasses.is_dataclass(part):
+        return ""
+    names = [field.name for field in dataclasses.fields(part)]
+    nearest = difflib.get_close_matches(match[2], names, n=1, cutoff=0.4)
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; {match[1]} has {', '.join(names)}"

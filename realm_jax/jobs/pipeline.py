@@ -1,0 +1,143 @@
+"""The stages of an experiment as child processes, in order; what is complete is skipped."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from realm_jax.config import Config
+from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
+from realm_jax.workdir import Workdir, sole_owner
+
+RESTARTS = 2
+"""Times that a builder that died is started again; after that the trainer stops by its own bound."""
+USER_ERROR = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A job, and the file that stands once it is complete."""
+
+    job: str
+    marker: Path
+    beside: str = ""
+    """A second job that runs at the same time and ends when this one is done."""
+    always: bool = False
+    """Run even when complete: the job itself then sees whether what stands fits these settings."""
+
+
+def steps_of(config: Config, workdir: Workdir) -> list[Step]:
+    """The stages that the experiment has, in order."""
+    # Prepared data that several workdirs share may be another experiment's.
+    data = Step("prepare", workdir.data(config.data.directory).manifest, always=bool(config.data.directory))
+    trained = [
+        Step(name, workdir.stage(name).done, beside="build_index" if name == "pretrain" else "")
+        for name in ("ict", "warm_up", "pretrain", "finetune", "closed_book")
+        # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
+        if name == "pretrain" or getattr(config, name).steps
+    ]
+    results = Step("evaluate", workdir.evaluation / "results.json")
+    return [data, *trained, results, Step("report", workdir.report / "index.html")]
+
+
+@dataclasses.dataclass
+class Pipeline:
+    """Runs `Step`s. `command` gives the command line of a job."""
+
+    workdir: Workdir
+    command: Callable[[str], list[str]]
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    restart_pause_s: float = 2.0
+    builder_end_s: float = 900.0
+    """Seconds that the builder gets to end by itself once its trainer is done."""
+    patience_s: tuple[float, ...] = PATIENCE_S
+
+    def run(self, steps: Iterable[Step]) -> int:
+        """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
+        with sole_owner(self.workdir.root, "run"), Usage(self.workdir.root / "run.json") as usage:
+            for step in steps:
+                if step.marker.exists() and not step.always:
+                    say(f"{step.job} is complete")
+                    continue
+                say(step.job + (f", with {step.beside} beside it" if step.beside else ""))
+                start = time.monotonic()
+                with usage.stage(step.job):
+                    code = self._run_step(step, usage)
+                if code:
+                    return code
+                if not step.marker.exists():
+                    say(f"{step.job} ended without an error, but {step.marker} is not there")
+                    return 1
+                say(f"{step.job} done in {time.monotonic() - start:.0f} s")
+        return 0
+
+    def _run_step(self, step: Step, usage: Usage) -> int:
+        main = builder = None
+        try:
+            main = self._start(step.job)
+            if not step.beside:
+                return self._failure(main, self._wait(main))
+            builder = Restarted(lambda: self._start(step.beside, prefix=f"{step.beside} | "), self.restart_pause_s)
+            with usage.stage(step.beside):
+                while (code := main.exit_code()) is None:
+                    if builder.look_after() == USER_ERROR:
+                        # It would fail in the same way again, and the trainer wait in vain.
+                        stop([main], self.patience_s)
+                        return self._failure(builder.child, USER_ERROR)
+                    time.sleep(0.1)
+                if code == 0:
+                    self._let_end(builder)
+            return self._failure(main, code)
+        finally:
+            stop([child for child in (main, builder and builder.child) if child], self.patience_s)
+
+    def _start(self, job: str, prefix: str = "") -> Child:
+        return Child(job, self.command(job), self.environment, prefix=prefix)
+
+    def _wait(self, child: Child) -> int:
+        while (code := child.exit_code()) is None:
+            time.sleep(0.1)
+        return code
+
+    def _let_end(self, builder: "Restarted") -> None:
+        end = time.monotonic() + self.builder_end_s
+        while builder.child.exit_code() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        if builder.child.exit_code() is None:
+            say(f"{builder.child.job} did not end within {self.builder_end_s:.0f} s of its trainer; stopping it")
+
+    def _failure(self, child: Child, code: int) -> int:
+        if code:
+            say(f"{child.job} failed with exit code {code}; see above. The same command goes on from there")
+        return code
+
+
+class Restarted:
+    """A child that is started again when it dies, a few times."""
+
+    def __init__(self, start: Callable[[], Child], pause_s: float):
+        self._start, self._pause_s = start, pause_s
+        self._left, self._again_at, self._given_up = RESTARTS, None, False
+        self.child = start()
+
+    def look_after(self) -> int | None:
+        """The exit code of a child that runs no more."""
+        code = self.child.exit_code()
+        if code in (None, 0, USER_ERROR) or self._given_up:
+            return code
+        if self._again_at is None:
+            if not self._left:
+                self._given_up = True
+                say(f"{self.child.job} died {RESTARTS + 1} times (exit code {code}); it is not started again")
+                return code
+            say(f"{self.child.job} died (exit code {code}); starting it again in {self._pause_s:.0f} s")
+            self._again_at = time.monotonic() + self._pause_s
+        elif time.monotonic() >= self._again_at:
+            self._left, self._again_at = self._left - 1, None
+            self.child = self._start()
+        return code
+
+
+def say(message: str) -> None:
+    print(f"run: {message}", file=sys.stderr, flush=True)

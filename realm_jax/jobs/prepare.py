@@ -1,0 +1,23 @@
+"""Turn the source into passages, pre-training text and questions; fetch the weights to start from.
+
+Writes the prepared data (<workdir>/data, or data.directory, which several workdirs may share) and <workdir>/weights.
+"""
+
+from typing import Any
+
+from realm_jax.config import Config
+from realm_jax.workdir import Workdir, sole_owner, write_json
+
+
+def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
+    from realm_jax.corpus.prepare import prepare_corpus
+    from realm_jax.models import resolve_vocab
+    from realm_jax.qa.prepare import prepare_questions
+    from realm_jax.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.from_vocab(resolve_vocab(config.model, workdir.weights))
+    data = workdir.data(config.data.directory)
+    with sole_owner(data.root, "prepare"):
+        prepare_questions(config, data)
+        counts = prepare_corpus(config, data, tokenizer)
+        write_json(data.manifest, counts)  # last: with it the data is complete

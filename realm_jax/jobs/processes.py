@@ -1,0 +1,158 @@
+"""Child processes that are jobs, and what all processes of a run use together."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from realm_jax.jobs.signals import PARENT
+from realm_jax.workdir import read_json, write_json
+
+PATIENCE_S = (60.0, 10.0)
+"""Seconds that a job gets after SIGINT (a checkpoint may be under way), and then after SIGTERM, before it is killed."""
+
+
+class Child:
+    """A job in a session of its own, so that the terminal's Ctrl-C reaches it only by way of `stop`, once."""
+
+    def __init__(self, job: str, command: Sequence[str], env: dict[str, str], *, prefix: str = ""):
+        """With a `prefix`, each line of the job's output is passed on behind it; else it writes to our own output."""
+        self.job = job
+        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if prefix else {}
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, **env, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            **piped,
+        )
+        self.pid = self._process.pid
+        self._output = None
+        if prefix:
+            self._output = threading.Thread(target=_pass_on, args=(self._process.stdout, prefix), daemon=True)
+            self._output.start()
+
+    def exit_code(self) -> int | None:
+        """None while it runs; 128 + n when signal n ended it, as a shell has it."""
+        code = self._process.poll()
+        if code is not None and self._output is not None:
+            self._output.join(timeout=1.0)
+        return 128 - code if code is not None and code < 0 else code
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kills the job and whatever it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def _pass_on(stream: IO[bytes], prefix: str) -> None:
+    with stream:
+        for line in stream:
+            # One write per line: other processes write to the same output.
+            sys.stdout.write(prefix + line.decode(errors="replace"))
+            sys.stdout.flush()
+
+
+def stop(children: Iterable[Child], patience_s: Sequence[float] = PATIENCE_S) -> None:
+    """Ends all `children`: SIGINT, after a while SIGTERM, at last SIGKILL. Ctrl-C meanwhile cuts the waiting short."""
+    children = [child for child in children if child.exit_code() is None]
+    for number, seconds in zip((signal.SIGINT, signal.SIGTERM), patience_s):
+        try:
+            for child in children:
+                child.signal(number)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and any(child.exit_code() is None for child in children):
+                time.sleep(0.05)
+        except KeyboardInterrupt:
+            continue
+    for child in children:
+        if child.exit_code() is None:
+            print(f"run: {child.job} did not stop; killing it", file=sys.stderr)
+            child.kill()
+
+
+class Usage:
+    """Wall time and memory of a run, summed up over all the times it was started: <workdir>/run.json.
+
+    Memory is that of this process and all its descendants at one moment: proportional set size (PSS, which counts
+    shared pages once) where the kernel tells it, else resident set size.
+    """
+
+    def __init__(self, path: Path, *, interval_s: float = 0.5, save_every_s: float = 10.0):
+        self._path, self._interval_s, self._save_every_s = path, interval_s, save_every_s
+        before = read_json(path) if path.exists() else {}
+        self._minutes_before = before.get("time/minutes", 0.0)
+        self._peak = before.get("memory/peak_gib", 0.0)
+        self._stages = before.get("stages", {})
+        self._running: dict[str, float] = {}  # job -> moment of its last entry in _stages
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> "Usage":
+        self._start = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, name="usage", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self.save()
+
+    @contextlib.contextmanager
+    def stage(self, job: str) -> Iterator[None]:
+        with self._lock:
+            self._running[job] = time.monotonic()
+        try:
+            yield
+        finally:
+            self.save()
+            with self._lock:
+                del self._running[job]
+
+    def save(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            for job, since in self._running.items():
+                self._stages[job] = round(self._stages.get(job, 0.0) + now - since, 3)
+                self._running[job] = now
+            values = {
+                "time/minutes": round(self._minutes_before + (now - self._start) / 60, 4),
+                "memory/peak_gib": round(self._peak, 4),
+                "stages": self._stages,
+            }
+            write_json(self._path, values)
+
+    def _watch(self) -> None:
+        saved = time.monotonic()
+        while not self._stopped.is_set():
+            self._peak = max(self._peak, memory_of_tree() / 2**30)
+            if time.monotonic() - saved > self._save_every_s:
+                self.save()
+                saved = time.monotonic()
+            self._stopped.wait(self._interval_s)
+
+
+def memory_of_tree() -> int:
+    """Bytes in use by this process and all its descendants."""
+    this = psutil.Process()
+    total = 0
+    for process in [this, *this.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            try:
+                total += process.memory_full_info().pss
+            except (psutil.AccessDenied, AttributeError):
+                total += process.memory_info().rss
+    return total

@@ -1,0 +1,49 @@
+"""How a job is stopped: Ctrl-C and SIGTERM alike raise an exception, so that `finally` runs and nothing is torn."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PARENT = "REALM_PARENT_PROCESS"
+"""Environment variable that names the process of `run` to the jobs it starts."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; whoever handles Ctrl-C handles it too."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Makes SIGTERM raise `Terminated` and SIGINT raise KeyboardInterrupt, in the main thread.
+
+    SIGINT is set too because a shell that starts a job in the background has it ignored.
+    """
+
+    def terminate(signum, frame):
+        raise Terminated
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_with_parent(interval_s: float = 1.0) -> None:
+    """Stops this process when the `run` that started it is gone, even by kill -9; does nothing without one."""
+    parent = os.environ.pop(PARENT, None)
+    if parent is None:
+        return
+
+    def watch():
+        while os.getppid() == int(parent):
+            time.sleep(interval_s)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="stop-with-parent", daemon=True).start()
