@@ -27,7 +27,7 @@ from realm_jax.text.tokenizer import byte_offsets
 
 _LONGEST = 120
 """Characters of a value's part; about 30 wordpieces, so that a passage of 64 holds more than one."""
-_PART = re.compile(r"(?=[^\W_]|\")([^:;.\n]{2,45}?):\s+(?=\S)")
+_PART = re.compile(r"(?=[^\W_]|\")((?:[^:;.\s]+ ){0,4}[^:;.\s]+):\s+(?=\S)")
 _SHARE = re.compile(r"(?:,\s*|\s+)?(?:less than |approximately |about |an estimated |[<>~] ?)?\d[\d.,]*(?:-\d[\d.]*)?%")
 _REST = re.compile(r", (?:other|unspecified|none|no answer|unknown|don't know|not stated)(?=[,;)]|\s\(\d|$)")
 _EMPTY = re.compile(r"(?:none|NA|N/A|NEGL|no|yes|-+|see .*|not available|not applicable)\W*$", re.IGNORECASE)
@@ -48,7 +48,7 @@ def country_articles(country: Country) -> Iterator[Article]:
                 continue
             category = path.split("/")[0]
             written = by_category.setdefault(CATEGORIES.get(category, category), [])
-            written += [s for s in render(path, label, value) if s not in written]
+            written += [s for s in dict.fromkeys(render(path, label, value)) if s not in written]
     for category, written in by_category.items():
         if written:
             yield article(f"{country.name}: {category}", country.name, written)
@@ -91,8 +91,8 @@ def render(path: str, label: str, value: str) -> list[str]:
         name = label
         if part and not part.group(1).strip().lower().startswith("http"):
             name, paragraph = _part_label(label, part.group(1)), paragraph[part.end() :]
-        if not _EMPTY.match(paragraph):
-            result += [_ended(f"{name}: {group}") for group in _groups(paragraph, path in LISTS)]
+        groups = [] if _EMPTY.match(paragraph) else _groups(paragraph, path in LISTS)
+        result += [_ended(f"{name}: {group}") for group in groups if not _EMPTY.match(group)]
     return result
 
 
@@ -102,7 +102,7 @@ def _without_votes(line: str) -> str:
     if not figure:
         return line
     ends = [line.rfind(mark, 0, figure.start()) for mark in ("; ", ". ", " - ", ", percent")]
-    return line[: max(0, *ends)]
+    return line[: max(0, *ends)].removesuffix(" in the")
 
 
 def _spelled_date(match: re.Match) -> str:

@@ -89,12 +89,18 @@ def _fitting(
     data = article.text.encode()
     inside = {t for a, b, _ in article.spans for t in range(*tokens(a, b)) if starts[t] > a}
     while last - first > room:
+        pieces = -(-(last - first) // room)
         words = [t for t in range(first + 1, first + room + 1) if not continues[t]] or [first + room]
         words = [t for t in words if starts[t] > limits[t - 1]] or words  # at white space, if there is any
         words = [t for t in words if t not in inside] or words
-        late = [t for t in words if t - first > room // 3]
-        marked = [[t for t in late if data[limits[t - 1] - 1 : limits[t - 1]] == mark] for mark in (b";", b",")]
-        at = next((group[-1] for group in marked if group), words[-1])
+        late = [t for t in words if 3 * (t - first) > room]
+        semicolons, commas = (
+            [t for t in late if data[limits[t - 1] - 1 : limits[t - 1]] == mark] for mark in (b";", b",")
+        )
+        commas = [t for t in commas if last - t <= (pieces - 1) * room]  # no comma is worth another piece
+        even = first + (last - first) / pieces
+        best = semicolons or commas
+        at = min(best, key=lambda t, even=even: abs(t - even)) if best else words[-1]
         yield start, int(limits[at - 1])
         start, first = int(starts[at]), at
     yield start, limit

@@ -4,11 +4,10 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from realm_jax.config import Config
 from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
-from realm_jax.workdir import Workdir, sole_owner
+from realm_jax.workdir import StageDir, Workdir, read_json, sole_owner
 
 RESTARTS = 2
 """Times that a builder that died is started again; after that the trainer stops by its own bound."""
@@ -17,10 +16,10 @@ USER_ERROR = 2
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A job, and the file that stands once it is complete."""
+    """A job, and whether what it makes stands already."""
 
     job: str
-    marker: Path
+    is_complete: Callable[[], bool]
     beside: str = ""
     """A second job that runs at the same time and ends when this one is done."""
     always: bool = False
@@ -29,16 +28,31 @@ class Step:
 
 def steps_of(config: Config, workdir: Workdir) -> list[Step]:
     """The stages that the experiment has, in order."""
-    # Prepared data that several workdirs share may be another experiment's.
-    data = Step("prepare", workdir.data(config.data.directory).manifest, always=bool(config.data.directory))
-    trained = [
-        Step(name, workdir.stage(name).done, beside="build_index" if name == "pretrain" else "")
-        for name in ("ict", "warm_up", "pretrain", "finetune", "closed_book")
+
+    def stage(job: str, beside: str = "") -> Step:
+        return Step(job, workdir.stage(job).done.exists, beside)
+
+    def optional(*jobs: str) -> list[Step]:
+        return [stage(job) for job in jobs if getattr(config, job).steps]
+
+    data = workdir.data(config.data.directory)
+    return [
+        # Prepared data that several workdirs share may be another experiment's.
+        Step("prepare", data.manifest.exists, always=bool(config.data.directory)),
+        *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
-        if name == "pretrain" or getattr(config, name).steps
+        stage("pretrain", beside="build_index"),
+        # Complete already, unless the builder was stopped before it came to the result.
+        Step("build_index", lambda: _result_is_indexed(workdir.stage("pretrain"))),
+        *optional("finetune", "closed_book"),
+        Step("evaluate", (workdir.evaluation / "results.json").exists),
+        Step("report", (workdir.report / "index.html").exists),
     ]
-    results = Step("evaluate", workdir.evaluation / "results.json")
-    return [data, *trained, results, Step("report", workdir.report / "index.html")]
+
+
+def _result_is_indexed(stage: StageDir) -> bool:
+    """Whether the checkpoint that pre-training left for fine-tuning has a snapshot."""
+    return (stage.snapshots / str(read_json(stage.done)["step"]) / "manifest.json").exists()
 
 
 @dataclasses.dataclass
@@ -49,15 +63,13 @@ class Pipeline:
     command: Callable[[str], list[str]]
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     restart_pause_s: float = 2.0
-    builder_end_s: float = 900.0
-    """Seconds that the builder gets to end by itself once its trainer is done."""
     patience_s: tuple[float, ...] = PATIENCE_S
 
     def run(self, steps: Iterable[Step]) -> int:
         """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
         with sole_owner(self.workdir.root, "run"), Usage(self.workdir.root / "run.json") as usage:
             for step in steps:
-                if step.marker.exists() and not step.always:
+                if step.is_complete() and not step.always:
                     say(f"{step.job} is complete")
                     continue
                 say(step.job + (f", with {step.beside} beside it" if step.beside else ""))
@@ -66,8 +78,8 @@ class Pipeline:
                     code = self._run_step(step, usage)
                 if code:
                     return code
-                if not step.marker.exists():
-                    say(f"{step.job} ended without an error, but {step.marker} is not there")
+                if not step.is_complete():
+                    say(f"{step.job} ended without an error, but what it should have made is not there")
                     return 1
                 say(f"{step.job} done in {time.monotonic() - start:.0f} s")
         return 0
@@ -87,7 +99,7 @@ class Pipeline:
                         return self._failure(builder.child, USER_ERROR)
                     time.sleep(0.1)
                 if code == 0:
-                    self._let_end(builder)
+                    self._wait(builder.child)  # it ends by itself, with an index of the result
             return self._failure(main, code)
         finally:
             stop([child for child in (main, builder and builder.child) if child], self.patience_s)
@@ -99,13 +111,6 @@ class Pipeline:
         while (code := child.exit_code()) is None:
             time.sleep(0.1)
         return code
-
-    def _let_end(self, builder: "Restarted") -> None:
-        end = time.monotonic() + self.builder_end_s
-        while builder.child.exit_code() is None and time.monotonic() < end:
-            time.sleep(0.1)
-        if builder.child.exit_code() is None:
-            say(f"{builder.child.job} did not end within {self.builder_end_s:.0f} s of its trainer; stopping it")
 
     def _failure(self, child: Child, code: int) -> int:
         if code:

@@ -21,7 +21,6 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> int:
         workdir,
         command=lambda job: [sys.executable, "-m", "realm_jax", job, str(workdir.root)],
         environment=environment(workdir),
-        builder_end_s=config.index.stop_after_s,
     )
     return pipeline.run(steps_of(config, workdir))
 

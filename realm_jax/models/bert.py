@@ -18,7 +18,8 @@ NEVER = -1e9
 """Score of a key that is padding. Finite, so that a row of nothing but padding attends evenly instead of to NaN."""
 
 Tokens = Array | np.ndarray
-kernel_init = nn.initializers.truncated_normal(0.02)
+INIT_STD = 0.02
+kernel_init = nn.initializers.truncated_normal(INIT_STD)
 
 
 def activation(bert: config.Bert):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,7 @@ from jaxtyping import Array, Integer
 
 from realm_jax import config
 from realm_jax.models import pretrained
-from realm_jax.models.bert import PAD, BertTrunk, Tokens
+from realm_jax.models.bert import INIT_STD, PAD, BertTrunk, Tokens
 from realm_jax.models.embedder import Embedder
 from realm_jax.models.reader import Reader
 from realm_jax.models.span_reader import SpanReader
@@ -37,15 +36,14 @@ def embedder_params(rng: Array, model: config.Model, directory: Path | None, row
         without it the directions are random.
     """
     bert = bert_config(model, directory)
-    init_rng, projection_rng = jax.random.split(rng)
     if directory is None:
-        params = _random(Embedder, bert, model, init_rng)
+        params = _random(Embedder, bert, model, rng)
     else:
         weights = pretrained.load_trunk(directory)
-        params = _random(Embedder, _without_trunk(bert), model, init_rng) | {"trunk": weights.trunk}
+        params = _random(Embedder, _without_trunk(bert), model, rng) | {"trunk": weights.trunk}
         params |= {"pooler": weights.pooler} if weights.pooler else {}
-    kernel = nn.initializers.orthogonal()(projection_rng, (bert.hidden_size, model.vector_size))
-    params = jax.tree.map(jnp.asarray, params | {"projection": params["projection"] | {"kernel": kernel}})
+    left, _, right = np.linalg.svd(params["projection"]["kernel"], full_matrices=False)
+    params = jax.tree.map(jnp.asarray, params | {"projection": params["projection"] | {"kernel": left @ right}})
     if directory is not None and rows is not None and model.vector_size <= bert.hidden_size:
         embedder = Embedder(bert, model)
         pooled = _over_rows(lambda *row: embedder.apply({"params": params}, *row, method="pool"), np.asarray(rows))
@@ -69,7 +67,7 @@ def reader_params(
     """
     bert = bert_config(model, directory)
     if directory is None:
-        return _random(Reader, bert, model, rng, jnp.zeros((1, 1), jnp.int32))
+        return _random(Reader, bert, model, rng)
     weights = pretrained.load_trunk(directory)
     head = weights.head
     if head is None:
@@ -91,9 +89,23 @@ def span_reader_params(rng: Array, model: config.Model, directory: Path | None, 
     return jax.tree.map(jnp.asarray, _random(SpanReader, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
-def _random(kind, bert: config.Bert, model: config.Model, rng: Array, *inputs: Array) -> Params:
+def _random(kind, bert: config.Bert, model: config.Model, rng: Array) -> Params:
+    """BERT's initialisation. All leaves are cut from one draw: a draw for each takes long to compile."""
     row = jnp.zeros((1, 1), jnp.int32)
-    return jax.jit(kind(bert, model).init)(rng, row, row, *inputs)["params"]
+    inputs = (row,) * (3 if kind is Reader else 2)
+    shapes = jax.eval_shape(kind(bert, model).init, rng, *inputs)["params"]
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    draw = np.asarray(INIT_STD * jax.random.truncated_normal(rng, -2.0, 2.0, (count,)))
+    taken = 0
+
+    def leaf_of(path, leaf):
+        nonlocal taken
+        taken += leaf.size
+        if path[-1].key in ("bias", "scale"):
+            return jnp.full(leaf.shape, path[-1].key == "scale", leaf.dtype)
+        return jnp.asarray(draw[taken - leaf.size : taken].reshape(leaf.shape))
+
+    return jax.tree_util.tree_map_with_path(leaf_of, shapes)
 
 
 def _without_trunk(bert: config.Bert) -> config.Bert:

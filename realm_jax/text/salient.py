@@ -28,7 +28,7 @@ _DATE = re.compile(
             rf"\b{_MONTH} \d{{1,2}}, {_YEAR}(?!\w)",
             rf"\b{_MONTH},? {_YEAR}(?!\w)",
             r"(?<![\w.,$/])\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})(?![\w/])",
-            r"(?<![\w.,$])\d{1,2}(?:st|nd|rd|th)(?:-\d{1,2}(?:st|nd|rd|th))?[- ]century"
+            r"(?<![\w.,$])\d{1,2}(?:st|nd|rd|th)(?:(?:-| and | to )\d{1,2}(?:st|nd|rd|th))?[- ]centur(?:y|ies)"
             r"(?: ?(?:B\.?C\.?E?\.?|A\.?D\.?|C\.?E\.?))?(?!\w)",
             r"(?<![\w.,$])\d{1,5}(?:-\d{1,5})? ?(?:B\.C\.E\.|B\.C\.|BCE|BC|A\.D\.|AD|CE)(?!\w)",
             r"(?<![\w.,$])(?:A\.D\.|AD) \d{1,4}(?!\w)",
@@ -49,7 +49,7 @@ _WORD = (
 )
 _LINK = (
     "(?:of the|of|the|de la|de los|de las|de|del|della|di|da|do|dos|das|du|des|la|le|les|el|al|bin|ibn|van der|van|von"
-    "|der|den|ul|na|y|e|et|i|zu|for)"
+    "|der|den|ul|na|y|e|et|en|i|zu|for)"
 )
 _NAME = re.compile(rf"(?<![\w@.-]){_WORD}(?: (?:{_LINK} |& )?{_WORD})*(?![\w@])")
 _TOGETHER = re.compile(
@@ -63,13 +63,14 @@ _LABEL = re.compile(r"[A-Z0-9\"][^:;.!?]{1,60}(?:\([^)]{1,60}\))?: ")
 # Years of an estimate, as in "(2023 est.)" or a closing "(2024)", date the source's table, not what happened.
 _TABLE_YEAR = re.compile(
     rf"\((?:[^()]{{0,20}} )?{_YEAR}(?:-\d{{2,4}})? est\.?[^()]*\)|\((?:{_MONTH} )?20[0-3]\d(?:-\d\d)?\)(?=[.;,]?\s*$)"
+    r"|(?<= km )\(20[0-3]\d\)"
 )
 _TITLES = word_set(
     "President Vice Prime Minister King Queen Emperor Emir Sultan Prince Princess Ambassador Governor General",
     "Chancellor Pope Chief Premier Sir Lord Chairman Chairperson Speaker Senator Captain Colonel Gen Gen. Col Col.",
     "Lt Lt. Maj Maj. Dr Dr. Mr Mr. Mrs. Ms. St Deputy Acting Interim Former Secretary Commissioner Administrator",
     "Sheikh Shaykh Amir Chargé d'Affaires Crown Grand Duke Co-Prince Supreme Leader Field Marshal Brigadier Adm.",
-    "Admiral Counselor Head",
+    "Admiral Counselor Head Ambassador-designate",
 )
 _ORDINARY = word_set(
     "A An The This That These Those It Its He She They We I In On At By For From With Without Within Under Over",
@@ -133,9 +134,9 @@ def _tag_sentence(text: str, start: int, limit: int, known: frozenset[str]) -> l
 
 
 def _tells(number: str) -> bool:
-    """Whole numbers below 100 are everywhere: another passage with the same one tells nothing about it."""
-    bare = number.lstrip("-$").rstrip("%")
-    return not (bare.isdigit() and len(bare) < 3)
+    """Whole numbers below 100 are everywhere: those without a unit tell nothing when they stand elsewhere."""
+    amount, _, unit = number.lstrip("-$").rstrip("%").partition(" ")
+    return not amount.isdigit() or int(amount) >= (10 if unit else 100) or "illion" in unit
 
 
 def _names(sentence: str, label: int, known: frozenset[str]) -> Iterator[tuple[int, int]]:
@@ -150,7 +151,7 @@ def _apart(sentence: str, words: list[tuple[int, int]]) -> Iterator[list[tuple[i
     piece: list[tuple[int, int]] = []
     for word in words:
         text = sentence[slice(*word)]
-        if piece and text in ("of", "the", "for") and len(last := sentence[slice(*piece[-1])]) > 4 and last.isupper():
+        if len(piece) > 1 and text in ("of", "the", "for") and sentence[slice(*piece[-1])][1:].isupper():
             yield piece
             piece = []
         piece.append(word)

@@ -1,0 +1,20 @@
+"""Strictness for every test: shapes in signatures are checked, ranks never promoted silently, keys never used twice."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hypothesis
+import jax
+from jaxtyping import install_import_hook
+
+# Before any import of realm_jax: only what is imported afterwards is checked. An int will do for a float, as elsewhere.
+install_import_hook("realm_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+# The first example of a shape compiles: no deadline.
+hypothesis.settings.register_profile("realm_jax", deadline=None, max_examples=20, derandomize=True)
+hypothesis.settings.load_profile("realm_jax")

@@ -1,0 +1,111 @@
+"""Every passage is embedded once, with its own tokens and little padding, and what is published is searchable."""
+
+import collections
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realm_jax import config
+from realm_jax.index.build import build_snapshot, embed_all
+from realm_jax.index.snapshots import SnapshotError, list_steps, load, load_index
+
+
+def store(lengths, width, seed=0, dtype=np.uint16):
+    """Token rows of the given lengths."""
+    tokens = np.random.default_rng(seed).integers(1, 5000, (len(lengths), width))
+    return np.where(np.arange(width) < np.array(lengths)[:, None], tokens, 0).astype(dtype)
+
+
+def embed_by_hand(tokens):
+    """A vector that tells the row, whatever the padding."""
+    places = np.arange(1, tokens.shape[1] + 1)
+    tokens = tokens.astype(np.float64)
+    sums = [tokens.sum(1), (tokens * places).sum(1), (tokens > 0).sum(1)]
+    return np.stack(sums, axis=1).astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=70),
+    width=st.sampled_from([50, 64]),
+    rows_per_batch=st.sampled_from([1, 4, 32]),
+)
+def test_each_row_gets_its_own_vector_in_few_shapes(lengths, width, rows_per_batch):
+    tokens, shapes, progress = store(lengths, width), collections.Counter(), []
+
+    def embed(batch):
+        assert batch.dtype == np.int32
+        shapes[batch.shape] += 1
+        return jnp.asarray(embed_by_hand(batch))
+
+    vectors = embed_all(embed, tokens, rows_per_batch, lambda done, total: progress.append((done, total)))
+    np.testing.assert_array_equal(vectors, embed_by_hand(tokens))
+    assert vectors.dtype == np.float32
+    assert {rows for rows, _ in shapes} == {min(rows_per_batch, len(lengths))}
+    assert all(length % 16 == 0 or length == width for _, length in shapes)
+    assert progress == sorted(progress) and progress[-1] == (len(lengths), len(lengths))
+    assert len(progress) == sum(shapes.values())
+
+
+def test_padding_is_not_embedded():
+    tokens, work = store([10] * 90 + [40] * 20 + [60] * 3, 64), []
+
+    def embed(batch):
+        work.append(batch.size)
+        return embed_by_hand(batch)
+
+    embed_all(embed, tokens, 10)
+    assert sum(work) == 90 * 16 + 20 * 48 + 10 * 64  # 3 rows of 60 wordpieces take a batch of their own
+    work.clear()
+    embed_all(embed, store([3] + [10] * 9 + [20] * 2 + [60] * 30, 64), 10)
+    assert work == [10 * 16, *[10 * 64] * 4]  # too few rows of 20 for a shape of their own
+
+
+@pytest.mark.parametrize("kind", ["exact", "scann"])
+def test_build_publishes_and_measures(tmp_path, kind):
+    tokens = store(np.random.default_rng(1).integers(3, 30, 2_201), 32)
+    projection = np.random.default_rng(2).standard_normal((5_000, 12)).astype(np.float32)
+    settings_ = config.Index(kind=kind, rows_per_batch=64)
+
+    def embed(batch):
+        return (projection[batch] * (batch > 0)[:, :, None]).mean(axis=1)
+
+    for step in (0, 15):
+        manifest = build_snapshot(step, embed, tokens, "f00d", settings_, tmp_path)
+    assert list_steps(tmp_path) == [0, 15]
+    assert (manifest.count, manifest.dimension, manifest.kind) == (2_200, 12, kind)
+    assert set(manifest.seconds) == {"embed", "build", "recall"}
+    assert manifest.recall is None if kind == "exact" else manifest.recall >= 0.95
+    snapshot = load(tmp_path, 15, "f00d")
+    np.testing.assert_allclose(snapshot.vectors[[7, -1]], embed_all(embed, tokens, 1)[[7, -1]], rtol=1e-5)
+    _, found = load_index(tmp_path, 15).search(snapshot.vectors[:4], 3)
+    assert found.max() < 2_200
+
+
+def test_given_queries_measure_the_recall(tmp_path):
+    tokens = store([5] * 30, 16)
+    manifest = build_snapshot(
+        1, embed_by_hand, tokens, "f00d", config.Index(), tmp_path, queries=np.ones((3, 3), np.float32)
+    )
+    assert manifest.recall == 1.0
+
+
+def test_a_diverged_embedder_publishes_nothing(tmp_path):
+    def embed(batch):
+        return np.full((len(batch), 4), np.nan)
+
+    with pytest.raises(SnapshotError, match="not finite"):
+        build_snapshot(1, embed, store([5] * 30, 16), "f00d", config.Index(), tmp_path)
+    assert list_steps(tmp_path) == []
+
+
+def test_interrupting_by_progress_publishes_nothing(tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_snapshot(1, embed_by_hand, store([5] * 30, 16), "f00d", config.Index(), tmp_path, stop)
+    assert list_steps(tmp_path) == []

@@ -1,0 +1,228 @@
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from realm_jax import __version__
+from realm_jax.config import Config, Pretrain, flatten
+from realm_jax.errors import UserError
+from realm_jax.jobs import cli
+from realm_jax.jobs.signals import Terminated
+
+EXPERIMENT = """
+from realm_jax.config import Config, Pretrain
+
+def get_config():
+    return Config(name="mine", pretrain=Pretrain(steps=7))
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    depth: int = 1
+    """How deep."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with an experiment file."""
+    (tmp_path / "mine.py").write_text(EXPERIMENT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fake_job(main, **parts) -> ModuleType:
+    job = ModuleType("fake", doc="A job.\n\nMore.")
+    vars(job).update(main=main, **parts)
+    return job
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the job was called with; jobs do nothing else."""
+    calls = []
+    job = fake_job(lambda *given: calls.append(given), Arguments=Arguments)
+    monkeypatch.setattr(cli, "load_job", lambda name: job)
+    return calls
+
+
+def failure(capsys, *argv: str) -> str:
+    """The message of a command that must end with code 2."""
+    try:
+        code = cli.main(argv)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return " ".join(message.replace("│", " ").split())
+
+
+class TestHelp:
+    def test_lists_every_job_with_one_line(self, capsys):
+        assert cli.main(["--help"]) == 0
+        text = capsys.readouterr().out
+        for name in cli.JOBS:
+            (line,) = [line for line in text.splitlines() if line.startswith(f"  {name} ")]
+            assert len(line.split()) > 4 and line.endswith(".") and len(line) <= 120
+
+    def test_every_module_of_a_job_is_listed(self):
+        folder = Path(cli.__file__).parent
+        assert {file.stem for file in folder.glob("*.py") if "\ndef main(config" in file.read_text()} == set(cli.JOBS)
+
+    @pytest.mark.parametrize("name", cli.JOBS)
+    def test_of_a_job_names_every_option(self, name, capsys):
+        with pytest.raises(SystemExit) as end:
+            cli.main([name, "--help"])
+        assert end.value.code == 0
+        text = capsys.readouterr().out
+        assert cli.load_job(name).__doc__.splitlines()[0] in text
+        for option in ["workdir", *flatten(Config())]:
+            assert f"--{option}" in text
+
+    def test_shows_the_values_of_the_experiment(self, folder, capsys):
+        with pytest.raises(SystemExit):
+            cli.main(["pretrain", "mine.py", "--help"])
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert "--pretrain.steps INT Gradient steps; 0 leaves the stage out. (default: 7)" in text
+        assert "(default: runs/mine)" in text
+        assert not (folder / "runs").exists()
+
+    def test_nothing_asked(self, capsys):
+        assert cli.main([]) == 2
+        assert "usage: realm JOB EXPERIMENT" in capsys.readouterr().out
+
+    def test_version(self, capsys):
+        assert cli.main(["--version"]) == 0
+        assert capsys.readouterr().out == f"realm_jax {__version__}\n"
+
+    def test_as_a_module(self):
+        done = subprocess.run([sys.executable, "-m", "realm_jax", "nojob"], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("realm: error: no job 'nojob'; there are run, prepare")
+
+
+class TestCalls:
+    def test_options_are_laid_over_the_experiment(self, folder, calls):
+        assert cli.main(["pretrain", "mine.py", "--pretrain.batch_size", "3", "--depth", "5"]) == 0
+        ((config, workdir, arguments),) = calls
+        assert config == Config(name="mine", pretrain=Pretrain(steps=7, batch_size=3))
+        assert workdir.root == Path("runs/mine")
+        assert arguments == Arguments(depth=5)
+
+    def test_hyphens_do_too(self, folder, calls):
+        assert cli.main(["build-index", "mine.py", "--pretrain.batch-size", "3", "--masking.no-title"]) == 0
+        assert (calls[0][0].pretrain.batch_size, calls[0][0].masking.title) == (3, False)
+
+    @pytest.mark.parametrize("words", [["--workdir", "there"], ["--workdir=there"]])
+    def test_later_jobs_take_the_recorded_settings(self, folder, calls, words):
+        assert cli.main(["prepare", "mine.py", *words, "--seed", "4"]) == 0
+        assert cli.main(["pretrain", "mine.py", *words]) == 0
+        assert cli.main(["evaluate", "there"]) == 0
+        assert cli.main(["evaluate", "there", "--workdir", "./there", "--seed", "4"]) == 0
+        assert [config.seed for config, _, _ in calls] == [4, 4, 4, 4]
+        assert {str(workdir.root) for _, workdir, _ in calls} == {"there"}
+
+    def test_recorded_settings_are_used_though_the_file_has_changed(self, folder, calls):
+        cli.main(["prepare", "mine.py", "--workdir", "there"])
+        (folder / "mine.py").write_text("broken(")
+        assert cli.main(["pretrain", "there"]) == 0
+        assert calls[0][0] == calls[1][0]
+
+    def test_exit_code_of_the_job_is_ours(self, folder, monkeypatch):
+        monkeypatch.setattr(cli, "load_job", lambda name: fake_job(lambda *_: 37))
+        assert cli.main(["run", "mine.py"]) == 37
+
+    @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (Terminated, 143), (UserError("no"), 2)])
+    def test_exit_code_when_stopped(self, folder, monkeypatch, capsys, error, code):
+        def stop(*_):
+            raise error
+
+        monkeypatch.setattr(cli, "load_job", lambda name: fake_job(stop))
+        assert cli.main(["run", "mine.py"]) == code
+        assert "Traceback" not in capsys.readouterr().err
+
+    def test_errors_of_the_program_show_a_traceback(self, folder, monkeypatch):
+        def fail(*_):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(cli, "load_job", lambda name: fake_job(fail))
+        with pytest.raises(ZeroDivisionError):
+            cli.main(["run", "mine.py"])
+
+
+class TestMistakes:
+    @pytest.fixture(autouse=True)
+    def nothing_is_done(self, folder, calls):
+        before = sorted(folder.rglob("*"))
+        yield
+        assert calls == []
+        assert sorted(folder.rglob("*")) == before
+
+    def test_unknown_job_names_the_nearest(self, capsys):
+        assert failure(capsys, "pretain", "mine.py") == "realm: error: no job 'pretain'; did you mean 'pretrain'?"
+
+    @pytest.mark.parametrize("words", [[], ["--seed", "1", "mine.py"]])
+    def test_experiment_left_out(self, capsys, words):
+        assert "the experiment comes right after the job: realm pretrain" in failure(capsys, "pretrain", *words)
+
+    def test_missing_file_names_the_nearest(self, capsys):
+        assert "mime.py: no such experiment file; did you mean mine.py?" in failure(capsys, "pretrain", "mime.py")
+
+    def test_unknown_option_names_the_nearest(self, capsys):
+        message = failure(capsys, "pretrain", "mine.py", "--pretrain.stepz", "3")
+        assert "--pretrain.stepz" in message and "Perhaps you meant: --pretrain.steps INT" in message
+
+    def test_wrong_type_names_option_and_value(self, capsys):
+        message = failure(capsys, "pretrain", "mine.py", "--pretrain.steps", "many")
+        assert "--pretrain.steps" in message and "'many'" in message
+
+    def test_wrong_choice_names_the_right_ones(self, capsys):
+        message = failure(capsys, "pretrain", "mine.py", "--index.kind", "faiss")
+        assert "--index.kind" in message and "'faiss'" in message and "('scann', 'exact')" in message
+
+    def test_out_of_range(self, capsys):
+        message = failure(capsys, "pretrain", "mine.py", "--pretrain.steps", "-2")
+        assert message == "realm: error: pretrain.steps: -2 is out of range; it must be at least 0"
+
+    def test_option_of_another_job(self, capsys):
+        assert "--breadth" in failure(capsys, "pretrain", "mine.py", "--breadth", "3")
+
+    def test_folder_that_is_no_run(self, capsys):
+        Path("empty").mkdir()
+        try:
+            assert "empty: a folder without config.json is no run's workdir" in failure(capsys, "pretrain", "empty")
+        finally:
+            Path("empty").rmdir()
+
+    @pytest.mark.parametrize("name", cli.READERS)
+    def test_jobs_that_only_read_begin_no_run(self, capsys, name):
+        message = failure(capsys, name, "mine.py", "--workdir", "new")
+        assert "new: no run there; begin one with `realm run mine.py`" in message
+
+
+class TestWorkdirOfOthers:
+    @pytest.fixture(autouse=True)
+    def begun(self, folder, calls):
+        cli.main(["prepare", "mine.py", "--workdir", "there", "--seed", "4"])
+        calls.clear()
+        before = Path("there/config.json").read_bytes()
+        yield
+        assert calls == []
+        assert Path("there/config.json").read_bytes() == before
+
+    def test_other_option(self, capsys):
+        message = failure(capsys, "pretrain", "mine.py", "--workdir", "there", "--seed", "5", "--pretrain.steps", "8")
+        assert "there belongs to other settings: seed: 4 there, 5 asked for pretrain.steps: 7 there, 8" in message
+        assert "use another --workdir" in message
+
+    def test_changed_file(self, capsys, folder):
+        (folder / "mine.py").write_text(EXPERIMENT.replace("steps=7", "steps=9"))
+        message = failure(capsys, "pretrain", "mine.py", "--workdir", "there")
+        assert "mine.py has changed since there was begun: pretrain.steps: 7 then, 9 now" in message
+
+    def test_two_workdirs_at_once(self, capsys):
+        assert "--workdir: other is not there, the run" in failure(capsys, "evaluate", "there", "--workdir", "other")

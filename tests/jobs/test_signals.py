@@ -1,0 +1,42 @@
+import os
+import signal
+
+import pytest
+
+from realm_jax.jobs.signals import PARENT, Terminated, stop_with_parent, stoppable
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_signals_are_raised_and_finally_runs(number, error):
+    before = signal.getsignal(number)
+    tidied = []
+    with pytest.raises(error), stoppable():
+        try:
+            os.kill(os.getpid(), number)
+            signal.pause()
+        finally:
+            tidied.append(True)
+    assert tidied and signal.getsignal(number) is before
+
+
+def test_ignored_ctrl_c_is_heard():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), stoppable():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_lives_on_without_a_parent(monkeypatch):
+    monkeypatch.delenv(PARENT, raising=False)
+    stop_with_parent(0.0)
+
+
+def test_stops_when_the_parent_is_another_now(monkeypatch):
+    monkeypatch.setenv(PARENT, str(os.getppid() + 1))
+    with pytest.raises(Terminated), stoppable():
+        stop_with_parent(0.0)
+        assert PARENT not in os.environ  # its own children have another parent
+        signal.sigtimedwait([], 5.0)

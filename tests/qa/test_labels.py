@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm_jax.errors import UserError
+from realm_jax.qa.labels import Labeller, contains_any, holds_answer
+from realm_jax.text.tokenizer import Tokenizer
+
+SPECIAL = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+TOKENIZER = Tokenizer(
+    [*SPECIAL, "lake", "chad", "lies", "in", "africa", "rome", "##nia", "paris", ".", ",", "red", "sea", "the", ":"]
+)
+PIECES = st.lists(st.integers(1, 4), min_size=1, max_size=3)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=7, max_size=7), min_size=1, max_size=5), st.lists(PIECES, max_size=3)
+)
+def test_tokens_against_a_plain_search(rows, answers):
+    rows, answers = np.array(rows, np.int32), [np.array(answer, np.int32) for answer in answers]
+
+    def stands(row, answer):
+        return any(list(row[i : i + len(answer)]) == list(answer) for i in range(len(row) - len(answer) + 1))
+
+    expected = [any(stands(row, answer) for answer in answers) for row in rows]
+    assert contains_any(rows, answers).tolist() == expected
+    assert [holds_answer("tokens", row, answers) for row in rows] == expected
+
+
+def test_an_answer_longer_than_the_row_or_empty_stands_nowhere():
+    row = np.array([5, 6], np.int32)
+    assert not holds_answer("tokens", row, [np.array([5, 6, 7], np.int32), np.array([], np.int32)])
+    assert not holds_answer("normalized", "a text", ["the", ""])
+    assert not holds_answer("bytes", "a text", [""])
+
+
+def test_the_kinds_differ():
+    text = "The Red  Sea; Romania"
+    assert holds_answer("normalized", text, ["red sea"]) and not holds_answer("bytes", text, ["red sea"])
+    assert holds_answer("bytes", text, ["Roman"]) and not holds_answer("normalized", text, ["Roman"])
+    assert holds_answer("bytes", text.encode(), ["Romania"])
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(UserError, match="finetune.labels: 'words' is none of tokens, normalized, bytes"):
+        holds_answer("words", "text", ["answer"])
+    with pytest.raises(UserError, match="finetune.labels: 'words'"):
+        Labeller("words", TOKENIZER, lambda ids: ids)
+
+
+def test_labeller():
+    texts = ["Lake Chad lies in Africa.", "The Red Sea.", "Paris, Rome", "Africa"]
+    rows = np.zeros((len(texts), 9), np.int32)
+    for row, text in zip(rows, texts, strict=True):
+        ids = TOKENIZER.encode(text).ids
+        row[: len(ids)] = ids
+    ids = np.array([3, 0, 1])
+    for kind in ("tokens", "normalized", "bytes"):
+        label = Labeller(kind, TOKENIZER, lambda ids: rows[ids], lambda i: texts[i])
+        assert label(("Africa", "Rome"), ids).tolist() == [True, True, False]
+        assert label(("Lake Chad",), ids).tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="text"):
+        Labeller("bytes", TOKENIZER, lambda ids: rows[ids])

@@ -1,0 +1,44 @@
+"""Every experiment file that is shipped gives a valid configuration, and a variant differs only where it says so."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from realm_jax import config as schema
+from realm_jax.jobs.experiment import load_experiment
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+BASE = "factbook"
+SHIPPED = {
+    # name: the options that differ from those of the base
+    "factbook": set(),
+    "factbook_no_pretraining": {"name", "pretrain.steps"},
+}
+
+
+def test_all_are_listed():
+    assert {file.stem for file in FOLDER.glob("*.py")} == set(SHIPPED)
+
+
+@pytest.fixture(params=SHIPPED)
+def name(request) -> str:
+    return request.param
+
+
+def test_config_is_valid_and_named_after_its_file(name):
+    config = load_experiment(FOLDER / f"{name}.py")
+    assert config.name == name
+    assert schema.from_dict(dataclasses.asdict(config)) == config
+
+
+def test_differences_from_the_base(name):
+    base = schema.flatten(load_experiment(FOLDER / f"{BASE}.py"))
+    values = schema.flatten(load_experiment(FOLDER / f"{name}.py"))
+    assert {option for option in base if values[option] != base[option]} == SHIPPED[name]
+
+
+def test_docstring_tells_command_time_and_result(name):
+    text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
+    assert f"realm run experiments/{name}.py" in text
+    assert "Time: " in text and "Expected: " in text

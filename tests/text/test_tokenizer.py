@@ -1,0 +1,98 @@
+"""Wordpieces, and that their offsets point at the text they came from."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm_jax.errors import UserError
+from realm_jax.text.tokenizer import Tokenizer, byte_offsets, characters
+
+LETTERS = [chr(ord("a") + i) for i in range(26)]
+VOCAB = (
+    ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "republic", "un", "##aff", "##able", "[", "]", ",", "."]
+    + LETTERS
+    + [f"##{letter}" for letter in LETTERS]
+)
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
+
+
+def plain(text):
+    """Lower case without accents."""
+    decomposed = unicodedata.normalize("NFD", text.lower())
+    return "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+
+
+def pieces(tokenizer, text):
+    return [tokenizer.piece(int(i)) for i in tokenizer.encode(text).ids]
+
+
+def test_longest_pieces_first_lower_case_accents_stripped():
+    assert pieces(Tokenizer(VOCAB), "Républic, UNaffable.") == ["republic", ",", "un", "##aff", "##able", "."]
+
+
+def test_mask_is_read_and_other_special_tokens_are_not():
+    tokenizer = Tokenizer(VOCAB)
+    assert pieces(tokenizer, "a [MASK] b") == ["a", "[MASK]", "b"]
+    assert tokenizer.sep_id not in tokenizer.encode("a [SEP] b").ids
+    assert tokenizer.cls_id not in tokenizer.encode("[CLS]").ids
+
+
+def test_decode_joins_words_and_leaves_special_tokens_out():
+    tokenizer = Tokenizer(VOCAB)
+    ids = [tokenizer.cls_id, *tokenizer.encode("unaffable [MASK], a").ids, tokenizer.sep_id, 0, 0]
+    assert tokenizer.decode(ids) == "unaffable [MASK], a"
+
+
+@given(texts)
+def test_offsets_ascend_and_cover_what_the_piece_says(text):
+    tokenizer = Tokenizer(VOCAB)
+    encoding = tokenizer.encode(text)
+    assert encoding.ids.dtype == np.int32 and encoding.offsets.shape == (len(encoding), 2)
+    assert np.all(encoding.offsets[:, 0] <= encoding.offsets[:, 1])
+    assert np.all(encoding.offsets[1:, 0] >= encoding.offsets[:-1, 1])
+    for token, (start, limit) in zip(encoding.ids, encoding.offsets, strict=True):
+        piece = tokenizer.piece(int(token)).removeprefix("##")
+        if piece not in ("[UNK]", "[MASK]"):
+            assert plain(text[start:limit]) == piece
+
+
+@given(st.lists(texts, max_size=5))
+def test_a_batch_is_its_texts(batch):
+    tokenizer = Tokenizer(VOCAB)
+    for text, encoding in zip(batch, tokenizer.encode_batch(batch), strict=True):
+        alone = tokenizer.encode(text)
+        np.testing.assert_array_equal(encoding.ids, alone.ids)
+        np.testing.assert_array_equal(encoding.offsets, alone.offsets)
+
+
+@given(texts)
+def test_byte_offsets_are_those_of_utf8_and_invert(text):
+    offsets = byte_offsets(text)
+    assert offsets.tolist() == [len(text[:i].encode()) for i in range(len(text) + 1)]
+    np.testing.assert_array_equal(characters(text, offsets), np.arange(len(text) + 1))
+
+
+def test_vocabulary_file(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(VOCAB) + "\n")
+    tokenizer = Tokenizer.from_vocab(path)
+    assert tokenizer.vocab_size == len(VOCAB)
+    assert (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id) == (0, 2, 3, 4)
+    assert tokenizer.continues.sum() == 28
+    assert tokenizer.fingerprint == Tokenizer(VOCAB).fingerprint != Tokenizer([*VOCAB, "x!"]).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "vocab.txt"), (b"\xff\xfe\n", "vocab.txt"), (b"[PAD]\n[UNK]\n", "MASK"), (b"a\n", "PAD")],
+)
+def test_a_bad_vocabulary_is_a_users_mistake(tmp_path, content, says):
+    path = tmp_path / "vocab.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=says) as error:
+        Tokenizer.from_vocab(path)
+    assert str(path) in str(error.value)

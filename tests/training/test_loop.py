@@ -1,0 +1,156 @@
+"""The loop: stopping, resuming, best checkpoints, non-finite losses; with a toy task and real processes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from realm_jax.config import Stage
+from realm_jax.errors import UserError
+from realm_jax.training import checkpoints, loop
+from realm_jax.training.metrics import read_metrics
+from realm_jax.workdir import StageDir, read_json
+from tests.training.toy import Toy
+
+STAGE = Stage(steps=23, batch_size=4, checkpoint_every=5, log_every=2, learning_rate=0.1, keep=2)
+
+
+def train(folder: Path, task=None, patience=0, stage=STAGE) -> StageDir:
+    directory = StageDir(folder)
+    loop.train(task or Toy(), "pretrain", stage, directory, seed=3, patience=patience)
+    return directory
+
+
+def final_state(directory: StageDir, step=STAGE.steps):
+    params = Toy().init(None)
+    like = checkpoints.State(params, loop.bert_optimizer(STAGE).init(params))
+    return checkpoints.restore(directory.checkpoints, step, like)
+
+
+def deterministic(directory: StageDir):
+    return [{k: v for k, v in line.items() if not k.startswith("time")} for line in read_metrics(directory.metrics)]
+
+
+def test_retrieval_runs_one_step_ahead_and_the_pipeline_is_empty_at_checkpoints(tmp_path):
+    task = Toy()
+    train(tmp_path / "run", task)
+    steps = [step for step, _ in task.retrieved_with]
+    assert steps == list(range(STAGE.steps))
+    kernels = [value for _, value in task.retrieved_with]
+    # Batch 1 was embedded before step 0 changed the parameters, batch 5 after the checkpoint of step 5.
+    assert kernels[0] == kernels[1] == 0.0 != kernels[2]
+    assert len(set(kernels[4:6])) == 2
+
+
+def test_learns(tmp_path):
+    lines = [line for line in read_metrics(train(tmp_path / "run").metrics) if "loss/total" in line]
+    assert lines[-1]["loss/total"] < 0.5 * lines[0]["loss/total"]
+
+
+def test_non_finite_loss_stops_names_the_step_and_keeps_the_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"pretrain: the loss of step 13 is nan.*learning-rate"):
+        train(tmp_path / "run", Toy(nan_at=12))
+    directory = StageDir(tmp_path / "run")
+    assert checkpoints.steps(directory.checkpoints) == [5, 10] and not directory.done.exists()
+    state, position = final_state(train(tmp_path / "run"))
+    whole, whole_position = final_state(train(tmp_path / "whole"))
+    assert checkpoints.same(state, whole) and position == whole_position
+
+
+def test_best_probe_is_kept_and_named(tmp_path):
+    directory = train(tmp_path / "run", Toy(scores=[0.1, 0.5, 0.2, 0.5, 0.2, 0.1]))
+    done = read_json(directory.done)
+    assert (done["step"], done["last_step"], done["reason"]) == (5, 23, "all steps done")
+    assert checkpoints.steps(directory.checkpoints) == [5, 20, 23]
+
+
+def test_patience_stops_early(tmp_path):
+    directory = train(tmp_path / "run", Toy(scores=[0.1, 0.5, 0.2, 0.4, 0.2, 0.1]), patience=2)
+    done = read_json(directory.done)
+    assert (done["step"], done["last_step"]) == (5, 15) and "no better probe within 2" in done["reason"]
+
+
+def test_no_steps_leaves_the_start_as_result(tmp_path):
+    directory = train(tmp_path / "run", stage=Stage(steps=0))
+    assert read_json(directory.done)["step"] == 0 and checkpoints.steps(directory.checkpoints) == [0]
+
+
+def test_a_finished_stage_is_not_run_again(tmp_path):
+    directory = train(tmp_path / "run")
+    before = directory.metrics.read_bytes()
+    task = Toy()
+    train(tmp_path / "run", task)
+    assert directory.metrics.read_bytes() == before and not task.retrieved_with
+
+
+def test_steps_are_traced_once(tmp_path):
+    traces = []
+
+    class Counting(Toy):
+        def loss(self, params, batch, key):
+            traces.append(1)
+            return super().loss(params, batch, key)
+
+    train(tmp_path / "run", Counting())
+    assert len(traces) == 1
+
+
+def test_a_second_trainer_is_refused(tmp_path):
+    from realm_jax.workdir import sole_owner
+
+    with sole_owner(tmp_path / "run", "pretrain"), pytest.raises(UserError, match=f"already running.*{os.getpid()}"):
+        train(tmp_path / "run")
+
+
+def test_checkpoint_of_another_architecture_lists_both_sides(tmp_path):
+    directory = train(tmp_path / "run", stage=Stage(steps=0))
+    other = {"kernel": jax.ShapeDtypeStruct((4, 1), np.float32), "scale": jax.ShapeDtypeStruct((2,), np.float32)}
+    with pytest.raises(UserError) as error:
+        checkpoints.restore_part(directory.checkpoints, 0, "embedder", other)
+    for part in ("only in the checkpoint: bias", "only in the model: scale", "kernel (3, 1) here, (4, 1) in the model"):
+        assert part in str(error.value)
+    with pytest.raises(UserError, match="no part 'reader'"):
+        checkpoints.restore_part(directory.checkpoints, 0, "reader", other)
+    with pytest.raises(FileNotFoundError):
+        checkpoints.restore_part(directory.checkpoints, 7, "embedder", other)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.training.test_loop import train
+from tests.training.toy import Toy
+train(Path(sys.argv[1]), Toy(seconds=0.1))
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments_ends_in_the_same_state(tmp_path, seed):
+    whole = train(tmp_path / "whole")
+    draw, run = random.Random(seed), StageDir(tmp_path / "run")
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    kills = 0
+    for _ in range(8):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(run.root)], env=environment, cwd=root)
+        if kills < 2:
+            deadline = time.monotonic() + 60
+            while not run.metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(draw.uniform(0.1, 2.0))
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait(60) == -signal.SIGKILL
+        else:
+            assert process.wait(120) == 0
+            break
+    assert kills == 2
+    (state, position), (expected, expected_position) = final_state(run), final_state(whole)
+    assert checkpoints.same(state, expected) and position == expected_position
+    assert deterministic(run) == deterministic(whole)

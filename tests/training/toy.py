@@ -1,0 +1,48 @@
+"""A tiny task for tests of the loop: a line is fitted to points; optionally slow, wrong at a step, or probed."""
+
+import time
+
+import grain
+import jax.numpy as jnp
+import numpy as np
+
+from realm_jax.training.task import Task
+
+
+def _point(index, generator):
+    x = generator.normal(size=3).astype(np.float32)
+    return {"x": x, "y": np.float32(x @ np.array([1.0, -2.0, 0.5]) + 0.01 * index)}
+
+
+class Toy(Task):
+    """`scores` are what the probe says at each checkpoint; at step `nan_at` the loss is not a number."""
+
+    def __init__(self, scores=(), nan_at=-1, seconds=0.0):
+        self._scores, self._nan_at, self._seconds, self.closed = list(scores), nan_at, seconds, False
+        self.retrieved_with = []
+
+    def init(self, key):
+        return {"embedder": {"kernel": jnp.zeros((3, 1)), "bias": jnp.zeros(1)}}
+
+    def batches(self):
+        points = grain.MapDataset.range(64).seed(7).shuffle().repeat().random_map(_point).batch(4)
+        return points.to_iter_dataset()
+
+    def embed(self, params, batch):
+        return params["embedder"]["kernel"].sum()
+
+    def retrieve(self, embedded, batch, step):
+        time.sleep(self._seconds)
+        self.retrieved_with.append((step, float(embedded)))
+        return {**batch, "shift": np.float32(embedded), "bad": np.float32(step == self._nan_at)}, {"index/at": step}
+
+    def loss(self, params, batch, key):
+        y = (batch["x"] @ params["embedder"]["kernel"])[:, 0] + params["embedder"]["bias"] + 0.1 * batch["shift"]
+        loss = ((y - batch["y"]) ** 2).mean()
+        return jnp.where(batch["bad"] > 0, jnp.nan, loss), {"toy/shift": batch["shift"]}
+
+    def probe(self, params):
+        return {"probe/score": self._scores.pop(0)} if self._scores else {}
+
+    def close(self):
+        self.closed = True
