@@ -13,6 +13,7 @@ Expected: see docs/results.
 """
 
 from realm_jax.config import (
+    Bert,
     ClosedBook,
     Config,
     Data,
@@ -32,14 +33,19 @@ def get_config() -> Config:
         seed=0,
         data=Data(source="factbook", passage_length=64, query_length=64, joint_length=112),
         # The temperature of retrieval is chosen on dev.
-        model=Model(weights="minilm", score_scale=0.25),
-        # Only spans that another passage can tell: on others the retriever learns the format of answers, not where
-        # they stand. Not in the paper.
-        masking=Masking(kind="salient", min_holders=1),
+        model=Model(weights="minilm", score_scale=0.25, bert=Bert(dropout=0.0)),
+        # Only names that a few other passages can tell: on other spans the retriever learns the format of answers, not
+        # where they stand. Not in the paper.
+        masking=Masking(kind="salient", types=("name",), min_holders=1, max_holders=10),
         index=Index(kind="scann"),
-        warm_up=WarmUp(steps=300, batch_size=10, learning_rate=3e-4),
-        pretrain=Pretrain(steps=160, batch_size=6, learning_rate=1e-4, candidates=4, checkpoint_every=40),
-        finetune=Finetune(steps=120, batch_size=8, learning_rate=1e-4, read=5),
-        closed_book=ClosedBook(steps=400, batch_size=16, learning_rate=1e-4),
+        # All stages are short, so Adam's moments are corrected (see Stage.bias_correction).
+        warm_up=WarmUp(
+            steps=300, batch_size=10, learning_rate=3e-4, bias_correction=True, own_passage_start=1.0, own_passage_end=0.3
+        ),
+        pretrain=Pretrain(
+            steps=160, batch_size=6, learning_rate=1e-4, bias_correction=True, candidates=4, checkpoint_every=40
+        ),
+        finetune=Finetune(steps=120, batch_size=8, learning_rate=1e-4, bias_correction=True, read=5),
+        closed_book=ClosedBook(steps=400, batch_size=16, learning_rate=1e-4, bias_correction=True),
         evaluation=Evaluation(examples=20),
     )

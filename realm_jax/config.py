@@ -107,6 +107,8 @@ class Masking:
     """Share of wordpieces hidden by the kinds that are not `salient`."""
     max_masks: Positive = 10
     """Masked positions per query at most, M; a salient span longer than this is not chosen."""
+    types: tuple[str, ...] = ()
+    """Types of salient spans that are chosen (`name`, `date`, `number`); none means all."""
     min_holders: Count = 0
     """A salient span is trained on only if its text stands in at least so many passages besides its origin ..."""
     max_holders: Count = 0
@@ -273,15 +275,31 @@ class Config:
 
 
 def _check_ranges(part: Any, path: str = "") -> None:
-    """Raises UserError for the first number of a dataclass, at any depth, that lies outside its `Range`."""
+    """Raises UserError for the first value of a dataclass, at any depth, of another type or outside its `Range`."""
     hints = get_type_hints(type(part), include_extras=True)
     for field in dataclasses.fields(part):
         value, name = getattr(part, field.name), f"{path}{field.name}"
+        if not _fits(value, hints[field.name]):
+            raise UserError(f"{name}: {value!r} is of the wrong type; it must be {_words(hints[field.name])}")
         if dataclasses.is_dataclass(value):
             _check_ranges(value, f"{name}.")
         for bound in getattr(hints[field.name], "__metadata__", ()):
             if isinstance(bound, Range) and value not in bound:
                 raise UserError(f"{name}: {value} is out of range; it must be {bound}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kind = getattr(hint, "__origin__", hint)  # Annotated[int, ...] -> int, Literal["a"] -> Literal
+    if kind is Literal:
+        return value in hint.__args__
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _words(hint: Any) -> str:
+    kind = getattr(hint, "__origin__", hint)
+    return f"one of {', '.join(map(repr, hint.__args__))}" if kind is Literal else kind.__name__
 
 
 def to_json(config: Config) -> str:
@@ -312,9 +330,10 @@ def from_dict(values: dict[str, Any], kind: type = Config, path: str = "") -> An
     if unknown := set(values) - set(fields):
         raise UserError(f"{path}{min(unknown)}: no such option in this version; there are {', '.join(sorted(fields))}")
     hints = get_type_hints(kind)
-    return kind(
-        **{
-            name: from_dict(value, hints[name], f"{path}{name}.") if dataclasses.is_dataclass(hints[name]) else value
-            for name, value in values.items()
-        }
-    )
+
+    def typed(name: str, value: Any) -> Any:
+        if dataclasses.is_dataclass(hints[name]):
+            return from_dict(value, hints[name], f"{path}{name}.")
+        return tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+
+    return kind(**{name: typed(name, value) for name, value in values.items()})

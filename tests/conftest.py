@@ -14,6 +14,8 @@ install_import_hook("realm_jax", "beartype.beartype(conf=beartype.BeartypeConf(i
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+# Tests compile much and compute little. Real processes, as the pipeline's tests start them, are not touched by this.
+jax.config.update("jax_disable_most_optimizations", True)
 
 # The first example of a shape compiles: no deadline.
 hypothesis.settings.register_profile("realm_jax", deadline=None, max_examples=20, derandomize=True)

@@ -52,15 +52,15 @@ class SentenceSource:
         self._data, self._split, self._masking = data, split, masking
         if masking.kind == "salient":
             spans = read_table(data, split, "spans")
-            spans = spans[_allowed(masking, spans["holders"], spans["pieces"])]
+            spans = spans[_allowed(masking, spans["holders"], spans["pieces"], spans["kind"])]
             self._pairs = np.unique(np.stack([spans["record"], spans["sentence"]], 1), axis=0)
         else:
             sentences = read_table(data, split, "sentences")
             self._pairs = np.stack([sentences["record"], sentences["sentence"]], 1)
         if not len(self._pairs):
             raise UserError(
-                f"{data.root}: no sentence of split {split!r} has a salient span that masking.min_holders "
-                f"{masking.min_holders}, masking.max_holders {masking.max_holders} and masking.max_masks "
+                f"{data.root}: no sentence of split {split!r} has a salient span that masking.types {masking.types}, min_holders "
+                f"{masking.min_holders}, max_holders {masking.max_holders} and max_masks "
                 f"{masking.max_masks} allow; relax them"
             )
         self._records  # noqa: B018  (what is missing is missed here, not at the first sentence)
@@ -84,9 +84,10 @@ class SentenceSource:
         return builders.read(self._data.tfds, "queries", self._split)
 
 
-def _allowed(masking: Masking, holders: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+def _allowed(masking: Masking, holders: np.ndarray, pieces: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     most = masking.max_holders or np.iinfo(np.int32).max
-    return (holders >= masking.min_holders) & (holders <= most) & (pieces <= masking.max_masks)
+    right_kind = np.isin(kinds, [kind.encode() for kind in masking.types]) if masking.types else True
+    return right_kind & (holders >= masking.min_holders) & (holders <= most) & (pieces <= masking.max_masks)
 
 
 def _sentence(record: dict[str, Any], number: int, index: int, masking: Masking) -> Sentence:
@@ -96,7 +97,7 @@ def _sentence(record: dict[str, Any], number: int, index: int, masking: Masking)
     starts, limits = np.asarray(spans["start"], np.int64), np.asarray(spans["limit"], np.int64)
     inside = (starts >= start) & (limits <= limit)
     if masking.kind == "salient":
-        inside &= _allowed(masking, record["holder_count"], record["span_pieces"])
+        inside &= _allowed(masking, record["holder_count"], record["span_pieces"], np.asarray(spans["type"], "S16"))
     chosen = np.nonzero(inside)[0]
     places = characters(text, np.stack([starts[chosen], limits[chosen]], 1) - start)
     return Sentence(

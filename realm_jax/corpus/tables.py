@@ -11,7 +11,7 @@ from realm_jax.workdir import DataDir
 SPLITS = ("train", "heldout")
 _TYPES = {
     "sentences": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4")]),
-    "spans": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4"), ("holders", "<i4")]),
+    "spans": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4"), ("holders", "<i4"), ("kind", "S16")]),
 }
 """One row per sentence or span, in the corpus's order. `sentence` counts within the record, `pieces` are wordpieces."""
 
@@ -49,6 +49,7 @@ class TableWriter:
             [sentence["limit"] for sentence in example["sentences"]], [span["limit"] for span in example["spans"]]
         )
         spans["pieces"], spans["holders"] = example["span_pieces"], example["holder_count"]
+        spans["kind"] = [span["type"].encode() for span in example["spans"]]
         for name, rows in (("sentences", sentences), ("spans", spans)):
             rows["record"] = self._records[split]
             self._files[split, name].write(rows.tobytes())

@@ -6,7 +6,7 @@ Writes the prepared data (<workdir>/data, or data.directory, which several workd
 from typing import Any
 
 from realm_jax.config import Config
-from realm_jax.workdir import Workdir, sole_owner, write_json
+from realm_jax.workdir import Workdir, sole_owner
 
 
 def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
@@ -19,5 +19,5 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
     data = workdir.data(config.data.directory)
     with sole_owner(data.root, "prepare"):
         prepare_questions(config, data)
-        counts = prepare_corpus(config, data, tokenizer)
-        write_json(data.manifest, counts)  # last: with it the data is complete
+        # Last, for it writes the manifest, with which the data is complete.
+        prepare_corpus(config, data, tokenizer)
