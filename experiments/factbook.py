@@ -40,7 +40,7 @@ def get_config() -> Config:
         index=Index(kind="scann"),
         # All stages are short, so Adam's moments are corrected (see Stage.bias_correction).
         warm_up=WarmUp(
-            steps=300, batch_size=10, learning_rate=3e-4, bias_correction=True, own_passage_start=1.0, own_passage_end=0.3
+            steps=400, batch_size=10, learning_rate=3e-4, bias_correction=True, own_passage_start=1.0, own_passage_end=0.3
         ),
         pretrain=Pretrain(
             steps=160, batch_size=6, learning_rate=1e-4, bias_correction=True, candidates=4, checkpoint_every=40

@@ -181,6 +181,9 @@ class WarmUp(Stage):
     """... and at the last; the others get another passage that holds the answer."""
     null_passage: Fraction = 0.1
     """Share of queries read with the null passage."""
+    distractor: Fraction = 0.3
+    """Share of queries read with a passage that does not hold the answer, as retrieval will often bring: a neighbour of the
+    origin or any other. A reader that trusts every passage would drive p(null) to 1, and queries away from passages."""
 
 
 @dataclasses.dataclass(frozen=True)

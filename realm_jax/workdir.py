@@ -28,10 +28,6 @@ class Workdir:
         return self.root / "config.json"
 
     @property
-    def weights(self) -> Path:
-        return self.root / "weights"
-
-    @property
     def evaluation(self) -> Path:
         return self.root / "evaluation"
 

@@ -152,7 +152,7 @@ class Evaluation:
         results = {}
         for split, suffix in (("dev", "_closed_book_dev"), ("test", "_closed_book")):
             questions = self._questions[split]
-            predictions = cloze_answers(self._config, self._models, reader, self._experiment.tokenizer, questions)
+            predictions = cloze_answers(self._experiment, reader, questions)
             results |= score(predictions, questions, suffix)
             write_predictions(self._folder, f"predictions_closed_book_{split}.jsonl", questions, predictions)
         by_id = dict(zip(questions.ids, predictions, strict=True))

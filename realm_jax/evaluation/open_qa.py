@@ -59,7 +59,7 @@ def answer(
     answers = []
     for start in range(0, len(queries), size):
         part = slice(start, start + size)
-        batch = [padded(array[part], size) for array in (queries, store.rows(rows[part]), scores[part])]
+        batch = [padded(array, size) for array in (queries[part], store.rows(rows[part]), scores[part])]
         best, span, places, body_start = jax.device_get(read(params["reader"], *batch))
         for i in range(len(queries[part])):
             k = int(best[i].argmax())

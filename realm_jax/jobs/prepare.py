@@ -1,6 +1,7 @@
 """Turn the source into passages, pre-training text and questions; fetch the weights to start from.
 
-Writes the prepared data (<workdir>/data, or data.directory, which several workdirs may share) and <workdir>/weights.
+Writes the prepared data (<workdir>/data, or data.directory, which several workdirs may share) and fetches the weights into the
+user's cache folder.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
     from realm_jax.qa.prepare import prepare_questions
     from realm_jax.text.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer.from_vocab(resolve_vocab(config.model, workdir.weights))
+    tokenizer = Tokenizer.from_vocab(resolve_vocab(config.model))
     data = workdir.data(config.data.directory)
     with sole_owner(data.root, "prepare"):
         prepare_questions(config, data)

@@ -39,7 +39,7 @@ class Experiment:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_vocab(models.resolve_vocab(self.config.model, self.folder.weights))
+        return Tokenizer.from_vocab(models.resolve_vocab(self.config.model))
 
     def sample_rows(self) -> np.ndarray:
         """Passage rows [R,P] spread evenly over the store, to fit what the weights lack."""

@@ -24,7 +24,7 @@ class Models:
 
     def __init__(self, config: Config, folder: Workdir):
         self._config = config
-        self._weights: Path | None = models.resolve_weights(config.model, folder.weights)
+        self._weights: Path | None = models.resolve_weights(config.model)
         bert = models.bert_config(config.model, self._weights)
         self._embedder = models.Embedder(bert, config.model)
         self._reader = models.Reader(bert, config.model)

@@ -11,8 +11,11 @@ from realm_jax.training.models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task, rng
 
 
+NEAR = 4
+
+
 class WarmUp(Task):
-    """Masked-LM on one given passage: the query's own, another that holds the answer, or the null passage.
+    """Masked-LM on one given passage: the query's own, another that holds the answer, one that does not, or none.
 
     Without it, a reader that cannot use passages yet drives p(null) to 1, and retrieval gets no gradient.
     """
@@ -35,13 +38,23 @@ class WarmUp(Task):
         rows = np.empty(len(batch["origin"]), np.int32)
         for i, (origin, holders) in enumerate(zip(batch["origin"], batch["holders"], strict=True)):
             others = holders[holders >= 0]
-            if draw.random() < stage.null_passage:
+            kind = draw.random()
+            if kind < stage.null_passage:
                 rows[i] = self._store.null_id
+            elif kind < stage.null_passage + stage.distractor:
+                rows[i] = self._distractor(int(origin), others, draw)
             elif len(others) == 0 or draw.random() < own:
                 rows[i] = origin
             else:
                 rows[i] = draw.choice(others)
         return {**batch, "passages": self._store.rows(rows)[:, None]}, {}
+
+    def _distractor(self, origin: int, holders: np.ndarray, draw: np.random.Generator) -> int:
+        """As often a near passage, which an article's next ones are, as any; the null passage where that one holds it."""
+        count = self._store.num_passages
+        near = origin + draw.integers(1, NEAR + 1) * draw.choice((-1, 1))
+        row = int(near % count if draw.random() < 0.5 else draw.integers(count))
+        return self._store.null_id if row == origin or row in holders else row
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         joint, segments, _ = features.join(batch["query"], batch["passages"], self._config.data.joint_length)

@@ -1,0 +1,217 @@
+"""What the default models cost on this machine, each figure beside a named baseline measured in the same run.
+
+    make bench        # or: python benchmarks/cpu.py
+
+1. Embedding passages in buckets of like length (`embed_all`), against whole rows of P wordpieces in the store's order.
+2. A step of pre-training, against its floor: the matrix products that it cannot do without, at the rate that plain
+   matrix products of its own shapes reach here.
+3. ScaNN, against the exact index.
+
+Models are of MiniLM's size with random weights, rows are random wordpieces of the lengths that the Factbook's passages
+have: nothing needs to be prepared or fetched. Times are medians. Takes under two minutes on two idle cores.
+"""
+
+import functools
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # as `realm run` starts its jobs
+if __name__ == "__main__" and not os.environ.keys() & HUGE_PAGES.keys():  # read when a process starts, so start again
+    os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | HUGE_PAGES)
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from realm_jax.config import Bert, Config, Data, Model, Pretrain
+from realm_jax.index.build import embed_all
+from realm_jax.index.exact import ExactIndex, recall_against_exact
+from realm_jax.index.scann import ScannIndex
+from realm_jax.training.checkpoints import State
+from realm_jax.training.loop import make_step
+from realm_jax.training.models import Models
+from realm_jax.training.optimizer import bert_optimizer
+from realm_jax.training.tasks.pretrain import Pretrain as PretrainTask
+from realm_jax.workdir import Workdir
+
+CONFIG = Config(
+    name="bench",
+    data=Data(passage_length=64, query_length=64, joint_length=112),
+    model=Model(weights="random", bert=Bert(dropout=0.0)),
+    pretrain=Pretrain(steps=100, batch_size=6, candidates=4),
+)
+CLS, SEP, MASK, FIRST_WORD = 101, 102, 103, 1000
+ROWS = 1024
+PASSAGES = 8_900
+FOUND = 10
+LENGTHS = (22, 29, 34, 43, 52, 59, 62, 63, 64)
+"""Wordpieces of the Factbook's passages at these shares of them:"""
+SHARES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 1.0)
+Row = tuple[str, str, str, str]
+
+
+def passage_rows(count: int, generator: np.random.Generator) -> np.ndarray:
+    """int32 [count, P]: `[CLS] title [SEP] body [SEP] PAD...`."""
+    lengths = np.interp(generator.random(count), SHARES, LENGTHS).astype(int)
+    rows = _words(generator, (count, CONFIG.data.passage_length))
+    rows[:, 0], rows[:, 6] = CLS, SEP
+    rows[np.arange(count), lengths - 1] = SEP
+    rows[np.arange(rows.shape[1]) >= lengths[:, None]] = 0
+    return rows
+
+
+def embedding(models: Models, embedder: dict, generator: np.random.Generator) -> Iterator[Row]:
+    rows, batch = passage_rows(ROWS, generator), CONFIG.index.rows_per_batch
+    embed = models.embed_with(embedder)
+
+    def whole_rows():
+        return np.concatenate([embed(rows[i : i + batch]) for i in range(0, len(rows), batch)])
+
+    def bucketed():
+        return embed_all(embed, rows, batch)
+
+    difference = np.abs(whole_rows() - bucketed()).max()  # compiles both, too
+    if difference > 1e-3:
+        sys.exit(f"vectors of the two ways differ by {difference}")
+    slow, fast = seconds(whole_rows, 2), seconds(bucketed, 2)
+    yield f"embed passages, whole rows of {rows.shape[1]}", f"{ROWS / slow:.0f} rows/s", "baseline", "1.00"
+    yield "embed passages, in buckets", f"{ROWS / fast:.0f} rows/s", "speed, over whole rows", f"{slow / fast:.2f}"
+
+
+def training(models: Models, params: dict, generator: np.random.Generator) -> Iterator[Row]:
+    data, b, k, m = CONFIG.data, CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates, CONFIG.masking.max_masks
+    passages = passage_rows(b * k, generator).reshape(b, k, -1)
+    null_row = np.zeros(data.passage_length, np.int32)
+    null_row[:3] = CLS, SEP, SEP
+    passages[:, 0] = null_row
+    query = _words(generator, (b, data.query_length))
+    query[:, 0], query[:, 40], query[:, 41:] = CLS, SEP, 0
+    positions = np.tile(np.arange(10, 10 + m, dtype=np.int32), (b, 1))
+    targets = np.take_along_axis(query, positions, 1)
+    np.put_along_axis(query, positions, MASK, 1)
+    weights = (np.arange(m) < 3).astype(np.float32) * np.ones((b, 1), np.float32)
+    batch = {"query": query, "passages": passages, "mask_positions": positions, "mask_targets": targets}
+    batch |= {"mask_weights": weights, "mask_spans": np.zeros((b, m), np.int32)}
+
+    task = PretrainTask(CONFIG, models, _Store(null_row), None, None, None, None)
+    optimizer = bert_optimizer(CONFIG.pretrain)
+    take_step = make_step(task, optimizer, jax.random.key(0))
+    state, number = State(params, optimizer.init(params)), 0
+
+    def step():
+        nonlocal state, number
+        state, figures = take_step(state, batch, np.int32(number))
+        number += 1
+        return figures["loss/total"]
+
+    step()
+    taken, operations, rate = seconds(step, 5), step_operations(), matmul_rate(b * k * data.joint_length)
+    floor = operations / rate
+    yield "matrix products of the step's shapes", f"{rate / 1e9:.0f} GFLOP/s", "rate of the floor", ""
+    yield f"floor: {operations / 1e9:.0f} GFLOP of them", f"{floor:.3f} s", "baseline", "1.00"
+    yield f"pre-training step, B={b} K={k}", f"{taken:.3f} s", "time, over the floor", f"{taken / floor:.2f}"
+
+
+def step_operations() -> float:
+    """Floating-point operations of a step's matrix products, forwards and (twice as many) backwards."""
+    bert, data, b, k = CONFIG.model.bert, CONFIG.data, CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates
+    h, i = bert.hidden_size, bert.intermediate_size
+
+    def trunk(rows: int, length: int) -> float:
+        return 2.0 * rows * length * bert.num_layers * (4 * h * h + 2 * h * i + 2 * length * h)
+
+    embedded = b * (k - 1) + 1  # the null passage is embedded once
+    vectors = 2.0 * (b + embedded) * (h * h + h * CONFIG.model.vector_size)
+    head = 2.0 * b * k * CONFIG.masking.max_masks * (h * h + h * bert.vocab_size)
+    trunks = trunk(b, data.query_length) + trunk(embedded, data.passage_length) + trunk(b * k, data.joint_length)
+    return 3 * (trunks + vectors + head)
+
+
+def matmul_rate(rows: int) -> float:
+    """Operations per second of the two largest products of a layer, one after the other."""
+    h, i = CONFIG.model.bert.hidden_size, CONFIG.model.bert.intermediate_size
+    x, up, down = (jnp.ones(shape, jnp.float32) for shape in ((rows, h), (h, i), (i, h)))
+    times = 10
+
+    @jax.jit
+    def chain(x):
+        for _ in range(times):
+            x = (x @ up) @ down * (1.0 / (h * i))
+        return x
+
+    chain(x).block_until_ready()
+    return times * 4.0 * rows * h * i / seconds(lambda: chain(x), 5)
+
+
+def search(generator: np.random.Generator) -> Iterator[Row]:
+    """Vectors in clusters, as passages of one subject are; queries are vectors with noise."""
+    size = CONFIG.model.vector_size
+    centres = generator.standard_normal((PASSAGES // 35, size))
+    vectors = centres[generator.integers(len(centres), size=PASSAGES)] + generator.standard_normal((PASSAGES, size))
+    vectors = vectors.astype(np.float32)
+    chosen = vectors[generator.choice(PASSAGES, 512, replace=False)]
+    queries = chosen + 0.5 * generator.standard_normal(chosen.shape).astype(np.float32)
+    exact, scann = ExactIndex(vectors), ScannIndex(vectors)
+    recall = recall_against_exact(scann, vectors, queries, FOUND)
+    for count in (CONFIG.pretrain.batch_size, len(queries)):
+        slow, fast = (
+            seconds(functools.partial(index.search, queries[:count], FOUND), 30, warm_up=3) for index in (exact, scann)
+        )
+        of = f"{count} queries, {FOUND} of {PASSAGES:,} x {size}"
+        yield f"exact: {of}", f"{slow * 1e3:.2f} ms", "baseline", "1.00"
+        yield f"ScaNN: {of}", f"{fast * 1e3:.2f} ms", "speed, over exact", f"{slow / fast:.2f}"
+    yield "ScaNN", f"{recall:.3f}", "recall, of exact", ""
+
+
+def seconds(run: Callable[[], object], times: int, warm_up: int = 0) -> float:
+    """Median time of `run`."""
+    taken = []
+    for _ in range(warm_up + times):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[warm_up:])
+
+
+class _Store:
+    """As much of a passage store as the task asks for."""
+
+    null_id = 0
+
+    def __init__(self, null_row: np.ndarray):
+        self._null_row = null_row
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        return self._null_row
+
+
+def _words(generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return generator.integers(FIRST_WORD, CONFIG.model.bert.vocab_size, shape).astype(np.int32)
+
+
+def main() -> None:
+    start, generator = time.perf_counter(), np.random.default_rng(0)
+    cores = len(os.sched_getaffinity(0))
+    print(f"JAX {jax.__version__} on {jax.default_backend()}, {cores} CPU cores, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        models = Models(CONFIG, Workdir(Path(folder)))
+    key, rows = jax.random.key(0), passage_rows(32, generator)
+    params = {"embedder": models.embedder(key, rows), "reader": models.reader(key, rows)}
+    form = "{:<46} {:>14}   {:<24} {:>5}"
+    print(form.format("what", "measured", "compared", "ratio"))
+    print("-" * 92)
+    for part in (
+        embedding(models, params["embedder"], generator), training(models, params, generator), search(generator),
+    ):  # fmt: skip
+        for row in part:
+            print(form.format(*row), flush=True)
+    print(f"took {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
