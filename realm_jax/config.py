@@ -87,8 +87,6 @@ class Model:
     """Sizes of the trunks; used only with `--model.weights random`, but for `dropout`, which always counts."""
     vector_size: Positive = 128
     """Size of query and passage vectors, E."""
-    score_scale: NotNegative = 1.0
-    """Factor on the inner products f(x, z); 1 in the paper. Retrieval order does not depend on it."""
     span_hidden_size: Positive = 256
     """Hidden size D of the span scorer."""
     max_span_width: Positive = 10
@@ -113,8 +111,9 @@ class Masking:
     """A salient span is trained on only if its text stands in at least so many passages besides its origin ..."""
     max_holders: Count = 0
     """... and in at most so many; 0 means no limit. Not in the paper (there: 0 and 0)."""
-    title: bool = True
-    """Whether the article's title opens the query: [CLS] title : sentence [SEP]."""
+    subject: bool = True
+    """Whether what the article is about opens the query: [CLS] subject : sentence [SEP]. Not in the paper; a sentence such as
+    "Capital: Paris." says little without it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +166,8 @@ class Stage:
 class Ict(Stage):
     """Inverse cloze task: warms the embedder up without labels (Lee et al. 2019, section 4)."""
 
+    score_scale: NotNegative = 1.0
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend on it."""
     keep_sentence: Fraction = 0.1
     """Share of queries whose sentence stays in its passage."""
 
@@ -190,8 +191,13 @@ class WarmUp(Stage):
 class Pretrain(Stage):
     """REALM: retrieve, read, marginalise (Guu et al. 2020, sections 3.1 to 3.4)."""
 
+    score_scale: NotNegative = 1.0
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend on it."""
     candidates: Annotated[int, Range(2)] = 4
     """Passages read per query, K, the null passage included (the paper: 8)."""
+    oversample: Positive = 1
+    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first. A
+    query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known holders."""
     marginalize: Literal["token", "span"] = "token"
     """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's text)."""
     probe_queries: Count = 200
@@ -207,6 +213,8 @@ class Pretrain(Stage):
 class Finetune(Stage):
     """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7); passage vectors stay fixed."""
 
+    score_scale: NotNegative = 1.0
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend on it."""
     beam: Positive = 100
     """Passages whose scores enter the early loss (ORQA: 5,000)."""
     read: Positive = 5
@@ -228,7 +236,9 @@ class Evaluation:
     batch_size: Positive = 16
     """Questions or queries at once."""
     heldout_queries: Positive = 400
-    """Held-out masked queries for recall, utility and p(null)."""
+    """Held-out masked queries, for recall."""
+    read_queries: Positive = 160
+    """Of these, how many are read with their candidates, for utility and p(null)."""
     examples: Positive = 20
     """Questions shown in the report."""
 
@@ -264,6 +274,19 @@ class Config:
             raise UserError(
                 f"finetune.read: {self.finetune.read} passages cannot be read from a beam of finetune.beam "
                 f"{self.finetune.beam}; it must be at most {self.finetune.beam}"
+            )
+        unsearched = self.index.swap_after // self.pretrain.checkpoint_every + 1
+        if self.pretrain.keep < unsearched:
+            raise UserError(
+                f"pretrain.keep: of {self.pretrain.keep} checkpoints the oldest would be deleted before training searches "
+                f"its snapshot, index.swap_after {self.index.swap_after} steps later; it must be at least {unsearched}"
+            )
+        behind = self.index.swap_after // self.pretrain.checkpoint_every + 2
+        if self.pretrain.keep < behind:
+            raise UserError(
+                f"pretrain.keep: {self.pretrain.keep} checkpoints are too few for index.swap_after {self.index.swap_after} at "
+                f"pretrain.checkpoint_every {self.pretrain.checkpoint_every}: the builder may be that far behind; it must be "
+                f"at least {behind}"
             )
         if 0 < self.masking.max_holders < self.masking.min_holders:
             raise UserError(

@@ -108,7 +108,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); delete the file and run the job again") from None
+        raise UserError(
+            f"{path}:{error.lineno}: not valid JSON ({error.msg}); delete the file and run the job again"
+        ) from None
 
 
 @contextlib.contextmanager

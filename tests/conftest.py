@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # Before any import of realm_jax: only what is imported afterwards is checked. An int will do for a float, as elsewhere.
@@ -20,3 +21,11 @@ jax.config.update("jax_disable_most_optimizations", True)
 # The first example of a shape compiles: no deadline.
 hypothesis.settings.register_profile("realm_jax", deadline=None, max_examples=20, derandomize=True)
 hypothesis.settings.load_profile("realm_jax")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Prepared data of a toy corpus with questions, and tiny settings for them (`tests/world.py`)."""
+    from tests import world
+
+    return world.make(tmp_path_factory.mktemp("world"))

@@ -32,6 +32,8 @@ class Span:
 @dataclasses.dataclass(frozen=True)
 class Sentence:
     title: str
+    subject: str
+    """what the article is about"""
     text: str
     spans: list[Span]
     """those that the masking options allow; for kinds of masking other than `salient`, all"""
@@ -102,6 +104,7 @@ def _sentence(record: dict[str, Any], number: int, index: int, masking: Masking)
     places = characters(text, np.stack([starts[chosen], limits[chosen]], 1) - start)
     return Sentence(
         title=record["title"].decode(),
+        subject=record["subject"].decode(),
         text=text,
         spans=[
             Span(int(a), int(b), spans["type"][i].decode(), record["holders"][i], int(record["holder_count"][i]))

@@ -46,9 +46,13 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
     row = query_row(config, tokenizer, text)
     places = np.flatnonzero(row == tokenizer.mask_id)
     if truth and len(targets) != len(places):
-        raise UserError(f"--truth: {truth!r} is {len(targets)} wordpieces, but {len(places)} [MASK] fit; write one [MASK]")
+        raise UserError(
+            f"--truth: {truth!r} is {len(targets)} wordpieces, but {len(places)} [MASK] fit; write one [MASK]"
+        )
     if len(places) == 0:
-        raise UserError(f"text: [MASK] stands past the query's {config.data.query_length} wordpieces; shorten the sentence")
+        raise UserError(
+            f"text: [MASK] stands past the query's {config.data.query_length} wordpieces; shorten the sentence"
+        )
     params = {part: restore_result(experiment.folder, "pretrain", part, models) for part in ("embedder", "reader")}
     vectors = models.embed(params["embedder"], row[None])
     rows = search_candidates(_index(experiment), vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
@@ -98,7 +102,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
     }
     row = query_row(config, tokenizer, text)
     products, rows = _index(experiment).search(models.embed(params["embedder"], row[None]), count)
-    scores = config.model.score_scale * products
+    scores = config.finetune.score_scale * products
     logits, places, joint, is_body = read_spans(
         config, models, params["reader"], row[None], store.rows(rows), jnp.asarray(scores), read=count
     )
@@ -131,7 +135,9 @@ def _index(experiment: Experiment):
     return snapshots.load_index(experiment.folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
 
 
-def _passages(experiment: Experiment, rows: np.ndarray, p_z: np.ndarray, readings: list[str], gains: np.ndarray) -> list[str]:
+def _passages(
+    experiment: Experiment, rows: np.ndarray, p_z: np.ndarray, readings: list[str], gains: np.ndarray
+) -> list[str]:
     lines = []
     for row, p, reading, gain in zip(rows, p_z, readings, gains, strict=True):
         passage = experiment.texts[int(row)]

@@ -1,6 +1,7 @@
 """BM25, the rival without learning, tuned as fairly as the others: on dev questions, with one look at test."""
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from jaxtyping import Float, Int
 
 from realm_jax.errors import UserError
 from realm_jax.qa.answers import strip_accents
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of every index it builds
 
 STOPWORDS = {"none": frozenset(), "en": frozenset(STOPWORDS_EN), "en_plus": frozenset(STOPWORDS_EN_PLUS)}
 GRID = {

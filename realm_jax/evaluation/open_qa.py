@@ -47,7 +47,7 @@ def answer(
     """Reads the best `finetune.read` passages for every query row [B,Q] and picks the best span of all."""
     size, width = config.evaluation.batch_size, config.model.max_span_width
     products, rows = retrieve(models, params["embedder"], index, queries, config.finetune.read, size)
-    scores = config.model.score_scale * products
+    scores = config.finetune.score_scale * products
     table = features.span_table(config.data.joint_length, width)
 
     @jax.jit

@@ -50,7 +50,6 @@ class Record:
     """
 
     config: Config
-    experiment: str
     results: dict[str, Any]
     run: dict[str, Any]
     metrics: dict[str, list[dict[str, Any]]]
@@ -67,7 +66,8 @@ class Record:
 
     def swaps(self) -> list[int]:
         """Steps of pre-training at which a snapshot newer than the first was swapped in."""
-        return [line["step"] for line in self.metrics.get("pretrain", ()) if line.get("index/swapped")]
+        steps, snapshots = self.series("pretrain", "index/snapshot")
+        return [step for step, old, new in zip(steps[1:], snapshots, snapshots[1:], strict=False) if new != old]
 
     def number(self, name: str) -> float | None:
         """A figure of the results or of run.json; None where it was not measured or is not finite."""
@@ -83,7 +83,6 @@ def read_record(config: Config, workdir: Workdir) -> Record:
     manifests = [_read(path) for path in workdir.stage("pretrain").snapshots.glob("[!.]*/manifest.json")]
     return Record(
         config=config,
-        experiment=str(_read(workdir.config).get("experiment") or config.name),
         results=_read(results_file),
         run=run,
         metrics=metrics,

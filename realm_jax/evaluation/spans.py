@@ -54,16 +54,16 @@ def measure(
         utility = objectives.retrieval_utility(log_p_z, log_p_y, weights)
         return utility * weights.sum(), jax.numpy.exp(log_p_z[:, 0])
 
-    utility, p_null = 0.0, []
-    passages = store.rows(rows[:, : config.pretrain.candidates])
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        real = len(rows[part])
+    utility, p_null, count = 0.0, [], min(config.evaluation.read_queries, len(rows))
+    passages = store.rows(rows[:count, : config.pretrain.candidates])
+    for start in range(0, count, size):
+        part = slice(start, min(start + size, count))
+        real = len(passages[part])
         batch = {key: padded(value[part], size) for key, value in queries.items()}
         batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
         batch["passages"] = padded(passages[part], size)
         value, null = jax.device_get(read(params, batch))
         utility += float(value)
         p_null.append(null[:real])
-    masks = float(queries["mask_weights"].sum())
+    masks = float(queries["mask_weights"][:count].sum())
     return SpanFigures(float(np.mean(np.asarray(hits).any(1))), utility / masks, float(np.concatenate(p_null).mean()))

@@ -12,12 +12,10 @@ from realm_jax.workdir import Workdir, sole_owner
 
 def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
     from realm_jax.corpus.prepare import prepare_corpus
-    from realm_jax.models import resolve_vocab
     from realm_jax.qa.prepare import prepare_questions
-    from realm_jax.text.tokenizer import Tokenizer
+    from realm_jax.training.experiment import Experiment
 
-    tokenizer = Tokenizer.from_vocab(resolve_vocab(config.model))
-    data = workdir.data(config.data.directory)
+    tokenizer, data = Experiment(config, workdir).tokenizer, workdir.data(config.data.directory)
     with sole_owner(data.root, "prepare"):
         prepare_questions(config, data)
         # Last, for it writes the manifest, with which the data is complete.

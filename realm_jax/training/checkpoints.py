@@ -6,6 +6,7 @@ A checkpoint of step s holds the state after s steps: the parts (``embedder``, `
 
 import dataclasses
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import orbax.checkpoint as ocp
 
 from realm_jax.errors import UserError
 
+DELETION_S = 1.0
+"""Seconds within which a step that is being deleted is gone."""
 Params = dict[str, Any]
 
 
@@ -102,7 +105,22 @@ def restore_part(directory: Path, step: int, name: str, like: Any) -> Any:
       UserError: the part is missing or of another architecture; both sides are listed.
       FileNotFoundError: the step was deleted meanwhile.
     """
-    return _restore(directory, step, {name: like})[name]
+    try:
+        return _restore(directory, step, {name: like})[name]
+    except (UserError, OSError, KeyError, ValueError) as error:
+        if _is_gone(directory / str(step)):
+            raise FileNotFoundError(f"{directory}: checkpoint {step} was deleted meanwhile") from error
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"{directory}/{step}: incomplete ({error}); delete it") from error
+        raise
+
+
+def _is_gone(folder: Path) -> bool:
+    """Half deleted, a step looks like a broken one; so this waits a moment."""
+    end = time.monotonic() + DELETION_S
+    while folder.is_dir() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not folder.is_dir()
 
 
 def _restore(directory: Path, step: int, items: dict[str, Any], **others: Any) -> Any:
@@ -118,12 +136,8 @@ def _restore(directory: Path, step: int, items: dict[str, Any], **others: Any) -
             if name != "optimizer":  # the optimiser's tree follows from the parameters'
                 stored = ocp.StandardCheckpointHandler().metadata(directory.absolute() / str(step) / name).tree
                 check_same_tree(_flat(stored), _flat(like), f"{directory}/{step}/{name}")
-        return manager.restore(
-            step,
-            args=ocp.args.Composite(
-                **{name: ocp.args.StandardRestore(abstract(like)) for name, like in items.items()}, **others
-            ),
-        )
+        arguments = {name: ocp.args.StandardRestore(abstract(like)) for name, like in items.items()}
+        return manager.restore(step, args=ocp.args.Composite(**arguments, **others))
 
 
 def abstract(tree: Any) -> Any:

@@ -8,6 +8,8 @@ from realm_jax import models
 from realm_jax.config import Config, Masking
 from realm_jax.corpus.store import PassageStore
 from realm_jax.corpus.texts import PassageTexts
+from realm_jax.errors import UserError
+from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.models import Models
 from realm_jax.training.queries import MaskedQueries
@@ -39,7 +41,13 @@ class Experiment:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_vocab(models.resolve_vocab(self.config.model))
+        path = models.resolve_vocab(self.config.model)
+        tokenizer = Tokenizer.from_vocab(path)
+        if tokenizer.sep_id != features.SEP:
+            raise UserError(
+                f"{path}: [SEP] stands on line {tokenizer.sep_id + 1}; it must be on line {features.SEP + 1}, as in BERT's"
+            )
+        return tokenizer
 
     def sample_rows(self) -> np.ndarray:
         """Passage rows [R,P] spread evenly over the store, to fit what the weights lack."""

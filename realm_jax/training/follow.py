@@ -1,5 +1,6 @@
 """The trainer's side of the two jobs' protocol: which snapshot is in use at which step."""
 
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.index.base import Index
+from realm_jax.training import checkpoints
 from realm_jax.workdir import StageDir, wait_for
 
 
@@ -39,6 +41,7 @@ class SnapshotFollower:
         self._in_use: InUse | None = None
         self._current_since = time.monotonic()
         self._warned = False
+        self._closed = threading.Event()
         self.waited_s = 0.0
         """Seconds spent waiting for snapshots after the first one."""
 
@@ -68,8 +71,7 @@ class SnapshotFollower:
 
     def _take_newest(self) -> None:
         if self._in_use is None:
-            first = self._await(lambda: max(self._published(), default=None), "the first snapshot")
-            self._swap(first)
+            self._swap(self._await(lambda: max(self._published(), default=None), "the first snapshot"))
             self._current_since = time.monotonic()
         if self._loading is None:
             self._start_loading(max(self._published(), default=0))
@@ -83,7 +85,9 @@ class SnapshotFollower:
         self._check_age()
 
     def _check_age(self) -> None:
-        """Without a schedule nothing is waited for, so the age of the newest snapshot stands for the wait."""
+        """Without a schedule nothing is waited for, so the time since there is a newer checkpoint stands for the wait."""
+        if max(checkpoints.steps(self._stage.checkpoints), default=0) <= self._in_use.step:
+            self._current_since = time.monotonic()
         age = time.monotonic() - self._current_since
         what = f"no snapshot newer than that of step {self._in_use.step} since {age:.0f} s"
         if age > self._config.stop_after_s:
@@ -103,8 +107,13 @@ class SnapshotFollower:
         return snapshots.list_steps(self._stage.snapshots)
 
     def _await(self, poll, what: str):
+        def unless_closed():
+            if self._closed.is_set():
+                raise UserError(f"stopped while waiting for {what}")
+            return poll()
+
         return wait_for(
-            poll,
+            unless_closed,
             what,
             stop_after_s=self._config.stop_after_s,
             warn_after_s=self._config.warn_after_s,
@@ -119,4 +128,6 @@ class SnapshotFollower:
         return f"build_index is running as process {pid}: see its output"
 
     def close(self) -> None:
+        """Ends a wait that is under way, too: a trainer that is stopped must not sit it out."""
+        self._closed.set()
         self._loader.shutdown(cancel_futures=True)

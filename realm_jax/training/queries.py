@@ -11,7 +11,7 @@ from realm_jax.corpus.queries import Sentence, SentenceSource
 from realm_jax.corpus.store import PassageStore
 from realm_jax.text.masking import Special, mask_query
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.task import Batch, rng
+from realm_jax.training.task import READ_AHEAD, Batch, rng
 from realm_jax.workdir import DataDir
 
 NO_HOLDERS = np.full(16, -1, np.int32)
@@ -30,7 +30,7 @@ class MaskedQueries:
         """Endless shuffled batches; the masks of a sentence differ from epoch to epoch."""
         sentences = grain.MapDataset.source(self._source).seed(seed).shuffle().repeat()
         # A sentence of which nothing fits into the query gives None, which the iterator passes over.
-        return sentences.random_map(self.mask).to_iter_dataset().batch(batch_size, drop_remainder=True)
+        return sentences.random_map(self.mask).to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True)
 
     def fixed(self, count: int, seed: int) -> Batch:
         """One batch of up to `count` queries, the same in every run of a seed."""
@@ -58,7 +58,7 @@ class MaskedQueries:
             special=self._special,
             fraction=masking.fraction,
             continues=self._tokenizer.continues,
-            prefix=self._tokenizer.encode(f"{sentence.title}:").ids if masking.title else (),
+            prefix=self._tokenizer.encode(f"{sentence.subject}:").ids if masking.subject else (),
         )
         if masked is None:
             return None
@@ -69,8 +69,8 @@ class MaskedQueries:
 
 
 def unfiltered(masking: Masking) -> Masking:
-    """Salient spans whatever holds them, as in the paper."""
-    return dataclasses.replace(masking, kind="salient", min_holders=0, max_holders=0)
+    """All salient spans, whatever holds them, as in the paper."""
+    return dataclasses.replace(masking, kind="salient", types=(), min_holders=0, max_holders=0)
 
 
 def ict_batches(
@@ -95,7 +95,7 @@ def ict_batches(
         .repeat()
         .random_map(pair)
         .batch(config.ict.batch_size)
-        .to_iter_dataset()
+        .to_iter_dataset(READ_AHEAD)
     )
 
 

@@ -11,7 +11,7 @@ from realm_jax.errors import UserError
 from realm_jax.qa.labels import Labeller
 from realm_jax.qa.questions import load_questions, pad_answers
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.task import Batch, rng
+from realm_jax.training.task import READ_AHEAD, Batch, rng
 from realm_jax.workdir import DataDir
 
 
@@ -53,9 +53,9 @@ class QuestionSet:
 
     def batches(self, batch_size: int, seed: int) -> grain.IterDataset:
         """Endless shuffled batches of the trainable questions."""
-        chosen = self.trainable()
+        chosen = self.trainable().tolist()
         dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
-        return dataset.map(lambda i: self[chosen[i]]).batch(batch_size).to_iter_dataset()
+        return dataset.map(lambda i: self[chosen[i]]).batch(batch_size).to_iter_dataset(READ_AHEAD)
 
     def cloze(self, i: int) -> Batch:
         """`[CLS] question [MASK]... [SEP]` and the first fitting answer, padded, as the targets."""
@@ -63,9 +63,9 @@ class QuestionSet:
 
     def cloze_batches(self, batch_size: int, seed: int) -> grain.IterDataset:
         """Endless shuffled batches for the closed-book reader."""
-        chosen = self.trainable()
+        chosen = self.trainable().tolist()
         dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
-        return dataset.map(lambda i: self.cloze(chosen[i])).batch(batch_size).to_iter_dataset()
+        return dataset.map(lambda i: self.cloze(chosen[i])).batch(batch_size).to_iter_dataset(READ_AHEAD)
 
 
 def query_row(config: Config, tokenizer: Tokenizer, text: str) -> Int[np.ndarray, "Q"]:

@@ -96,7 +96,8 @@ def _warm_up(experiment: Experiment) -> Task:
 
 def _pretrain(experiment: Experiment) -> Task:
     config, stage = experiment.config, experiment.folder.stage("pretrain")
-    batches = experiment.masked_queries("train").batches(config.pretrain.batch_size, config.seed)
+    drawn = config.pretrain.batch_size * config.pretrain.oversample
+    batches = experiment.masked_queries("train").batches(drawn, config.seed)
     follower = SnapshotFollower(stage, config.index, config.pretrain.checkpoint_every, experiment.store.fingerprint)
     start = start_of_pretraining(experiment)
     return Pretrain(config, experiment.models, experiment.store, batches, follower, start, _recall_probe(experiment))

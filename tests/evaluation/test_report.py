@@ -62,12 +62,12 @@ def workdir(tmp_path):
 
 
 def fill(workdir, results):
-    write_json(workdir.config, {"experiment": "experiments/tiny.py", "config": dataclasses.asdict(CONFIG)})
     write_json(workdir.root / "run.json", {"time/minutes": 17.4, "memory/peak_gib": 4.7, "stages": {"pretrain": 392.4}})
     (workdir.evaluation).mkdir()
     (workdir.evaluation / "results.json").write_text(json.dumps(results))
     lines = [{"step": s, "time": s, "loss/total": 1 / s, "index/staleness_steps": s % 7} for s in range(1, 31)]
-    lines[6]["index/swapped"] = 5
+    for line in lines:
+        line["index/snapshot"] = 0 if line["step"] < 7 else 5
     lines.append({"step": 30, "loss/total": None, "probe/span_recall@5": 0.5})
     metrics = workdir.stage("pretrain").metrics
     metrics.parent.mkdir()
@@ -110,8 +110,8 @@ class Page(html.parser.HTMLParser):
         self.text.append(data)
 
 
-def read(workdir):
-    text = write_report(CONFIG, workdir).read_text()
+def read(workdir, config=CONFIG):
+    text = write_report(config, workdir).read_text()
     return text, Page(text), json.loads((workdir.report / "summary.json").read_text())
 
 
@@ -127,7 +127,7 @@ def test_a_whole_run(workdir):
     text, page, figures = read(workdir)
     assert page.tags.count("details") == 21 and page.tags.count("h1") == 1 and page.tags.count("svg") == 3
     for shown in (
-        "experiments/tiny.py",
+        "<code>tiny</code>",
         "0.743",
         "0.642",
         "8,402 passages",
@@ -161,9 +161,7 @@ def test_markup_in_the_data_is_text(workdir, place):
         "body": {"after": [passage(body=EVIL)], "answers": ["script"]},
     }.get(place, {place: EVIL})
     fill(workdir, RESULTS | {"examples": [question(**changes)], "qa/labels": EVIL if place == "labels" else "tokens"})
-    if place == "name":
-        write_json(workdir.config, {"experiment": EVIL, "config": {}})
-    _, page, _ = read(workdir)
+    _, page, _ = read(workdir, dataclasses.replace(CONFIG, name=EVIL) if place == "name" else CONFIG)
     assert "img" not in page.tags and "script" not in page.tags
     if place != "labels":
         assert EVIL in "".join(page.text)

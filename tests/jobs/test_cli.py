@@ -114,8 +114,8 @@ class TestCalls:
         assert arguments == Arguments(depth=5)
 
     def test_hyphens_do_too(self, folder, calls):
-        assert cli.main(["build-index", "mine.py", "--pretrain.batch-size", "3", "--masking.no-title"]) == 0
-        assert (calls[0][0].pretrain.batch_size, calls[0][0].masking.title) == (3, False)
+        assert cli.main(["build-index", "mine.py", "--pretrain.batch-size", "3", "--masking.no-subject"]) == 0
+        assert (calls[0][0].pretrain.batch_size, calls[0][0].masking.subject) == (3, False)
 
     @pytest.mark.parametrize("words", [["--workdir", "there"], ["--workdir=there"]])
     def test_later_jobs_take_the_recorded_settings(self, folder, calls, words):

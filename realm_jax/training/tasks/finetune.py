@@ -44,7 +44,7 @@ class Finetune(Task):
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         query_key, reader_key = jax.random.split(key)
         queries = self._models.embed(params["embedder"], batch["query"], query_key)
-        scores = objectives.scores(queries, batch["beam_vectors"], self._config.model.score_scale)
+        scores = objectives.scores(queries, batch["beam_vectors"], self._config.finetune.score_scale)
         retriever_loss = objectives.early_loss(scores, batch["beam_labels"])
         logits, places, joint, is_body = read_spans(
             self._config, self._models, params["reader"], batch["query"], batch["passages"], scores, reader_key
@@ -61,7 +61,9 @@ class Finetune(Task):
         }
 
 
-def read_spans(config: Config, models: Models, reader: Params, query, passages, scores, key=None, read: int | None = None):
+def read_spans(
+    config: Config, models: Models, reader: Params, query, passages, scores, key=None, read: int | None = None
+):
     """Reads the best `read` passages of a beam, finetune.read unless said otherwise.
 
     Args:

@@ -24,6 +24,6 @@ class Ict(Task):
         query_key, passage_key = jax.random.split(key)
         queries = self._models.embed(params["embedder"], batch["query"], query_key)
         passages = self._models.embed(params["embedder"], batch["passage"], passage_key)
-        loss = objectives.ict_loss(queries, passages, scale=self._config.model.score_scale)
+        loss = objectives.ict_loss(queries, passages, scale=self._config.ict.score_scale)
         right = (queries @ passages.T).argmax(1) == jax.numpy.arange(len(queries))
         return loss, {"retrieval/in_batch_accuracy": right.mean()}

@@ -39,9 +39,13 @@ class Pretrain(Task):
         candidates = search_candidates(
             snapshot.index, embedded, batch["origin"][:, None], self._config.pretrain.candidates, self._store.null_id
         )
+        hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
+        chosen = np.argsort(~hits, kind="stable")[: self._config.pretrain.batch_size]
+        batch, candidates = {key: value[chosen] for key, value in batch.items()}, candidates[chosen]
         metrics = {
             "index/staleness_steps": step - snapshot.step,
             "index/snapshot": snapshot.step,
+            "retrieval/hits": hits.mean(),
             "time/index_wait_s": self._follower.waited_s,
         }
         return {**batch, "passages": self._store.rows(candidates)}, metrics
@@ -79,7 +83,7 @@ def read_candidates(
     vectors = models.embed(params["embedder"], rows, keys[0])
     null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
     vectors = jnp.concatenate([null, vectors[1:].reshape(b, k - 1, -1)], axis=1)
-    scores = objectives.scores(models.embed(params["embedder"], query, keys[1]), vectors, config.model.score_scale)
+    scores = objectives.scores(models.embed(params["embedder"], query, keys[1]), vectors, config.pretrain.score_scale)
     joint, segments, _ = features.join(query, passages, config.data.joint_length)
     logits = models.read(
         params["reader"],

@@ -1,0 +1,105 @@
+"""A small world: articles whose names other passages tell too, questions about them, tiny random models."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from realm_jax.config import Bert, Config, Data, Finetune, Index, Masking, Model, Pretrain, Stage, WarmUp
+from realm_jax.corpus.prepare import prepare_corpus
+from realm_jax.qa.questions import Question, write_questions
+from realm_jax.text import features
+from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.training.experiment import Experiment
+from realm_jax.workdir import DataDir, Workdir
+from tests.corpus import toy
+
+COUNTRIES = ("Arland", "Boria", "Cyland", "Dorina", "Elvia", "Fjordia", "Garland", "Hovia", "Istria", "Jura", "Kelt")
+CAPITALS = ("Akko", "Bergo", "Cita", "Dunn", "Elis", "Färna", "Gora", "Hamm", "Irka", "Jena", "Kotor")
+RIVERS = ("Volla", "Moldau", "Niemen")
+SPECIAL = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCAB = [*SPECIAL, *toy.VOCAB[6:], "country", "what", "which", "?", *(name.lower() for name in COUNTRIES + RIVERS)]
+SPLITS = {"train": range(7), "dev": range(7, 9), "test": range(9, 11)}
+
+
+def articles():
+    for i, (country, capital) in enumerate(zip(COUNTRIES, CAPITALS, strict=True)):
+        river, other = RIVERS[i % len(RIVERS)], CAPITALS[(i + 4) % len(CAPITALS)]
+        places = [f"The capital of the country is {capital}.", f"The river {river} is in the city of {capital}."]
+        yield toy.article(f"{country}: Places", [*places, f"It is {100 + 7 * i} km of {other}."], country)
+        waters = [f"The river of {country} is the {river}.", f"On the {river} is {capital}, and on the lake {other}."]
+        yield toy.article(f"{country}: Waters", waters, country)
+
+
+def questions(split: str) -> list[Question]:
+    asked = []
+    for i in SPLITS[split]:
+        capital, river = f"What is the capital of {COUNTRIES[i]}?", f"Which river is in {CAPITALS[i]}?"
+        # The second answer is a long one, which no training data can hold.
+        asked.append(Question(f"{split}-{i}-c", capital, (CAPITALS[i], f"the capital city of {COUNTRIES[i]}")))
+        asked.append(Question(f"{split}-{i}-r", river, (RIVERS[i % len(RIVERS)],)))
+    return asked
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """Prepared data, and the settings to use them with."""
+
+    config: Config
+    data: DataDir
+    tokenizer: Tokenizer
+
+    def settings(self, **changes: Any) -> Config:
+        """The configuration with whole parts, or their fields as dicts, replaced."""
+        parts = {
+            name: dataclasses.replace(getattr(self.config, name), **value) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        }
+        return dataclasses.replace(self.config, **parts)
+
+    def experiment(self, folder: Path, **changes: Any) -> Experiment:
+        return Experiment(self.settings(**changes), Workdir(folder))
+
+
+def make(root: Path) -> World:
+    """Prepares everything in `root`."""
+    root.mkdir(parents=True, exist_ok=True)
+    vocab, data = root / "vocab.txt", DataDir(root / "data")
+    vocab.write_text("".join(f"{piece}\n" for piece in VOCAB))
+    bert = Bert(
+        vocab_size=len(VOCAB),
+        hidden_size=12,
+        num_layers=1,
+        num_heads=3,
+        intermediate_size=20,
+        max_positions=64,
+        dropout=0.0,
+    )
+    stage = {"batch_size": 3, "learning_rate": 1e-3, "warmup_steps": 1, "log_every": 1}
+    config = Config(
+        name="world",
+        seed=5,
+        data=Data(
+            directory=str(data.root),
+            passage_length=40,
+            query_length=32,
+            joint_length=56,
+            answer_length=6,
+            max_answers=2,
+            heldout_fraction=0.2,
+        ),
+        model=Model(weights="random", vocab=str(vocab), bert=bert, vector_size=8, span_hidden_size=7, max_span_width=6),
+        masking=Masking(min_holders=1, max_masks=9),
+        index=Index(kind="exact", swap_after=2, rows_per_batch=16, stop_after_s=20.0),
+        warm_up=WarmUp(**stage, steps=0),
+        pretrain=Pretrain(**stage, steps=6, checkpoint_every=2, probe_queries=5, probe_passages=12),
+        finetune=Finetune(**stage, steps=4, beam=10, read=3),
+    )
+    tokenizer = Tokenizer.from_vocab(vocab)
+    assert tokenizer.sep_id == features.SEP
+    write_questions(data.tfds, {split: questions(split) for split in SPLITS})
+    prepare_corpus(config, data, tokenizer, articles(), lambda line: None)
+    return World(config, data, tokenizer)
+
+
+def stage(**changes: Any) -> Stage:
+    return dataclasses.replace(Stage(steps=10, learning_rate=0.5, warmup_steps=4), **changes)
