@@ -100,7 +100,8 @@ class Masking:
     """What a pre-training query hides."""
 
     kind: Literal["salient", "spans", "words", "tokens"] = "salient"
-    """`salient`: one salient span; `spans`: random spans of SpanBERT's lengths; `words`: whole words; `tokens`: wordpieces."""
+    """`salient`: one salient span; `spans`: random spans of SpanBERT's lengths; `words`: whole words; `tokens`:
+    wordpieces."""
     fraction: Fraction = 0.15
     """Share of wordpieces hidden by the kinds that are not `salient`."""
     max_masks: Positive = 10
@@ -112,8 +113,8 @@ class Masking:
     max_holders: Count = 0
     """... and in at most so many; 0 means no limit. Not in the paper (there: 0 and 0)."""
     subject: bool = True
-    """Whether what the article is about opens the query: [CLS] subject : sentence [SEP]. Not in the paper; a sentence such as
-    "Capital: Paris." says little without it."""
+    """Whether what the article is about opens the query: [CLS] subject : sentence [SEP]. Not in the paper; a sentence
+    such as "Capital: Paris." says little without it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +149,8 @@ class Stage:
     warmup_steps: Count = 10
     """Steps of the linear warm-up."""
     bias_correction: bool = False
-    """Whether Adam's moments are corrected for their start at zero. BERT's release does not; its first steps are up to six
-    times as long, which thousands of warm-up steps hide. Runs of a few hundred steps want it on."""
+    """Whether Adam's moments are corrected for their start at zero. BERT's release does not; its first steps are up to
+    six times as long, which thousands of warm-up steps hide. Runs of a few hundred steps want it on."""
     weight_decay: NotNegative = 0.01
     """AdamW's decay; not applied to LayerNorm and biases."""
     clip_norm: NotNegative = 1.0
@@ -167,14 +168,16 @@ class Ict(Stage):
     """Inverse cloze task: warms the embedder up without labels (Lee et al. 2019, section 4)."""
 
     score_scale: NotNegative = 1.0
-    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend on it."""
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
+    on it."""
     keep_sentence: Fraction = 0.1
     """Share of queries whose sentence stays in its passage."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmUp(Stage):
-    """The reader learns to copy an answer from a passage it is given. Not in the paper, whose reader starts as a whole BERT."""
+    """The reader learns to copy an answer from a passage it is given. Not in the paper, whose reader starts as a whole
+    BERT."""
 
     own_passage_start: Fraction = 0.6
     """Share of queries read with their own, unmasked passage, at the first step ..."""
@@ -183,8 +186,9 @@ class WarmUp(Stage):
     null_passage: Fraction = 0.1
     """Share of queries read with the null passage."""
     distractor: Fraction = 0.3
-    """Share of queries read with a passage that does not hold the answer, as retrieval will often bring: a neighbour of the
-    origin or any other. A reader that trusts every passage would drive p(null) to 1, and queries away from passages."""
+    """Share of queries read with a passage that does not hold the answer, as retrieval will often bring: a neighbour of
+    the origin or any other. A reader that trusts every passage would drive p(null) to 1, and queries away from
+    passages."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,14 +196,17 @@ class Pretrain(Stage):
     """REALM: retrieve, read, marginalise (Guu et al. 2020, sections 3.1 to 3.4)."""
 
     score_scale: NotNegative = 1.0
-    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend on it."""
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
+    on it."""
     candidates: Annotated[int, Range(2)] = 4
     """Passages read per query, K, the null passage included (the paper: 8)."""
     oversample: Positive = 1
-    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first. A
-    query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known holders."""
+    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first.
+    A query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known
+    holders."""
     marginalize: Literal["token", "span"] = "token"
-    """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's text)."""
+    """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's
+    text)."""
     probe_queries: Count = 200
     """Held-out queries of the recall probe that is run at every checkpoint; 0 turns probe and early stopping off."""
     probe_passages: Positive = 600
@@ -214,7 +221,8 @@ class Finetune(Stage):
     """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7); passage vectors stay fixed."""
 
     score_scale: NotNegative = 1.0
-    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend on it."""
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
+    on it."""
     beam: Positive = 100
     """Passages whose scores enter the early loss (ORQA: 5,000)."""
     read: Positive = 5
@@ -275,18 +283,12 @@ class Config:
                 f"finetune.read: {self.finetune.read} passages cannot be read from a beam of finetune.beam "
                 f"{self.finetune.beam}; it must be at most {self.finetune.beam}"
             )
-        unsearched = self.index.swap_after // self.pretrain.checkpoint_every + 1
-        if self.pretrain.keep < unsearched:
-            raise UserError(
-                f"pretrain.keep: of {self.pretrain.keep} checkpoints the oldest would be deleted before training searches "
-                f"its snapshot, index.swap_after {self.index.swap_after} steps later; it must be at least {unsearched}"
-            )
         behind = self.index.swap_after // self.pretrain.checkpoint_every + 2
         if self.pretrain.keep < behind:
             raise UserError(
-                f"pretrain.keep: {self.pretrain.keep} checkpoints are too few for index.swap_after {self.index.swap_after} at "
-                f"pretrain.checkpoint_every {self.pretrain.checkpoint_every}: the builder may be that far behind; it must be "
-                f"at least {behind}"
+                f"pretrain.keep: {self.pretrain.keep} checkpoints are too few for a builder that may be "
+                f"index.swap_after {self.index.swap_after} steps behind, with one every pretrain.checkpoint_every "
+                f"{self.pretrain.checkpoint_every} steps; it must be at least {behind}"
             )
         if 0 < self.masking.max_holders < self.masking.min_holders:
             raise UserError(

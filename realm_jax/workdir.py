@@ -69,7 +69,8 @@ class StageDir:
 
     @property
     def done(self) -> Path:
-        """Written last by the stage's trainer: {"step": the checkpoint to go on from, "last_step": ..., "reason": ...}."""
+        """Written last by the stage's trainer: {"step": the checkpoint to go on from, "last_step": ..., "reason":
+        ...}."""
         return self.root / "done.json"
 
 

@@ -1,4 +1,5 @@
-"""Shows what the model makes of one question, or of one sentence with [MASK]: what it reads, believes and would learn."""
+"""Shows what the model makes of one question, or of one sentence with [MASK]: what it reads, believes and would
+learn."""
 
 from typing import Any
 
@@ -35,7 +36,8 @@ def ask(config: Config, folder: Workdir, arguments: Any) -> None:
 
 
 def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str:
-    """The pre-trained model on a sentence: the null passage and the best `count` passages are read and marginalised over.
+    """The pre-trained model on a sentence: the null passage and the best `count` passages are read and marginalised
+    over.
 
     With a truth, a single [MASK] stands for all its wordpieces.
     """
@@ -76,9 +78,10 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
     best = np.asarray(mixture.argmax(-1))
     _, log_p_best = log_p_of(best)
     weights = np.ones((1, len(places)), np.float32)
+    utility = float(objectives.retrieval_utility(log_p_z, log_p_best, weights))
     lines = [
         f"answer: {tokenizer.decode(best)}   (log p(y|x) {float(mixture.max(-1).sum()):.2f})",
-        f"worth of retrieval for it: {float(objectives.retrieval_utility(log_p_z, log_p_best, weights)):+.2f} nats per mask",
+        f"worth of retrieval for it: {utility:+.2f} nats per mask",
     ]
     gains = np.full(len(rows), np.nan)
     if truth:
@@ -86,9 +89,10 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
         gains = np.asarray(objectives.candidate_gain(log_p_z, log_p_truth, weights))[0]
         log_p = float(objectives.marginal_log_likelihood(log_p_z, log_p_truth, weights).sum())
         lines.append(f"truth: {truth}   (log p(y|x) {log_p:.2f})")
+    fillings = [tokenizer.decode(pieces) for pieces in np.asarray(logits.argmax(-1))]
     readings = [
-        f"reads {tokenizer.decode(np.asarray(logits[k].argmax(-1)))!r}, log p(answer|z,x) {float(log_p_best[0, k].sum()):.2f}"
-        for k in range(len(rows))
+        f"reads {filling!r}, log p(answer|z,x) {float(log_p.sum()):.2f}"
+        for filling, log_p in zip(fillings, log_p_best[0], strict=True)
     ]
     return "\n".join(lines + _passages(experiment, rows, np.exp(np.asarray(log_p_z[0])), readings, gains))
 

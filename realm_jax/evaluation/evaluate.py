@@ -10,10 +10,10 @@ from realm_jax.config import Config
 from realm_jax.evaluation import bm25, open_qa, spans
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
+from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.queries import unfiltered
 from realm_jax.training.questions import QuestionSet
-from realm_jax.training.experiment import Experiment
 from realm_jax.training.stages import restore_result, result_step, start_of_pretraining
 from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json

@@ -36,7 +36,8 @@ def measure(
     store: PassageStore,
     queries: dict[str, np.ndarray],
 ) -> SpanFigures:
-    """Searches `index`, which must hold the vectors of `params`' own embedder, and reads pretrain.candidates passages."""
+    """Searches `index`, which must hold the vectors of `params`' own embedder, and reads pretrain.candidates
+    passages."""
     size = config.evaluation.batch_size
     vectors = embed_all(models.embed_with(params["embedder"]), queries["query"], config.index.rows_per_batch)
     depth = max(DEPTH + 1, config.pretrain.candidates)

@@ -1,7 +1,7 @@
 """Turn the source into passages, pre-training text and questions; fetch the weights to start from.
 
-Writes the prepared data (<workdir>/data, or data.directory, which several workdirs may share) and fetches the weights into the
-user's cache folder.
+Writes the prepared data (<workdir>/data, or data.directory, which several workdirs may share) and fetches the weights
+into the user's cache folder.
 """
 
 from typing import Any

@@ -45,8 +45,8 @@ def follow_and_build(config: Config, folder: Workdir) -> None:
 def next_step(config: Config, stage: StageDir) -> int | None:
     """The checkpoint to embed now.
 
-    Once training is done: its result, if that has no snapshot yet. Before: with a schedule the oldest checkpoint that is
-    newer than every snapshot and will still be searched, without one the newest.
+    Once training is done: its result, if that has no snapshot yet. Before: with a schedule the oldest checkpoint that
+    is newer than every snapshot and will still be searched, without one the newest.
     """
     published = snapshots.list_steps(stage.snapshots)
     if stage.done.exists():

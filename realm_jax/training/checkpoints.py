@@ -1,4 +1,5 @@
-"""Orbax checkpoints: every top-level part of the parameters is an item of its own, so that a reader takes what it needs.
+"""Orbax checkpoints: every top-level part of the parameters is an item of its own, so that a reader takes what it
+needs.
 
 A checkpoint of step s holds the state after s steps: the parts (``embedder``, ``reader``), ``optimizer``, and
 ``position``, a JSON object with the place in the data and the probes so far.

@@ -16,7 +16,6 @@ from realm_jax.training.queries import MaskedQueries
 from realm_jax.training.questions import BeamLabels, QuestionSet
 from realm_jax.workdir import Workdir
 
-
 SAMPLE_ROWS = 512
 
 
@@ -45,7 +44,8 @@ class Experiment:
         tokenizer = Tokenizer.from_vocab(path)
         if tokenizer.sep_id != features.SEP:
             raise UserError(
-                f"{path}: [SEP] stands on line {tokenizer.sep_id + 1}; it must be on line {features.SEP + 1}, as in BERT's"
+                f"{path}: [SEP] stands on line {tokenizer.sep_id + 1}; as in BERT's own it must be on line "
+                f"{features.SEP + 1}"
             )
         return tokenizer
 

@@ -85,7 +85,8 @@ class SnapshotFollower:
         self._check_age()
 
     def _check_age(self) -> None:
-        """Without a schedule nothing is waited for, so the time since there is a newer checkpoint stands for the wait."""
+        """Without a schedule nothing is waited for, so the time since there is a newer checkpoint stands for the
+        wait."""
         if max(checkpoints.steps(self._stage.checkpoints), default=0) <= self._in_use.step:
             self._current_since = time.monotonic()
         age = time.monotonic() - self._current_since
@@ -124,7 +125,8 @@ class SnapshotFollower:
     def _who(self) -> str:
         pid = workdir.owner(self._stage.root, "build_index")
         if pid is None:
-            return f"build_index is not running in {self._stage.root}: start it with `realm build_index EXPERIMENT --workdir ...`"
+            where = self._stage.root
+            return f"build_index is not running in {where}: start it with `realm build_index EXPERIMENT --workdir ...`"
         return f"build_index is running as process {pid}: see its output"
 
     def close(self) -> None:

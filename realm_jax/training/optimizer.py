@@ -1,4 +1,5 @@
-"""BERT's optimiser: AdamW without bias correction (unless asked for), linear warm-up and decay, clipping by global norm."""
+"""BERT's optimiser: AdamW without bias correction (unless asked for), linear warm-up and decay, clipping by global
+norm."""
 
 from typing import NamedTuple
 
@@ -7,7 +8,6 @@ import jax.numpy as jnp
 import optax
 
 from realm_jax.config import Stage
-
 
 EPS = 1e-6
 """BERT's; Adam's own paper has 1e-8."""

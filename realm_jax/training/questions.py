@@ -116,7 +116,7 @@ def probe_questions(
         if len(queries) == count:
             break
         rows = everything[labels(np.array([i]), everything[None])[0]]
-        if 0 < len(rows):
+        if len(rows) > 0:
             queries.append(questions.queries[i])
             holders.append(rows)
     return np.stack(queries), holders

@@ -10,11 +10,11 @@ from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.qa.answers import exact_match
 from realm_jax.training import checkpoints, loop, queries
+from realm_jax.training.experiment import Experiment
 from realm_jax.training.follow import SnapshotFollower
 from realm_jax.training.models import Models
 from realm_jax.training.probe import RecallProbe
 from realm_jax.training.questions import probe_questions
-from realm_jax.training.experiment import Experiment
 from realm_jax.training.task import Metrics, Params, Task
 from realm_jax.training.tasks.closed_book import ClosedBook, cloze_answers
 from realm_jax.training.tasks.finetune import Finetune

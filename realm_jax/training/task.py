@@ -1,6 +1,7 @@
 """What one stage of training does; the loop does the rest."""
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import grain
@@ -17,13 +18,16 @@ READ_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=32)
 class Task(abc.ABC):
     """ICT, reader warm-up, pre-training, fine-tuning and the closed-book rival differ in this."""
 
-    @abc.abstractmethod
+    def __init__(self, start: Callable[[jax.Array], Params], batches: Any):
+        self._start, self._batches = start, batches
+
     def init(self, key: jax.Array) -> Params:
         """The parameters that the stage starts from, one top-level entry per model."""
+        return self._start(key)
 
-    @abc.abstractmethod
     def batches(self) -> Any:
         """An endless Grain iterator of batches of NumPy arrays, with `get_state` and `set_state`."""
+        return self._batches
 
     def embed(self, params: Params, batch: Batch) -> Any:
         """The device work that retrieval needs, dispatched without waiting; None without retrieval."""
@@ -41,7 +45,7 @@ class Task(abc.ABC):
         """Figures on held-out data, measured at every checkpoint; ``probe/score`` decides which one is the best."""
         return {}
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most tasks have nothing to stop)
         """Stops what runs in the background."""
 
 

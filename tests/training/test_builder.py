@@ -143,7 +143,7 @@ def test_once_training_is_done_only_its_result_is_next(tmp_path, after):
 @given(every=st.integers(1, 5), after=st.integers(1, 12), steps=st.integers(1, 30), eager=st.booleans())
 def test_trainer_and_builder_never_wait_for_each_other(tmp_path_factory, every, after, steps, eager):
     """With the fewest checkpoints kept that the schema allows, and a builder that is quick or as slow as can be."""
-    run = Folders(tmp_path_factory.mktemp("run"), steps, every, after, keep=max(2, after // every + 1))
+    run = Folders(tmp_path_factory.mktemp("run"), steps, every, after, after // every + 2)
     published, asked = [], []
 
     def build():
@@ -166,9 +166,9 @@ def test_trainer_and_builder_never_wait_for_each_other(tmp_path_factory, every, 
 
 
 def test_settings_that_would_wait_for_ever_are_refused():
-    with pytest.raises(UserError, match=r"pretrain.keep: of 2 .* index.swap_after 40 .* must be at least 5"):
-        Config(index=Index(swap_after=40), pretrain=Pretrain(checkpoint_every=10, keep=2))
-    Config(index=Index(swap_after=40), pretrain=Pretrain(checkpoint_every=10, keep=5))
+    with pytest.raises(UserError, match=r"pretrain.keep: 5 .* index.swap_after 40 .* must be at least 6"):
+        Config(index=Index(swap_after=40), pretrain=Pretrain(checkpoint_every=10, keep=5))
+    Config(index=Index(swap_after=40), pretrain=Pretrain(checkpoint_every=10, keep=6))
 
 
 def test_follows_training_to_its_end(trainer):
@@ -260,10 +260,9 @@ def test_waits_as_long_as_a_trainer_is_at_work(trainer, world):
 def test_keeps_what_a_resumed_trainer_needs(trainer, world, monkeypatch, every, after, keep):
     """Whichever kept checkpoint training goes on from, and the comparison with the start."""
     steps = 30
-    checkpoints_kept = after // every + 1
     trainer.experiment.config = world.settings(
         index={"swap_after": after, "keep": keep},
-        pretrain={"checkpoint_every": every, "steps": steps, "keep": max(2, checkpoints_kept)},
+        pretrain={"checkpoint_every": every, "steps": steps, "keep": after // every + 2},
     )
     monkeypatch.setattr(checkpoints, "restore_part", lambda *arguments: trainer.embedder(0))
     for step in range(0, steps - after, every):

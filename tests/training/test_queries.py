@@ -1,4 +1,5 @@
-"""Masked queries and ICT pairs: what they hide, where it stands, and that a restored position gives the same batches."""
+"""Masked queries and ICT pairs: what they hide, where it stands, and that a restored position gives the same
+batches."""
 
 import json
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from realm_jax import objectives
+from realm_jax.training.experiment import Experiment
 from realm_jax.training.models import Models
 from realm_jax.training.questions import QuestionSet, cloze_row
-from realm_jax.training.experiment import Experiment
 from realm_jax.training.task import Batch, Metrics, Params, Task, padded
 
 
@@ -15,13 +15,8 @@ class ClosedBook(Task):
     """`[CLS] question [MASK]... [SEP]`: as many masks as the longest answer, [PAD] after its end."""
 
     def __init__(self, models: Models, batches, start, probe):
-        self._models, self._batches, self._start, self._probe = models, batches, start, probe
-
-    def init(self, key: jax.Array) -> Params:
-        return self._start(key)
-
-    def batches(self):
-        return self._batches
+        super().__init__(start, batches)
+        self._models, self._probe = models, probe
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         segments = jnp.zeros_like(batch["query"])

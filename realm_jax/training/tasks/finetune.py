@@ -1,4 +1,5 @@
-"""Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7): the query side and the reader learn, passage vectors stay."""
+"""Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7): the query side and the reader learn, passage vectors
+stay."""
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +20,9 @@ class Finetune(Task):
     def __init__(
         self, config: Config, models: Models, store: PassageStore, batches, snapshot: Snapshot, index, labels, start
     ):
+        super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
-        self._batches, self._snapshot, self._index = batches, snapshot, index
-        self._labels, self._start = labels, start
-
-    def init(self, key: jax.Array) -> Params:
-        return self._start(key)
-
-    def batches(self):
-        return self._batches
+        self._snapshot, self._index, self._labels = snapshot, index, labels
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
         return self._models.embed(params["embedder"], batch["query"])

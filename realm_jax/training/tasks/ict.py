@@ -12,13 +12,8 @@ class Ict(Task):
     """The passages of the batch's other queries are the negatives."""
 
     def __init__(self, config: Config, models: Models, batches, start):
-        self._config, self._models, self._batches, self._start = config, models, batches, start
-
-    def init(self, key: jax.Array) -> Params:
-        return self._start(key)
-
-    def batches(self):
-        return self._batches
+        super().__init__(start, batches)
+        self._config, self._models = config, models
 
     def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         query_key, passage_key = jax.random.split(key)

@@ -20,15 +20,10 @@ class Pretrain(Task):
     def __init__(
         self, config: Config, models: Models, store: PassageStore, batches, follower: SnapshotFollower, start, probe
     ):
+        super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
-        self._batches, self._follower, self._start, self._probe = batches, follower, start, probe
+        self._follower, self._probe = follower, probe
         self._null_row = store.rows(np.int32(store.null_id))
-
-    def init(self, key: jax.Array) -> Params:
-        return self._start(key)
-
-    def batches(self):
-        return self._batches
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
         return self._models.embed(params["embedder"], batch["query"])

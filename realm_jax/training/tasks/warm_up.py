@@ -10,7 +10,6 @@ from realm_jax.text import features
 from realm_jax.training.models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task, rng
 
-
 NEAR = 4
 
 
@@ -21,13 +20,8 @@ class WarmUp(Task):
     """
 
     def __init__(self, config: Config, models: Models, store: PassageStore, batches, start):
-        self._config, self._models, self._store, self._batches, self._start = config, models, store, batches, start
-
-    def init(self, key: jax.Array) -> Params:
-        return self._start(key)
-
-    def batches(self):
-        return self._batches
+        super().__init__(start, batches)
+        self._config, self._models, self._store = config, models, store
 
     def retrieve(self, embedded: None, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """Draws the passage that each query is read with; the share of own passages falls linearly."""
@@ -50,7 +44,8 @@ class WarmUp(Task):
         return {**batch, "passages": self._store.rows(rows)[:, None]}, {}
 
     def _distractor(self, origin: int, holders: np.ndarray, draw: np.random.Generator) -> int:
-        """As often a near passage, which an article's next ones are, as any; the null passage where that one holds it."""
+        """As often a near passage, which an article's next ones are, as any; the null passage where that one holds
+        it."""
         count = self._store.num_passages
         near = origin + draw.integers(1, NEAR + 1) * draw.choice((-1, 1))
         row = int(near % count if draw.random() < 0.5 else draw.integers(count))
