@@ -101,7 +101,7 @@ def _run(argv: list[str]) -> int:
         experiment = record.experiment
     else:
         experiment = load_experiment(source)
-        if record is None and name in READERS:
+        if record is None and name in READERS and not wants_help:
             raise UserError(f"{workdir.root}: no run there; begin one with `realm run {source}`, or name its --workdir")
     config, arguments = _parse(name, job, options, starting_point(record, experiment, source, workdir), workdir.root)
     settle(record, experiment, config, workdir)

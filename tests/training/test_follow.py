@@ -174,9 +174,9 @@ def test_a_builder_that_is_not_running_is_named(stage, follower, capfd, swap_aft
 @pytest.mark.parametrize("swap_after", [0, 3])
 def test_a_builder_that_runs_and_brings_nothing_is_named(stage, follower, capfd, swap_after):
     following = follower(swap_after, warn_after_s=0.1, stop_after_s=0.5)
-    with sole_owner(stage.root, "build_index"):
-        with pytest.raises(UserError, match=f"build_index is running as process {os.getpid()}: see its output"):
-            following.at(0)
+    named = pytest.raises(UserError, match=f"build_index is running as process {os.getpid()}: see its output")
+    with sole_owner(stage.root, "build_index"), named:
+        following.at(0)
     assert f"process {os.getpid()}" in capfd.readouterr().out
 
 

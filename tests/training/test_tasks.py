@@ -1,6 +1,7 @@
 """Each task's loss on tiny random models: finite, and its gradient reaches what should learn, and nothing else."""
 
-from types import SimpleNamespace
+import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,9 @@ import pytest
 
 from realm_jax import objectives
 from realm_jax.index.exact import ExactIndex
-from realm_jax.index.snapshots import Snapshot
+from realm_jax.index.snapshots import Manifest, Snapshot
 from realm_jax.text import features
-from realm_jax.training.follow import InUse
+from realm_jax.training.follow import InUse, SnapshotFollower
 from realm_jax.training.queries import ict_batches
 from realm_jax.training.stages import start_of_pretraining
 from realm_jax.training.tasks import pretrain as pretrain_module
@@ -21,7 +22,7 @@ from realm_jax.training.tasks.ict import Ict
 from realm_jax.training.tasks.pretrain import Pretrain, read_candidates
 from realm_jax.training.tasks.warm_up import WarmUp
 
-B, K, KEY = 3, 4, jax.random.key(11)
+B, K = 3, 4
 SILENT = ("attention/key/bias",)
 """Softmax is blind to these: their gradient is rounding error."""
 
@@ -47,6 +48,10 @@ def vectors(experiment, params):
     return np.asarray(experiment.models.embed(params["embedder"], experiment.store.rows(slice(None))))
 
 
+def key():
+    return jax.random.key(11)
+
+
 def never(*_):
     raise AssertionError("not to be called")
 
@@ -57,10 +62,15 @@ def leaves(tree):
     return {"/".join(key.key for key in path): np.asarray(leaf) for path, leaf in flat}
 
 
+@functools.cache
+def differentiated(task):
+    """Compiled once per task."""
+    return jax.jit(jax.value_and_grad(lambda params, batch: task.loss(params, batch, key()), has_aux=True))
+
+
 def gradients(task, params, batch):
     """Loss, metrics and gradients, as the loop takes them; all checked to be finite."""
-    step = jax.jit(jax.value_and_grad(lambda p: task.loss(p, batch, KEY), has_aux=True))
-    (loss, metrics), found = step(params)
+    (loss, metrics), found = differentiated(task)(params, batch)
     assert loss.shape == () and np.isfinite(loss) and all(np.isfinite(value) for value in metrics.values())
     assert all(np.shape(value) == () for value in metrics.values())
     found = leaves(found)
@@ -82,12 +92,11 @@ def words_that_learn(found, part):
 # Pre-training
 
 
-class Follower:
+class Follower(SnapshotFollower):
     """Always the same index."""
 
-    waited_s = 0.25
-
     def __init__(self, vectors, step=0):
+        self.waited_s = 0.25
         self.in_use, self.closed = InUse(step, ExactIndex(vectors[:-1])), False
 
     def at(self, step):
@@ -100,13 +109,22 @@ class Follower:
 @pytest.fixture(scope="module")
 def pretrain(experiment, vectors):
     batches = experiment.masked_queries("train").batches(B * experiment.config.pretrain.oversample, 1)
-    return Pretrain(experiment.config, experiment.models, experiment.store, batches, Follower(vectors), None, never)
+    return Pretrain(experiment.config, experiment.models, experiment.store, batches, Follower(vectors), never, never)
 
 
 @pytest.fixture(scope="module")
 def pretrain_batch(pretrain, params):
     batch = next(iter(pretrain.batches()))
     return pretrain.retrieve(pretrain.embed(params, batch), batch, 7)[0]
+
+
+@pytest.fixture(scope="module")
+def read_out(experiment, pretrain, params, pretrain_batch):
+    """Scores and log p(y|z,x) without dropout."""
+    config, models, null_row = experiment.config, experiment.models, pretrain._null_row
+    return jax.jit(lambda params, batch: read_candidates(config, models, params, batch, null_row, None))(
+        params, pretrain_batch
+    )
 
 
 def row_ids(experiment, passages):
@@ -130,6 +148,19 @@ def test_pretrain_reads_the_null_passage_and_the_best_but_the_origin(experiment,
         assert metrics["time/index_wait_s"] == 0.25
 
 
+def test_queries_that_retrieve_a_holder_are_trained_on_first(world, experiment, params, vectors):
+    config = world.settings(pretrain={"candidates": K, "batch_size": B, "oversample": 5})
+    task = Pretrain(config, experiment.models, experiment.store, None, Follower(vectors), never, never)
+    batch = next(iter(experiment.masked_queries("train").batches(5 * B, 1)))
+    found, metrics = task.retrieve(task.embed(params, batch), batch, 0)
+    ids = row_ids(experiment, found["passages"])
+    hits = [bool(set(row) & set(holders)) for row, holders in zip(ids[:, 1:], found["holders"], strict=True)]
+    assert len(hits) == B and all(len(value) == B for value in found.values())
+    assert hits == sorted(hits, reverse=True) and sum(hits) == min(B, round(metrics["retrieval/hits"] * 5 * B))
+    drawn = {row.tobytes() for row in batch["query"]}
+    assert all(row.tobytes() in drawn for row in found["query"])
+
+
 def test_the_origin_is_never_among_the_candidates(experiment, pretrain, vectors):
     """Not even where every query's vector is its origin's own."""
     batch = next(iter(pretrain.batches()))
@@ -140,20 +171,23 @@ def test_the_origin_is_never_among_the_candidates(experiment, pretrain, vectors)
 
 @pytest.mark.parametrize("marginalize", ["token", "span"])
 def test_pretrain_gradient_of_the_scores_is_the_candidates_gain(
-    world, experiment, vectors, params, pretrain_batch, marginalize, monkeypatch
+    world, experiment, vectors, params, pretrain_batch, read_out, marginalize, monkeypatch
 ):
     """d loss / d f(x, z) = - r(z) / number of masks, through the task's own loss."""
     config = world.settings(pretrain={"candidates": K, "marginalize": marginalize})
-    task = Pretrain(config, experiment.models, experiment.store, None, Follower(vectors), None, never)
+    task = Pretrain(config, experiment.models, experiment.store, None, Follower(vectors), never, never)
     original, shift = objectives.scores, jnp.zeros((B, K))
-    real = [params, pretrain_batch, task._null_row, KEY]
-    f, log_p_y = read_candidates(config, experiment.models, *real)
 
-    def loss(shift):
-        monkeypatch.setattr(pretrain_module.objectives, "scores", lambda *arguments: original(*arguments) + shift)
-        return task.loss(params, pretrain_batch, KEY)[0]
+    @jax.jit
+    def found_for(shift, params):
+        def loss(shift):
+            monkeypatch.setattr(pretrain_module.objectives, "scores", lambda *given: original(*given) + shift)
+            return task.loss(params, pretrain_batch, key())[0]
 
-    found = jax.grad(loss)(shift)
+        return jax.grad(loss)(shift)
+
+    f, log_p_y = read_out
+    found = found_for(shift, params)
     spans = pretrain_batch["mask_spans"] if marginalize == "span" else None
     weights = pretrain_batch["mask_weights"]
     gain = objectives.candidate_gain(objectives.retrieval_log_probs(f), log_p_y, weights, spans)
@@ -171,18 +205,18 @@ def test_pretrain_teaches_embedder_and_reader(experiment, pretrain, params, pret
     assert words_that_learn(found, "embedder") == set(embedded.tolist()) - {0}, "what was embedded, and no padding"
 
 
-def test_the_null_passage_embedded_once_is_as_good_as_per_query(experiment, pretrain, params, pretrain_batch):
-    f, _ = read_candidates(experiment.config, experiment.models, params, pretrain_batch, pretrain._null_row, None)
+def test_the_null_passage_embedded_once_is_as_good_as_per_query(experiment, params, pretrain_batch, read_out):
+    f, _ = read_out
     embed, rows = experiment.models.embed, pretrain_batch["passages"]
     queries = np.asarray(embed(params["embedder"], pretrain_batch["query"]))
     for i in range(B):
         passages = np.asarray(embed(params["embedder"], rows[i]))
-        scale = experiment.config.model.score_scale
+        scale = experiment.config.pretrain.score_scale
         np.testing.assert_allclose(f[i], scale * passages @ queries[i], rtol=1e-4, atol=1e-5)
 
 
-def test_each_candidate_is_read_with_its_own_query(experiment, pretrain, params, pretrain_batch):
-    _, log_p_y = read_candidates(experiment.config, experiment.models, params, pretrain_batch, pretrain._null_row, None)
+def test_each_candidate_is_read_with_its_own_query(experiment, params, pretrain_batch, read_out):
+    _, log_p_y = read_out
     for i in range(B):
         for k in range(K):
             joint, segments, _ = features.join(
@@ -197,7 +231,8 @@ def test_each_candidate_is_read_with_its_own_query(experiment, pretrain, params,
 def test_pretrain_probes_the_embedder_and_closes_its_follower(experiment, vectors):
     follower = Follower(vectors)
     probed = []
-    task = Pretrain(experiment.config, experiment.models, experiment.store, None, follower, None, probed.append)
+    probe = lambda params: probed.append(params) or {}  # noqa: E731
+    task = Pretrain(experiment.config, experiment.models, experiment.store, None, follower, never, probe)
     task.probe({"embedder": "e", "reader": "r"})
     task.close()
     assert probed == ["e"] and follower.closed
@@ -208,7 +243,7 @@ def test_pretrain_probes_the_embedder_and_closes_its_follower(experiment, vector
 
 def test_ict_teaches_the_embedder(world, experiment, params):
     batches = ict_batches(experiment.config, world.data, world.tokenizer, experiment.store, 1)
-    task, batch = Ict(experiment.config, experiment.models, batches, None), next(iter(batches))
+    task, batch = Ict(experiment.config, experiment.models, batches, never), next(iter(batches))
     loss, metrics, found = gradients(task, {"embedder": params["embedder"]}, batch)
     assert learns(found, "embedder")
     queries, passages = (experiment.models.embed(params["embedder"], batch[key]) for key in ("query", "passage"))
@@ -223,7 +258,7 @@ def test_ict_teaches_the_embedder(world, experiment, params):
 
 def warm_up(world, experiment, **settings):
     settings = {"steps": 101, "distractor": 0.0, "null_passage": 0.0} | settings
-    return WarmUp(world.settings(warm_up=settings), experiment.models, experiment.store, None, None)
+    return WarmUp(world.settings(warm_up=settings), experiment.models, experiment.store, None, never)
 
 
 def drawn(task, experiment, steps, holders=(5, 6, -1)):
@@ -287,10 +322,11 @@ def questions(experiment):
 
 @pytest.fixture(scope="module")
 def finetune(experiment, questions, vectors):
-    snapshot = Snapshot(0, None, vectors, None)
+    manifest = Manifest(0, len(vectors) - 1, vectors.shape[1], "exact", "", None, {}, {})
+    snapshot = Snapshot(0, Path(), vectors, manifest)
     index, labels = ExactIndex(vectors[:-1]), experiment.labels(questions)
     batches = questions.batches(B, 1)
-    return Finetune(experiment.config, experiment.models, experiment.store, batches, snapshot, index, labels, None)
+    return Finetune(experiment.config, experiment.models, experiment.store, batches, snapshot, index, labels, never)
 
 
 @pytest.fixture(scope="module")
@@ -315,8 +351,8 @@ def test_finetune_takes_the_beam_as_it_is_indexed(experiment, questions, fine_ba
 
 
 def test_finetune_teaches_the_query_side_and_the_reader(finetune, fine_params, fine_batch):
-    batch, _ = fine_batch
-    assert batch["beam_labels"].any()
+    batch = dict(fine_batch[0])
+    batch["beam_labels"] = np.arange(10)[None] == np.arange(1, B + 1)[:, None]
     loss, metrics, found = gradients(finetune, fine_params, batch)
     assert learns(found, "embedder") and loss > 0
     assert loss == pytest.approx(metrics["loss/retriever"] + metrics["loss/reader"], rel=1e-5)
@@ -382,38 +418,27 @@ def test_spans_are_read_in_the_best_passages_only(experiment, fine_params, fine_
 
 def test_closed_book_teaches_the_reader(experiment, questions, params):
     batches = questions.cloze_batches(B, 1)
-    task = ClosedBook(experiment.models, batches, None, never)
+    task = ClosedBook(experiment.models, batches, never, never)
     loss, _, found = gradients(task, {"reader": params["reader"]}, next(iter(batches)))
     assert learns(found, "reader") and loss > 0
 
 
-def test_cloze_answers_end_at_the_first_padding(world, experiment):
+def test_cloze_answers_end_at_the_first_padding(world, tmp_path):
+    """A reader that says the right answer, then padding, then rubbish."""
+    experiment = world.experiment(tmp_path, evaluation={"batch_size": 4})
     questions = experiment.questions("dev")
-    size = len(world.tokenizer._vocab)
     pieces = [world.tokenizer.encode(answers[0]).ids for answers in questions.answers]
-
-    def read(reader, query, segments, positions):
-        """The right answer, padding, and rubbish behind it."""
-        rows = []
-        for i in reader["question"]:
-            ids = np.full(positions.shape[1], 150)
-            ids[: len(pieces[i]) + 1] = [*pieces[i], 0]
-            rows.append(ids)
-        return jax.nn.one_hot(jnp.asarray(np.stack(rows)), size)
-
-    config = world.settings(evaluation={"batch_size": len(questions)})
-    fake = SimpleNamespace(config=config, tokenizer=world.tokenizer, models=SimpleNamespace(read=read))
-    order = {"question": tuple(range(len(questions)))}
-    # `reader` is passed through jit: the order of questions must be static.
-    fake.models.read = lambda reader, *rest: read(order, *rest)
-    answers = cloze_answers(fake, {}, questions)
-    assert answers == [world.tokenizer.decode(ids) for ids in pieces]
+    said = np.full((len(questions), 6), 150)
+    for row, ids in zip(said, pieces, strict=True):
+        row[: len(ids) + 1] = [*ids, 0][:6]
+    assert said.shape == (4, 6)
+    experiment.models.read = lambda *_: jax.nn.one_hot(jnp.asarray(said), world.tokenizer.vocab_size)
+    assert cloze_answers(experiment, {}, questions) == [world.tokenizer.decode(ids) for ids in pieces]
 
 
-def test_cloze_answers_do_not_depend_on_the_batch(world, experiment, params):
-    questions = experiment.questions("train")
+def test_cloze_answers_do_not_depend_on_the_batch(world, tmp_path, questions, params):
     found = []
     for size in (4, 14):
-        experiment.config = world.settings(evaluation={"batch_size": size})
+        experiment = world.experiment(tmp_path, evaluation={"batch_size": size})
         found.append(cloze_answers(experiment, params["reader"], questions))
     assert found[0] == found[1] and len(found[0]) == len(questions)
