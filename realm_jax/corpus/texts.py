@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from realm_jax.corpus import builders
 from realm_jax.workdir import DataDir
 
@@ -22,7 +24,7 @@ class PassageTexts:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, row: int) -> PassageText:
+    def __getitem__(self, row: int | np.integer) -> PassageText:
         if row == len(self):
             return PassageText("", "")
         record = self._records[int(row)]
