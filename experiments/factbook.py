@@ -61,7 +61,14 @@ def get_config() -> Config:
             patience=2,
         ),
         finetune=Finetune(
-            steps=150, batch_size=8, learning_rate=1e-4, bias_correction=True, score_scale=0.25, beam=100, read=5
+            steps=130,
+            batch_size=8,
+            learning_rate=1e-4,
+            bias_correction=True,
+            score_scale=0.25,
+            beam=100,
+            read=5,
+            joint_length=80,
         ),
         closed_book=ClosedBook(steps=300, batch_size=16, learning_rate=1e-4, bias_correction=True),
         evaluation=Evaluation(examples=20),

@@ -227,6 +227,8 @@ class Finetune(Stage):
     """Passages whose scores enter the early loss (ORQA: 5,000)."""
     read: Positive = 5
     """Passages read per question."""
+    joint_length: Annotated[int, Range(8, 512)] = 112
+    """Wordpieces of a question with a body, as data.joint_length is of a masked query (ORQA: 320)."""
     labels: Literal["tokens", "normalized", "bytes"] = "tokens"
     """What counts as a passage that holds an answer: the answer's wordpieces within the passage's row; the normalised
     answer within the normalised passage, on word ends (DPR); the answer's bytes within the passage's bytes (ORQA)."""
@@ -273,11 +275,15 @@ class Config:
     def __post_init__(self):
         _check_ranges(self)
         data = self.data
-        if data.joint_length < data.query_length + 2:
-            raise UserError(
-                f"data.joint_length: {data.joint_length} leaves no room for a passage beside a query of "
-                f"data.query_length {data.query_length}; it must be at least {data.query_length + 2}"
-            )
+        for option, length in (
+            ("data.joint_length", data.joint_length),
+            ("finetune.joint_length", self.finetune.joint_length),
+        ):
+            if length < data.query_length + 2:
+                raise UserError(
+                    f"{option}: {length} leaves no room for a passage beside a query of data.query_length "
+                    f"{data.query_length}; it must be at least {data.query_length + 2}"
+                )
         if self.finetune.read > self.finetune.beam:
             raise UserError(
                 f"finetune.read: {self.finetune.read} passages cannot be read from a beam of finetune.beam "

@@ -111,7 +111,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
         config, models, params["reader"], row[None], store.rows(rows), jnp.asarray(scores), read=count
     )
     order, logits, joint, is_body = np.asarray(places[0]), logits[0], joint[0], is_body[0]
-    rows, table = rows[0][order], features.span_table(config.data.joint_length, config.model.max_span_width)
+    rows, table = rows[0][order], features.span_table(config.finetune.joint_length, config.model.max_span_width)
     log_p = np.asarray(jax.nn.log_softmax(logits.reshape(-1)).reshape(logits.shape))
     spans = []
     for k in range(len(rows)):

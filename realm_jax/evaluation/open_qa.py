@@ -48,7 +48,7 @@ def answer(
     size, width = config.evaluation.batch_size, config.model.max_span_width
     products, rows = retrieve(models, params["embedder"], index, queries, config.finetune.read, size)
     scores = config.finetune.score_scale * products
-    table = features.span_table(config.data.joint_length, width)
+    table = features.span_table(config.finetune.joint_length, width)
 
     @jax.jit
     def read(reader, query, passages, scores):
