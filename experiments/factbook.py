@@ -61,7 +61,7 @@ def get_config() -> Config:
             patience=2,
         ),
         finetune=Finetune(
-            steps=130,
+            steps=110,
             batch_size=8,
             learning_rate=1e-4,
             bias_correction=True,
