@@ -1,6 +1,7 @@
 """Answers questions with a retriever, an index and a span reader."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -50,23 +51,24 @@ def answer(
     scores = config.finetune.score_scale * products
     table = features.span_table(config.finetune.joint_length, width)
 
-    @jax.jit
-    def read(reader, query, passages, scores):
-        logits, places, _, is_body = read_spans(config, models, reader, query, passages, scores)
-        body_start = is_body.argmax(-1)
-        return logits.max(-1), logits.argmax(-1), places, body_start
-
     answers = []
     for start in range(0, len(queries), size):
         part = slice(start, start + size)
         batch = [padded(array, size) for array in (queries[part], store.rows(rows[part]), scores[part])]
-        best, span, places, body_start = jax.device_get(read(params["reader"], *batch))
+        best, span, places, body_start = jax.device_get(_read(params["reader"], *batch, config, models))
         for i in range(len(queries[part])):
             k = int(best[i].argmax())
             first, last = table[span[i, k]] - body_start[i, k]
             order = rows[start + i]
             answers.append(Answer(order, scores[start + i], int(order[places[i, k]]), int(first), int(last), best[i]))
     return answers
+
+
+@functools.partial(jax.jit, static_argnames=("config", "models"))
+def _read(reader, query, passages, scores, config, models):
+    """Each passage's best span: its score and number [B,K]; places in the beam, and where the body starts [B,K]."""
+    logits, places, _, is_body = read_spans(config, models, reader, query, passages, scores)
+    return logits.max(-1), logits.argmax(-1), places, is_body.argmax(-1)
 
 
 def answer_text(tokenizer: Tokenizer, body: str, first: int, last: int) -> str:

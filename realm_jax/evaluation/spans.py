@@ -1,5 +1,6 @@
 """Held-out masked spans: does retrieval find what fills the mask, and is it worth reading?"""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -46,15 +47,6 @@ def measure(
     hits = features.holds(store.rows(rows[:, 1 : DEPTH + 1]), hidden[:, None, None])
 
     null_row = store.rows(np.int32(store.null_id))
-
-    @jax.jit
-    def read(params, batch):
-        scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
-        log_p_z = objectives.retrieval_log_probs(scores)
-        weights = batch["mask_weights"]
-        utility = objectives.retrieval_utility(log_p_z, log_p_y, weights)
-        return utility * weights.sum(), jax.numpy.exp(log_p_z[:, 0])
-
     utility, p_null, count = 0.0, [], min(config.evaluation.read_queries, len(rows))
     passages = store.rows(rows[:count, : config.pretrain.candidates])
     for start in range(0, count, size):
@@ -63,8 +55,18 @@ def measure(
         batch = {key: padded(value[part], size) for key, value in queries.items()}
         batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
         batch["passages"] = padded(passages[part], size)
-        value, null = jax.device_get(read(params, batch))
+        value, null = jax.device_get(_read(params, batch, null_row, config, models))
         utility += float(value)
         p_null.append(null[:real])
     masks = float(queries["mask_weights"][:count].sum())
     return SpanFigures(float(np.mean(np.asarray(hits).any(1))), utility / masks, float(np.concatenate(p_null).mean()))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "models"))
+def _read(params, batch, null_row, config, models):
+    """Utility summed over masks, and p(null) of each query [B]. Compiled once for all measurements."""
+    scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
+    log_p_z = objectives.retrieval_log_probs(scores)
+    weights = batch["mask_weights"]
+    utility = objectives.retrieval_utility(log_p_z, log_p_y, weights)
+    return utility * weights.sum(), jax.numpy.exp(log_p_z[:, 0])

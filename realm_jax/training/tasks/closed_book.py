@@ -1,5 +1,7 @@
 """The rival without retrieval: a masked-LM cloze reader that answers from its weights alone."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,15 +38,17 @@ def cloze_answers(experiment: Experiment, reader: Params, questions: QuestionSet
     config, size = experiment.config, experiment.config.evaluation.batch_size
     rows = [cloze_row(config, experiment.tokenizer, text) for text in questions.texts]
 
-    @jax.jit
-    def predict(reader, query, positions):
-        return experiment.models.read(reader, query, jnp.zeros_like(query), positions).argmax(-1)
-
     answers = []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         batch = [padded(np.stack([row[key] for row in part]), size) for key in ("query", "mask_positions")]
-        for pieces in np.asarray(predict(reader, *batch))[: len(part)]:
+        for pieces in np.asarray(_predict(reader, *batch, experiment.models))[: len(part)]:
             ends = np.flatnonzero(pieces == experiment.tokenizer.pad_id)
             answers.append(experiment.tokenizer.decode(pieces[: ends[0]] if len(ends) else pieces))
     return answers
+
+
+@functools.partial(jax.jit, static_argnames="models")
+def _predict(reader, query, positions, models):
+    """The most likely wordpiece at each mask [B,M]. Compiled once for all probes of a run."""
+    return models.read(reader, query, jnp.zeros_like(query), positions).argmax(-1)
