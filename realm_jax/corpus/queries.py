@@ -62,8 +62,8 @@ class SentenceSource:
         if not len(self._pairs):
             raise UserError(
                 f"{data.root}: no sentence of split {split!r} has a salient span that masking.types {masking.types}, "
-                f"min_holders {masking.min_holders}, max_holders {masking.max_holders} and max_masks "
-                f"{masking.max_masks} allow; relax them"
+                f"masking.min_holders {masking.min_holders}, masking.max_holders {masking.max_holders} and "
+                f"masking.max_masks {masking.max_masks} allow; relax them"
             )
         self._records  # noqa: B018  (what is missing is missed here, not at the first sentence)
 
