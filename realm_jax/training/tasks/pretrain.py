@@ -64,7 +64,12 @@ class Pretrain(Task):
 
 
 def read_candidates(
-    config: Config, models: Models, params: Params, batch: Batch, null_row: np.ndarray, key: jax.Array | None
+    config: Config,
+    models: Models,
+    params: Params,
+    batch: Batch,
+    null_row: np.ndarray | jax.Array,
+    key: jax.Array | None,
 ):
     """Scores f(x, z) [B,K] with live parameters and log p(y|z,x) [B,K,M] of the candidates in `batch`.
 
