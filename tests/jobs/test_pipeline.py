@@ -312,7 +312,7 @@ class TestUsage:
 
     def test_memory_of_descendants_counts(self, made):
         script = "import subprocess; subprocess.run([sys.executable, '-S', '-c', {!r}]); done()".format(
-            "import time; x = bytearray(300 << 20); x[::4096] = b'1' * len(x[::4096]); time.sleep(1.2)"
+            "import time; x = bytearray(300 << 20); x[::4096] = b'1' * len(x[::4096]); time.sleep(2.5)"
         )
         made.pipeline({"a": "done()"}).run([made.step("a")])
         small = made.usage()["memory/peak_gib"]
