@@ -64,10 +64,12 @@ class Pipeline:
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     restart_pause_s: float = 2.0
     patience_s: tuple[float, ...] = PATIENCE_S
+    sample_s: float = 2.0
+    """Seconds between two looks at memory; a look costs about as much as the jobs are large."""
 
     def run(self, steps: Iterable[Step]) -> int:
         """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
-        with sole_owner(self.workdir.root, "run"), Usage(self.workdir.root / "run.json") as usage:
+        with sole_owner(self.workdir.root, "run"), Usage(self.workdir.root / "run.json", interval_s=self.sample_s) as usage:
             for step in steps:
                 if step.is_complete() and not step.always:
                     say(f"{step.job} is complete")

@@ -90,7 +90,7 @@ class Usage:
     shared pages once) where the kernel tells it, else resident set size.
     """
 
-    def __init__(self, path: Path, *, interval_s: float = 1.0, save_every_s: float = 10.0):
+    def __init__(self, path: Path, *, interval_s: float, save_every_s: float = 10.0):
         self._path, self._interval_s, self._save_every_s = path, interval_s, save_every_s
         before = read_json(path) if path.exists() else {}
         self._minutes_before = before.get("time/minutes", 0.0)

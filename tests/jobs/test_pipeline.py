@@ -53,7 +53,7 @@ class Run:
         def command(job: str) -> list[str]:
             return [sys.executable, "-S", "-c", PRELUDE + scripts[job], job, str(self.root)]
 
-        settings = {"restart_pause_s": 0.05, "patience_s": (5.0, 5.0), **settings}
+        settings = {"restart_pause_s": 0.05, "patience_s": (5.0, 5.0), "sample_s": 0.1, **settings}
         return Pipeline(Workdir(self.root), command, **settings)
 
     def log(self) -> list[str]:
@@ -312,7 +312,7 @@ class TestUsage:
 
     def test_memory_of_descendants_counts(self, made):
         script = "import subprocess; subprocess.run([sys.executable, '-S', '-c', {!r}]); done()".format(
-            "import time; x = bytearray(300 << 20); x[::4096] = b'1' * len(x[::4096]); time.sleep(2.5)"
+            "import time; x = bytearray(300 << 20); x[::4096] = b'1' * len(x[::4096]); time.sleep(1.2)"
         )
         made.pipeline({"a": "done()"}).run([made.step("a")])
         small = made.usage()["memory/peak_gib"]
