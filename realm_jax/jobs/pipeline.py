@@ -69,7 +69,10 @@ class Pipeline:
 
     def run(self, steps: Iterable[Step]) -> int:
         """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
-        with sole_owner(self.workdir.root, "run"), Usage(self.workdir.root / "run.json", interval_s=self.sample_s) as usage:
+        with (
+            sole_owner(self.workdir.root, "run"),
+            Usage(self.workdir.root / "run.json", interval_s=self.sample_s) as usage,
+        ):
             for step in steps:
                 if step.is_complete() and not step.always:
                     say(f"{step.job} is complete")
