@@ -22,13 +22,17 @@ class Arguments:
     """What is asked."""
 
     text: Annotated[Positional[str], arg(metavar="TEXT")]
-    """A question, or a sentence in which [MASK] stands for the words to find."""
+    """A question, or a sentence in which [MASK] stands for what to find: one wordpiece each, or all of --truth's."""
     truth: str = ""
     """The right answer; shows r(z)."""
     passages: int = 5
     """Passages shown."""
 
     def __post_init__(self):
+        if not self.text.strip():
+            raise UserError("TEXT is empty; ask a question, or write a sentence with [MASK]")
+        if "[MASK]" not in self.text and "[mask]" in self.text.lower():
+            raise UserError(f"TEXT: {self.text!r}: the words to find are written [MASK], in capitals")
         if self.passages < 1:
             raise UserError(f"passages: {self.passages} is out of range; it must be at least 1")
 
