@@ -9,7 +9,7 @@ Warm start: a 6-layer MiniLM sentence encoder that was trained on question-passa
 than "no Factbook questions"; it has no masked-LM head, which `warm_up` trains.
 
 Time: 17.7 minutes and 4.0 GiB on two CPU cores, set-up included (2026-11-22).
-Expected (seed 0, docs/results/factbook-seed0.json): recall@5 of held-out spans 0.323 -> 0.475; test questions: recall@5
+Expected: (seed 0, docs/results/factbook-seed0.json) recall@5 of held-out spans 0.323 -> 0.475; test questions: recall@5
 0.682 at the start, 0.798 after pre-training, 0.979 after fine-tuning (BM25 0.860); exact match 0.731.
 """
 

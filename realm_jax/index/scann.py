@@ -77,6 +77,7 @@ class ScannIndex(Index):
                 num_leaves_to_search=self.parameters.leaves_to_search,
                 training_sample_size=min(self.num_passages, TRAINING_ROWS),
                 min_partition_size=self.parameters.min_leaf_size,
+                random_init=False,  # k-means++, whose seed is fixed: equal vectors give an equal index in every run
             )
             builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(self.parameters.reorder)
         else:

@@ -93,6 +93,15 @@ def test_saved_then_moved_then_loaded(tmp_path, count):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_equal_vectors_give_an_equal_index(tmp_path, vectors):
+    """Without this, two runs of one experiment would retrieve differently."""
+    content = []
+    for name in ("a", "b", "c"):
+        ScannIndex(vectors).save(tmp_path / name)
+        content.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert len(content[0]) > 4 and content[0] == content[1] == content[2]
+
+
 def test_small_corpora_are_scanned_and_exact():
     vectors, queries = clustered(300, 6), clustered(5, 6, seed=2)
     np.testing.assert_array_equal(ScannIndex(vectors).search(queries, 8)[1], ExactIndex(vectors).search(queries, 8)[1])
