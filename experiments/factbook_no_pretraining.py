@@ -3,8 +3,8 @@
     realm run experiments/factbook_no_pretraining.py --data.directory runs/factbook/data
 
 Time: minutes on two CPU cores; the data of runs/factbook are used again.
-Expected: (seed 0, docs/results/factbook_no_pretraining-seed0.json) test recall@1 0.794, recall@5 0.982, exact match 0.743:
-not below `factbook`, whose exact match is 0.731.
+Expected: (seed 0, docs/results/factbook_no_pretraining-seed0.json) test recall@1 0.794, recall@5 0.982, exact match
+0.743: not below `factbook`, whose exact match is 0.731.
 """
 
 from dataclasses import replace
