@@ -16,6 +16,7 @@ Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
 Fraction = Annotated[float, Range(0.0, 1.0)]
 NotNegative = Annotated[float, Range(0.0)]
+Size = Annotated[int, Range(-1)]
 
 
 Sources = Literal[
@@ -131,8 +132,11 @@ class Model:
     """How a span that leaves the body is ruled out. `original`: -10000 is added to its score; `minimum`: its score is
     the least number of its type, as in the PyTorch port. They differ only for a question with no span inside a
     body."""
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of activations; parameters are always float32."""
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of activations; parameters are always float32. `auto`: bfloat16 on GPUs and TPUs, float32 on CPUs."""
+    remat: bool = False
+    """Whether a layer's activations are computed again in the backward pass, which takes a third longer and far less
+    memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,12 +161,44 @@ class Masking:
     such as "Capital: Paris." says little without it."""
 
 
+ROW_AXES = ("data", "fsdp")
+"""Axes of the mesh that the rows of a batch are divided over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """How the devices of all processes of a job are arranged. A run may go on with another mesh at any time."""
+
+    data: Size = -1
+    """Parts of a batch that are computed with parameters of their own. -1, here or in one of the next two: as many as
+    the other sizes leave."""
+    fsdp: Size = 1
+    """Parts of a batch that share parameters: each device keeps one part of each, and of Adam's moments."""
+    tensor: Size = 1
+    """Devices that compute the same rows, each with a part of every layer's matrices."""
+    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """What the job must run on; anything else is an error. `auto`: what JAX finds, but never the CPU where JAX was
+    installed for an accelerator, unless JAX_PLATFORMS says so."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Index:
     """Maximum inner product search, and the snapshots it reads."""
 
     kind: Literal["scann", "exact"] = "scann"
     """`scann`: host memory, approximate; `exact`: device memory, a full scan."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the exact index's vectors; bfloat16 halves them, and rounds products to three digits. Snapshots on disk
+    are float32 always."""
+    store: Literal["host", "device"] = "host"
+    """Where pre-training gathers the tokens of candidates. `host`: from the memory-mapped store; `device`: from a copy
+    on the devices beside the exact index, so that nothing waits for the host."""
+    refresh: Literal["beside", "inline"] = "beside"
+    """Who embeds the passages again. `beside`: the job build_index, while training goes on; `inline`: the trainer
+    itself, at every checkpoint, while training waits, for one accelerator without a second job."""
+    mesh: Mesh = Mesh()
+    """Of build_index: the devices of one process, each of which embeds a part of the passages. `--index.mesh.platform
+    cpu` leaves the accelerator to the trainer."""
     swap_after: Count = 40
     """Steps after a checkpoint at which training swaps in the snapshot of that checkpoint, waiting if it is late: swaps
     then happen at the same steps in every run. 0: as soon as a newer snapshot is ready."""
@@ -173,7 +209,12 @@ class Index:
     keep: Annotated[int, Range(2)] = 3
     """Newest snapshots kept on disk; step 0's is always kept."""
     rows_per_batch: Positive = 32
-    """Passages embedded at once."""
+    """Passages embedded at once, by one process."""
+
+    @property
+    def delay(self) -> int | None:
+        """Steps from a checkpoint to the use of its snapshot; None where it is used as soon as it is there."""
+        return 0 if self.refresh == "inline" else self.swap_after or None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +224,10 @@ class Stage:
     steps: Count = 0
     """Gradient steps; 0 leaves the stage out."""
     batch_size: Positive = 8
-    """Queries per step, B."""
+    """Queries per step, B, over all devices."""
+    accumulate: Positive = 1
+    """Parts that a batch is computed in, one after the other, where its activations do not fit into memory at once. The
+    step is that of the whole batch; each part is computed forwards twice."""
     learning_rate: NotNegative = 1e-4
     """Peak of a linear warm-up and a linear decay to zero."""
     warmup_steps: Count = 10
@@ -311,6 +355,7 @@ class Config:
     """Seed of all randomness: initialisation, order of data, masks, dropout."""
     data: Data = Data()
     questions: Questions = Questions()
+    mesh: Mesh = Mesh()
     model: Model = Model()
     masking: Masking = Masking()
     index: Index = Index()
@@ -323,6 +368,17 @@ class Config:
 
     def __post_init__(self):
         check_ranges(self)
+        for name, mesh in (("mesh", self.mesh), ("index.mesh", self.index.mesh)):
+            sizes = (mesh.data, mesh.fsdp, mesh.tensor)
+            if 0 in sizes or sizes.count(-1) > 1:
+                raise UserError(
+                    f"{name}: data {mesh.data}, fsdp {mesh.fsdp}, tensor {mesh.tensor}; each must be at least 1, "
+                    "or one of them -1"
+                )
+        if self.index.store == "device" and self.index.kind != "exact":
+            raise UserError(
+                f"index.store: device needs index.kind exact, not {self.index.kind}, whose results come from the host"
+            )
         data = self.data
         for option, length in (
             ("data.joint_length", data.joint_length),
@@ -344,7 +400,7 @@ class Config:
                 f"closed_book.steps: {self.closed_book.steps}, but the closed-book reader learns to say answers, and "
                 "questions.match regex has only patterns of them; set it to 0"
             )
-        behind = self.index.swap_after // self.pretrain.checkpoint_every + 2
+        behind = (self.index.delay or 0) // self.pretrain.checkpoint_every + 2
         if self.pretrain.keep < behind:
             raise UserError(
                 f"pretrain.keep: {self.pretrain.keep} checkpoints are too few for a builder that may be "
@@ -387,6 +443,11 @@ class Config:
             option = next(name for name, value in needing.items() if value)
             least = 1 if option == "pretrain.oversample" else 0
             raise UserError(f"data.holders: is off, but {option} needs it; set that to {least}, or turn it on")
+
+
+def of_the_machine(option: str) -> bool:
+    """Whether an option says how a run is computed, not what: it may change whenever the run goes on."""
+    return option.startswith(("mesh.", "index.mesh.")) or option.endswith((".accumulate", ".remat"))
 
 
 def to_json(config: Config) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import install_import_hook
 # Before any import of realm_jax: only what is imported afterwards is checked. An int will do for a float, as elsewhere.
 install_import_hook("realm_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+jax.config.update("jax_num_cpu_devices", 8)  # for what is divided over devices; all else uses the first
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 # Tests compile much and compute little. Real processes, as the pipeline's tests start them, are not touched by this.
@@ -29,3 +30,11 @@ def world(tmp_path_factory):
     from tests import world
 
     return world.make(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """For jobs that a test runs in its own process, as on a machine with one device."""
+    from tests.devices import have
+
+    have(monkeypatch, 1)

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Integer
 
 from realm_jax import config
@@ -28,7 +29,8 @@ def activation(bert: config.Bert):
 
 def compute_dtype(model: config.Model):
     """None computes in the type of the parameters, so that float64 parameters give float64 results."""
-    return jnp.bfloat16 if model.compute_dtype == "bfloat16" else None
+    on_cpu = model.compute_dtype == "auto" and jax.default_backend() == "cpu"
+    return None if on_cpu or model.compute_dtype == "float32" else jnp.bfloat16
 
 
 def dense(model: config.Model, features: int, name: str | None = None) -> nn.Dense:
@@ -38,6 +40,27 @@ def dense(model: config.Model, features: int, name: str | None = None) -> nn.Den
 def layer_norm(model: config.Model, epsilon: float, name: str | None = None) -> nn.LayerNorm:
     # The fast variance, mean(x^2) - mean(x)^2, cancels where the mean is large.
     return nn.LayerNorm(epsilon, dtype=compute_dtype(model), use_fast_variance=False, name=name)
+
+
+def over_devices(rows: Float[Array, "R ..."]) -> Float[Array, "R ..."]:
+    """Rows divided over the devices of the mesh that is set, if one is. Else the compiler, to whom a parameter that is
+    divided by columns suggests to divide what is computed from it so too, moves activations in place of parameters."""
+    return _placed(rows, PartitionSpec(config.ROW_AXES))
+
+
+def everywhere(table: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A table whole on each device that looks its rows up in it."""
+    return _placed(table, PartitionSpec())
+
+
+def _placed(array: jax.Array, spec: PartitionSpec) -> jax.Array:
+    return array if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(array, spec)
+
+
+def fused(query: Float[Array, "B T heads size"]) -> bool:
+    """Whether the device has fused attention for such queries: cuDNN's, which knows no dropout of probabilities."""
+    size = query.shape[-1]
+    return jax.default_backend() == "gpu" and query.dtype == jnp.bfloat16 and size % 8 == 0 and size <= 128
 
 
 class Embeddings(nn.Module):
@@ -57,8 +80,9 @@ class Embeddings(nn.Module):
         rows, length = tokens.shape
         if length > self.bert.max_positions:
             raise ValueError(f"rows of {length} tokens, but the trunk has only {self.bert.max_positions} positions")
-        position = jnp.broadcast_to(self.position[:length], (rows, length, self.bert.hidden_size))
-        return self.norm(jnp.asarray(self.word)[tokens] + jnp.asarray(self.segment)[segments] + position)
+        word, segment, position = (everywhere(jnp.asarray(table)) for table in (self.word, self.segment, self.position))
+        position = jnp.broadcast_to(position[:length], (rows, length, self.bert.hidden_size))
+        return self.norm(word[tokens] + segment[segments] + position)
 
 
 class Attention(nn.Module):
@@ -74,12 +98,20 @@ class Attention(nn.Module):
             dense(self.model, heads * size, name)(x).reshape(*valid.shape, heads, size)
             for name in ("query", "key", "value")
         )
-        scores = jnp.einsum("bqnd,bknd->bnqk", query, key) * size**-0.5
-        scores = jnp.where(valid[:, None, None, :], scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), NEVER)
-        probabilities = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-        probabilities = nn.Dropout(self.bert.dropout)(probabilities, deterministic=deterministic)
-        mixed = jnp.einsum("bnqk,bknd->bqnd", probabilities, value).reshape(x.shape)
-        out = dense(self.model, heads * size, "output")(mixed)
+        if fused(query) and (deterministic or not self.bert.dropout):
+            # Padding stands behind: a row's length says which keys there are. A row of padding alone keeps one.
+            lengths = valid.sum(axis=1, dtype=jnp.int32).clip(1)
+            mixed = jax.nn.dot_product_attention(
+                query, key, value, key_value_seq_lengths=lengths, implementation="cudnn"
+            )
+        else:
+            scores = jnp.einsum("bqnd,bknd->bnqk", query, key) * size**-0.5
+            scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+            probabilities = jax.nn.softmax(jnp.where(valid[:, None, None, :], scores, NEVER), axis=-1)
+            probabilities = probabilities.astype(value.dtype)
+            probabilities = nn.Dropout(self.bert.dropout)(probabilities, deterministic=deterministic)
+            mixed = jnp.einsum("bnqk,bknd->bqnd", probabilities, value)
+        out = dense(self.model, heads * size, "output")(mixed.reshape(x.shape))
         out = nn.Dropout(self.bert.dropout)(out, deterministic=deterministic)
         return layer_norm(self.model, self.bert.layer_norm_eps, "norm")(x + out)
 
@@ -108,7 +140,8 @@ class BertTrunk(nn.Module):
     def setup(self):
         self.embeddings = Embeddings(self.bert, self.model)
         self.dropout = nn.Dropout(self.bert.dropout)
-        self.layer = [Layer(self.bert, self.model) for _ in range(self.bert.num_layers)]
+        kind = nn.remat(Layer, static_argnums=(3,)) if self.model.remat else Layer  # 3: deterministic
+        self.layer = [kind(self.bert, self.model) for _ in range(self.bert.num_layers)]
 
     def __call__(
         self,
@@ -118,8 +151,8 @@ class BertTrunk(nn.Module):
         valid: Bool[Tokens, "B T"] | None = None,
     ) -> Float[Array, "B T H"]:
         valid = jnp.asarray(tokens) != PAD if valid is None else jnp.asarray(valid)
-        x = self.dropout(self.embeddings(tokens, segments), deterministic=deterministic)
+        x = self.dropout(over_devices(self.embeddings(tokens, segments)), deterministic=deterministic)
         x = x.reshape(-1, self.bert.hidden_size)
         for layer in self.layer:
-            x = layer(x, valid, deterministic)
+            x = over_devices(layer(x, valid, deterministic))
         return x.reshape(*tokens.shape, -1)

@@ -34,7 +34,7 @@ def embedder_params(rng: Array, model: config.Model, directory: Path | None, row
       rows: text, a few hundred rows of tokens, whose principal components become the projection of loaded weights;
         without it the directions are random.
     """
-    bert = bert_config(model, directory)
+    bert, model = bert_config(model, directory), dataclasses.replace(model, compute_dtype="float32")
     if directory is None:
         params = _random(Embedder, bert, model, rng)
     else:
@@ -64,7 +64,7 @@ def reader_params(
     Args:
       rows: text to fit that head to, a few hundred rows of tokens; without it the head is the identity.
     """
-    bert = bert_config(model, directory)
+    bert, model = bert_config(model, directory), dataclasses.replace(model, compute_dtype="float32")
     if directory is None:
         return _random(Reader, bert, model, rng)
     weights = published.load(directory).params

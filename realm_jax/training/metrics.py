@@ -196,6 +196,16 @@ class MetricsWriter:
         return SummaryWriter(str(directory), purge_step=resume_at + 1 if resume_at else None)
 
 
+class NoMetrics:
+    """Of a process that is not the first, which writes for all."""
+
+    def write(self, step: int, values: Mapping[str, Scalar]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _names(line: Mapping[str, Any]) -> frozenset[str]:
     """What a line tells, but for the times."""
     return frozenset(name for name in line if name != "step" and not name.startswith("time"))

@@ -11,6 +11,8 @@ import numpy as np
 from realm_jax import models
 from realm_jax.config import Config
 from realm_jax.text import features
+from realm_jax.training.mesh import local_mesh, put_params, put_rows, shards
+from realm_jax.training.task import padded
 from realm_jax.workdir import Workdir
 
 
@@ -59,9 +61,18 @@ class Models:
         arguments = (tokens, tokens, tokens[:, :1]) if part == "reader" else (tokens, tokens)
         return jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments)["params"])
 
-    def embed_with(self, params: Any) -> Callable[[Any], jax.Array]:
-        """tokens [R,T] -> vectors [R,E], with these parameters."""
-        return lambda tokens: self.embed(params, jnp.asarray(tokens, jnp.int32))
+    def embed_with(self, params: Any, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any], jax.Array]:
+        """tokens [R,T] -> vectors [R,E], with these parameters, on a mesh of this process; by default all it has."""
+        mesh = mesh or local_mesh()
+        params, multiple = put_params(mesh, params), shards(mesh)
+
+        def embed(tokens):
+            count = len(tokens)
+            rows = padded(np.asarray(tokens, np.int32), -(-count // multiple) * multiple)
+            vectors = self.embed(params, put_rows(mesh, rows))
+            return vectors[:count] if len(rows) > count else vectors
+
+        return embed
 
 
 def _apply(module: Any, params: Any, key: jax.Array | None, *arguments: jax.Array) -> jax.Array:

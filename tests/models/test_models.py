@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from realm_jax import config, models, objectives
+from realm_jax.models import bert
+from realm_jax.models.bert import compute_dtype, fused
 from realm_jax.models.span_reader import body_of
 from realm_jax.text import features
 
@@ -176,6 +178,42 @@ def test_bfloat16_computes_in_bfloat16_and_gives_float32(random_models):
     want, got = (run(m, params, *arguments) for m in (module, low))
     assert got.dtype == jnp.float32
     assert 0 < np.abs(got - want).max() < 0.1
+
+
+@pytest.mark.parametrize("platform, dtype", [("cpu", None), ("gpu", jnp.bfloat16), ("tpu", jnp.bfloat16)])
+def test_auto_computes_in_bfloat16_on_accelerators_alone(monkeypatch, platform, dtype):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert compute_dtype(small()) == dtype
+    assert compute_dtype(small(compute_dtype="float32")) is None
+    query = jnp.zeros((2, 4, 3, 8), jnp.bfloat16)
+    assert fused(query) == (platform == "gpu") and not fused(query.astype(jnp.float32)) and not fused(query[..., :4])
+
+
+def test_fused_attention_is_given_what_the_plain_one_computes(random_models, monkeypatch):
+    """The lengths of the rows stand for the mask. What stands at padding differs, and nobody reads it."""
+    module, params = random_models["embedder"]
+    tokens, segments = rows()
+    want, plain, used = run(module, params, tokens, segments), jax.nn.dot_product_attention, []
+    monkeypatch.setattr(bert, "fused", lambda query: True)
+
+    def attention(*arrays, implementation, **settings):
+        used.append(implementation)
+        return plain(*arrays, implementation="xla", **settings)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
+    np.testing.assert_allclose(run(module, params, tokens, segments), want, rtol=1e-4, atol=1e-5)
+    assert used == ["cudnn"]
+
+
+def test_activations_computed_again_give_the_same_gradient(random_models):
+    module, params = random_models["reader"]
+    again = models.Reader(module.bert, small(remat=True))
+    arguments = inputs("reader", *rows())
+
+    def gradient(module):
+        return jax.jit(jax.grad(lambda params: module.apply({"params": params}, *arguments).var()))(params)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), gradient(again), gradient(module))
 
 
 def test_a_row_longer_than_the_positions_is_refused(random_models):
