@@ -48,6 +48,11 @@ class PassageStore:
     def null_id(self) -> int:
         return self.num_passages
 
+    @property
+    def null_row(self) -> np.ndarray:
+        """int32 [P]: `[CLS] [SEP] [SEP] PAD...`."""
+        return self.rows(self.null_id)
+
     def rows(self, ids: np.ndarray | np.integer | int | slice) -> np.ndarray:
         """int32 [..., P], in memory."""
         return np.asarray(self.tokens[ids], np.int32)
