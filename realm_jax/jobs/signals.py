@@ -10,6 +10,8 @@ from types import FrameType
 
 PARENT = "REALM_PARENT_PROCESS"
 """Environment variable that names the process of `run` to the jobs it starts."""
+LAST_S = 70.0
+"""Seconds that a job gets to end after `run` is gone; a checkpoint may be under way."""
 SWALLOWS, AGAIN_S = "_xla_gc_callback", 0.05
 """JAX's callback of the garbage collector, in which Python ignores exceptions; seconds until the signal comes again."""
 
@@ -58,5 +60,7 @@ def stop_with_parent(interval_s: float = 1.0) -> None:
         while os.getppid() == int(parent):
             time.sleep(interval_s)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LAST_S)
+        os._exit(128 + signal.SIGTERM)  # it waits for a device, which no signal interrupts
 
     threading.Thread(target=watch, name="stop-with-parent", daemon=True).start()
