@@ -15,6 +15,7 @@ from realm_jax.index import snapshots
 from realm_jax.index.candidates import search_candidates
 from realm_jax.text import features
 from realm_jax.training.experiment import Experiment
+from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.questions import query_row
 from realm_jax.training.stages import restore_result, result_step
 from realm_jax.training.tasks.finetune import read_spans
@@ -30,6 +31,7 @@ def ask(config: Config, folder: Workdir, arguments: Any) -> None:
     Raises:
       UserError: a stage that is needed is not finished, or the text does not fit.
     """
+    require(config.mesh.platform)
     experiment = Experiment(config, folder)
     show = fill_masks if MASK in arguments.text else answer_question
     print(show(experiment, arguments.text, arguments.truth, arguments.passages), flush=True)
@@ -58,7 +60,6 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
     params = {part: restore_result(experiment.folder, "pretrain", part, models) for part in ("embedder", "reader")}
     vectors = models.embed(params["embedder"], row[None])
     rows = search_candidates(_index(experiment), vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
-    null_row = store.rows(np.int32(store.null_id))
 
     def log_p_of(pieces: np.ndarray) -> tuple[jax.Array, jax.Array]:
         """log p(z|x) [1,K] and log p(y|z,x) [1,K,M] of these wordpieces at the masks."""
@@ -68,7 +69,7 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
             "mask_positions": places[None],
             "mask_targets": pieces[None],
         }
-        scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
+        scores, log_p_y = read_candidates(config, models, params, batch, store.null_row, None)
         return objectives.retrieval_log_probs(scores), log_p_y
 
     joint, segments, _ = features.join(row[None], store.rows(rows)[None], config.data.joint_length)
@@ -135,8 +136,9 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
 
 
 def _index(experiment: Experiment):
-    step = result_step(experiment.folder, "pretrain")
-    return snapshots.load_index(experiment.folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
+    step, where = result_step(experiment.folder, "pretrain"), experiment.folder.stage("pretrain").snapshots
+    dtype = experiment.config.index.dtype
+    return snapshots.load_index(where, step, experiment.store.fingerprint, local_mesh(), dtype)
 
 
 def _passages(

@@ -14,6 +14,7 @@ from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
 from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
 from realm_jax.training.experiment import Experiment
+from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.queries import unfiltered
 from realm_jax.training.questions import QuestionSet
@@ -32,6 +33,7 @@ def evaluate(config: Config, folder: Workdir) -> None:
     Raises:
       UserError: a stage that is measured has not been finished.
     """
+    require(config.mesh.platform)
     results = Evaluation(Experiment(config, folder)).results()
     write_json(folder.evaluation / "results.json", results)
 
@@ -81,9 +83,10 @@ class Evaluation:
             "config": config.name,
             "counts": {"passages": self._store.num_passages} | self._sizes,
         }
-        first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index()
+        mesh, dtype = local_mesh(), config.index.dtype
+        first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index(mesh, dtype)
         last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint)
-        last = last_snapshot.index()
+        last = last_snapshot.index(mesh, dtype)
         if builders.is_written(builders.Queries, self._experiment.data.tfds):
             _say("held-out masked spans")
             results |= self._spans(start, first, "_start") | self._spans(pretrained, last, "")

@@ -46,7 +46,6 @@ def measure(
     hidden = np.where(queries["mask_weights"] > 0, queries["mask_targets"], features.PAD)
     hits = features.holds(store.rows(rows[:, 1 : DEPTH + 1]), hidden[:, None, None])
 
-    null_row = store.rows(np.int32(store.null_id))
     utility, p_null, count = 0.0, [], min(config.evaluation.read_queries, len(rows))
     passages = store.rows(rows[:count, : config.pretrain.candidates])
     for start in range(0, count, size):
@@ -55,7 +54,7 @@ def measure(
         batch = {key: padded(value[part], size) for key, value in queries.items()}
         batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
         batch["passages"] = padded(passages[part], size)
-        value, null = jax.device_get(_read(params, batch, null_row, config, models))
+        value, null = jax.device_get(_read(params, batch, store.null_row, config, models))
         utility += float(value)
         p_null.append(null[:real])
     masks = float(queries["mask_weights"][:count].sum())

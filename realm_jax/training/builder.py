@@ -3,19 +3,20 @@
 It reads the embedder alone, never a whole checkpoint, and tolerates that a checkpoint is deleted under it.
 """
 
-import hashlib
+import contextlib
 import time
-from typing import Any
 
 import jax
-import numpy as np
 
 from realm_jax import workdir
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.index import build, snapshots
 from realm_jax.training import checkpoints
+from realm_jax.training.distributed import agree, everywhere, is_first
 from realm_jax.training.experiment import Experiment
+from realm_jax.training.mesh import make_mesh
+from realm_jax.training.task import Params
 from realm_jax.workdir import StageDir, Workdir, read_json, sole_owner
 
 POLL_S = 0.5
@@ -25,26 +26,40 @@ PROGRESS_S = 10.0
 def follow_and_build(config: Config, folder: Workdir) -> None:
     """Publishes a snapshot for each checkpoint that training will search, then one for its result; ends with training.
 
+    Of several processes, the first says what is next, and each embeds a part of the passages.
+
     Raises:
       UserError: another builder is at work in the folder, or the trainer is away for `index.stop_after_s` seconds.
     """
     stage = folder.stage("pretrain")
-    with sole_owner(stage.root, "build_index"):
+    with sole_owner(stage.root, "build_index") if is_first() else contextlib.nullcontext():
+        mesh = make_mesh(config.index.mesh, jax.local_devices())
         experiment = Experiment(config, folder)
         trainer = _TrainerWatch(stage, config.index.stop_after_s)
         while True:
-            step = next_step(config, stage, experiment.store.fingerprint)
-            if step is None and stage.done.exists():
+            done = agree(stage.done.exists())
+            step = agree(next_step(config, stage, experiment.store.fingerprint))
+            if step is None and done:
                 return
             if step is None:
-                trainer.check()
+                if is_first():
+                    trainer.check()
                 time.sleep(POLL_S)
                 continue
-            try:
-                build_one(experiment, step)
-            except FileNotFoundError:
-                continue  # the checkpoint was deleted meanwhile: look for a newer one
-            trainer.seen()
+            params = _restore(experiment, step)
+            if everywhere(params is not None):  # else it was deleted meanwhile: look for a newer one
+                build_one(experiment, step, params, mesh)
+                trainer.seen()
+
+
+def _restore(experiment: Experiment, step: int) -> Params | None:
+    """The embedder of a checkpoint; None where it was deleted meanwhile."""
+    stage = experiment.folder.stage("pretrain")
+    source = experiment.folder.result("pretrain")[0] if stage.done.exists() else stage
+    try:
+        return checkpoints.restore_part(source.checkpoints, step, "embedder", experiment.models.shapes("embedder"))
+    except FileNotFoundError:
+        return None
 
 
 def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
@@ -52,26 +67,29 @@ def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
 
     Once training is done: its result, if that has no snapshot yet, or one of other passages than those of the store
     with this `fingerprint`: then documents have changed since. Before: with a schedule the oldest checkpoint that
-    is newer than every snapshot and will still be searched, without one the newest.
+    is newer than every snapshot and will still be searched, without one the newest; none where the trainer embeds.
     """
     if stage.done.exists():
         result = read_json(stage.done)["step"]
         return None if result in snapshots.list_steps(stage.snapshots, fingerprint) else result
+    if config.index.refresh == "inline":
+        return None
     published = snapshots.list_steps(stage.snapshots)
     saved = [step for step in checkpoints.steps(stage.checkpoints) if step > max(published, default=-1)]
-    if not config.index.swap_after:
+    if config.index.delay is None:
         return max(saved, default=None)
-    return min(
-        (step for step in saved if step == 0 or step + config.index.swap_after < config.pretrain.steps), default=None
-    )
+    return min((step for step in saved if step == 0 or step + config.index.delay < config.pretrain.steps), default=None)
 
 
-def build_one(experiment: Experiment, step: int) -> None:
-    """Embeds all passages with the embedder of one checkpoint and publishes the snapshot."""
+def build_one(experiment: Experiment, step: int, params: Params, mesh: jax.sharding.Mesh | None = None) -> None:
+    """Embeds all passages with the embedder of one checkpoint and publishes the snapshot.
+
+    Args:
+      params: the embedder's, whole in this process.
+      mesh: devices of this process; by default all.
+    """
     config, stage, models = experiment.config, experiment.folder.stage("pretrain"), experiment.models
-    source = experiment.folder.result("pretrain")[0] if stage.done.exists() else stage
-    params = checkpoints.restore_part(source.checkpoints, step, "embedder", models.shapes("embedder"))
-    embed, said = models.embed_with(params), time.monotonic()
+    said = time.monotonic()
 
     def progress(done: int, total: int) -> None:
         nonlocal said
@@ -81,30 +99,24 @@ def build_one(experiment: Experiment, step: int) -> None:
 
     manifest = build.build_snapshot(
         step,
-        embed,
+        models.embed_with(params, mesh),
         experiment.store.tokens,
         experiment.store.fingerprint,
         config.index,
         stage.snapshots,
         progress,
-        embedder=digest(params),
+        embedder=checkpoints.digest(params),
+        part=(jax.process_index(), jax.process_count()),
     )
+    if manifest is None:  # the first process says so, and cleans up
+        return
     rate = (manifest.count + 1) / max(manifest.seconds["embed"], 1e-3)
     recall = "" if manifest.recall is None else f", recall {manifest.recall:.3f} of the exact index"
     print(f"step {step}: snapshot published, {rate:.0f} passages/s{recall}", flush=True)
     # A trainer that goes on from its last checkpoint searches a snapshot that is older by the schedule's delay.
-    behind = config.index.swap_after // config.pretrain.checkpoint_every + 2
+    behind = (config.index.delay or 0) // config.pretrain.checkpoint_every + 2
     always = {0, read_json(stage.done)["step"]} if stage.done.exists() else {0}
     snapshots.remove_old(stage.snapshots, keep=max(config.index.keep, behind), keep_always=always)
-
-
-def digest(params: Any) -> str:
-    """Of a tree of arrays."""
-    result = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        result.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
-        result.update(np.ascontiguousarray(leaf).tobytes())
-    return result.hexdigest()
 
 
 class _TrainerWatch:

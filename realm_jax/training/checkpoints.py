@@ -6,6 +6,7 @@ A checkpoint of step s holds the state after s steps: the parts (``embedder``, `
 """
 
 import dataclasses
+import hashlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -117,7 +118,7 @@ def restore_part(directory: Path, step: int, name: str, like: Any) -> Any:
       FileNotFoundError: the step was deleted meanwhile.
     """
     try:
-        return _restore(directory, step, {name: like})[name]
+        return _restore(directory, step, {name: like}, alone=True)[name]
     except (UserError, OSError, KeyError, ValueError) as error:
         if _is_gone(directory / str(step)):
             raise FileNotFoundError(f"{directory}: checkpoint {step} was deleted meanwhile") from error
@@ -134,11 +135,18 @@ def _is_gone(folder: Path) -> bool:
     return not folder.is_dir()
 
 
-def _restore(directory: Path, step: int, items: dict[str, Any], **others: Any) -> Any:
+def _restore(directory: Path, step: int, items: dict[str, Any], alone: bool = False, **others: Any) -> Any:
+    """Read by all processes together, or by this one `alone`, which then waits for no other."""
     _quiet()
+    me = jax.process_index()
+    together = ocp.options.MultiprocessingOptions()
+    single = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    options = ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=single if alone else together)
     if not (directory / str(step)).is_dir():
         raise FileNotFoundError(f"{directory}: checkpoint {step} is gone")
-    with ocp.CheckpointManager(directory.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
         for name, like in items.items():
             if not (directory / str(step) / name).is_dir():
                 raise UserError(
@@ -152,19 +160,18 @@ def _restore(directory: Path, step: int, items: dict[str, Any], **others: Any) -
 
 
 def abstract(tree: Any) -> Any:
-    """Shapes, types and this process's sharding in place of arrays."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+    """Shapes, types and shardings in place of arrays; what has no sharding goes to a device of this process."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def of(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or here)
+
+    return jax.tree.map(of, tree)
 
 
 def _flat(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
-    return {
-        "/".join(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path): tuple(
-            leaf.shape
-        )
-        for path, leaf in leaves
-    }
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def check_same_shapes(params: Any, like: Any, where: str) -> None:
@@ -201,6 +208,14 @@ def check_same_tree(stored: dict[str, tuple[int, ...]], expected: dict[str, tupl
 def _quiet() -> None:
     """Orbax tells of its every move through absl; errors alone matter here."""
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def digest(params: Any) -> str:
+    """Hex digest of all numbers: equal for equal parameters alone."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        found.update(np.ascontiguousarray(leaf).view(np.uint8))
+    return found.hexdigest()[:16]
 
 
 def same(a: Any, b: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import jax
 import numpy as np
 
 from realm_jax import models
@@ -11,6 +12,7 @@ from realm_jax.corpus.texts import PassageTexts
 from realm_jax.errors import UserError
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.training.mesh import make_mesh
 from realm_jax.training.models import Models
 from realm_jax.training.queries import MaskedQueries
 from realm_jax.training.questions import BeamLabels, QuestionSet
@@ -25,6 +27,11 @@ class Experiment:
     def __init__(self, config: Config, folder: Workdir):
         self.config, self.folder = config, folder
         self.data = folder.data(config.data.directory)
+
+    @cached_property
+    def mesh(self) -> jax.sharding.Mesh:
+        """All devices of all processes, as the experiment arranges them."""
+        return make_mesh(self.config.mesh)
 
     @cached_property
     def models(self) -> Models:

@@ -5,6 +5,8 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+from jax.sharding import Mesh
+
 from realm_jax import workdir
 from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
@@ -21,9 +23,9 @@ class InUse(NamedTuple):
     index: Index
 
 
-def scheduled(step: int, checkpoint_every: int, swap_after: int) -> int:
+def scheduled(step: int, checkpoint_every: int, delay: int) -> int:
     """The checkpoint whose snapshot training searches at `step`, when swaps happen at fixed steps."""
-    return max(0, (step - swap_after) // checkpoint_every * checkpoint_every)
+    return max(0, (step - delay) // checkpoint_every * checkpoint_every)
 
 
 class SnapshotFollower:
@@ -31,10 +33,13 @@ class SnapshotFollower:
 
     With `swap_after` the snapshot of checkpoint c is in use from step c + swap_after on, in every run; without, the
     newest one is. A snapshot that stays away is warned of after `warn_after_s` and is an error after `stop_after_s`.
+    An exact index is divided over the devices of `mesh`.
     """
 
-    def __init__(self, stage: StageDir, config: IndexConfig, checkpoint_every: int, fingerprint: str):
-        self._stage, self._config = stage, config
+    def __init__(
+        self, stage: StageDir, config: IndexConfig, checkpoint_every: int, fingerprint: str, mesh: Mesh | None = None
+    ):
+        self._stage, self._config, self._mesh = stage, config, mesh
         self._every, self._fingerprint = checkpoint_every, fingerprint
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._loading: tuple[int, Future] | None = None
@@ -51,8 +56,8 @@ class SnapshotFollower:
         Raises:
           UserError: the builder stays away; the message says so.
         """
-        if self._config.swap_after:
-            due = scheduled(step, self._every, self._config.swap_after)
+        if self._config.delay is not None:
+            due = scheduled(step, self._every, self._config.delay)
             if self._in_use is None or self._in_use.step != due:
                 self._swap(due)
             self._start_loading(due + self._every)
@@ -101,7 +106,8 @@ class SnapshotFollower:
         if self._loading is not None and self._loading[0] == step:
             return
         if (self._in_use is None or step > self._in_use.step) and step in self._published():
-            future = self._loader.submit(snapshots.load_index, self._stage.snapshots, step, self._fingerprint)
+            where, dtype = self._stage.snapshots, self._config.dtype
+            future = self._loader.submit(snapshots.load_index, where, step, self._fingerprint, self._mesh, dtype)
             self._loading = (step, future)
 
     def _published(self) -> list[int]:

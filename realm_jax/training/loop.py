@@ -6,6 +6,7 @@ pipeline is empty (the next batch is retrieved with the parameters just saved), 
 work with the same numbers as one that was never stopped.
 """
 
+import contextlib
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,44 +14,63 @@ from typing import Any
 import jax
 import numpy as np
 
-from realm_jax.config import Stage
+from realm_jax.config import Mesh, Stage
 from realm_jax.errors import UserError
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
-from realm_jax.training.metrics import MetricsWriter
+from realm_jax.training.distributed import agree, is_first, say
+from realm_jax.training.mesh import WHOLE, make_mesh, put_params, put_rows, shardings
+from realm_jax.training.metrics import MetricsWriter, NoMetrics
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.task import Batch, Metrics, Task
 from realm_jax.workdir import StageDir, sole_owner, write_json
 
 
-def train(task: Task, name: str, stage: Stage, directory: StageDir, seed: int, patience: int = 0) -> None:
+def train(
+    task: Task,
+    name: str,
+    stage: Stage,
+    directory: StageDir,
+    seed: int,
+    patience: int = 0,
+    mesh: jax.sharding.Mesh | None = None,
+) -> None:
     """Trains to the end, or to the point where `patience` probes brought nothing better; then writes `directory.done`.
+
+    Args:
+      mesh: by default one device does all.
 
     Raises:
       UserError: the loss is not finite (the last checkpoint stays), another trainer is at work in the folder, or the
         checkpoint there is of another architecture.
     """
-    with sole_owner(directory.root, name):
-        if not directory.done.exists():
-            _train(task, name, stage, directory, seed, patience)
+    mesh = mesh or make_mesh(Mesh(), jax.local_devices()[:1])
+    with sole_owner(directory.root, name) if is_first() else contextlib.nullcontext():
+        if not agree(directory.done.exists()):
+            _train(task, name, stage, directory, seed, patience, mesh)
 
 
-def _train(task: Task, name: str, stage: Stage, directory: StageDir, seed: int, patience: int) -> None:
+def _train(
+    task: Task, name: str, stage: Stage, directory: StageDir, seed: int, patience: int, mesh: jax.sharding.Mesh
+) -> None:
     optimizer = bert_optimizer(stage)
-    params = task.init(jax.random.key(seed))
-    state = State(params, optimizer.init(params))
+    params = put_params(mesh, task.init(jax.random.key(seed)))
+    moments = shardings(mesh, jax.eval_shape(optimizer.init, params))
+    state = State(params, jax.jit(optimizer.init, out_shardings=moments)(params))
     batches = iter(task.batches())
     probes: list[tuple[int, float]] = []
-    step, saved = 0, checkpoints.steps(directory.checkpoints)
-    if saved:
-        step = saved[-1]
+    step, saved = 0, agree(max(checkpoints.steps(directory.checkpoints), default=None))
+    if saved is not None:
+        step = saved
         state, position = checkpoints.restore(directory.checkpoints, step, state)
         batches.set_state(position["data"])
         probes = [(at, score) for at, score in position["probes"]]
-        print(f"{name}: going on from checkpoint {step}", flush=True)
-    take_step = make_step(task, optimizer, jax.random.key(seed))
+        say(f"{name}: going on from checkpoint {step}")
+    layout = (shardings(mesh, state), jax.sharding.NamedSharding(mesh, WHOLE))
+    take_step = make_step(task, optimizer, jax.random.key(seed), stage.accumulate, layout)
     writer = CheckpointWriter(directory.checkpoints, stage.keep)
-    metrics = MetricsWriter(directory, name, stage.steps, stage.log_every, resume_at=step)
+    settings = (directory, name, stage.steps, stage.log_every)
+    metrics = MetricsWriter(*settings, resume_at=step) if is_first() else NoMetrics()
     window = _Window(name, metrics, stage.log_every)
 
     def save() -> None:
@@ -59,21 +79,35 @@ def _train(task: Task, name: str, stage: Stage, directory: StageDir, seed: int, 
             probes.append((step, float(figures["probe/score"])))
         if figures:
             metrics.write(step, figures)
-        writer.save(step, state, {"data": batches.get_state(), "probes": probes}, _best(probes))
+        writer.save(step, state, {"data": batches.get_state(), "probes": probes}, agree(_best(probes)))
+        task.saved(step, state.params)
 
     with ThreadPoolExecutor(1, thread_name_prefix="retrieval") as background:
 
         def fetch(at: int) -> Future:
             """Starts the retrieval for the step after `at` steps."""
             batch = next(batches)
-            embedded = task.embed(state.params, batch)
-            return background.submit(task.retrieve, embedded, batch, at)
+            placed = put_rows(mesh, batch)
+            with jax.set_mesh(mesh):
+                embedded = task.embed(state.params, placed)
+            batch = placed if task.retrieves_on_devices else batch
+            if task.retrieves_beside:
+                return background.submit(task.retrieve, embedded, batch, at)
+            retrieved: Future = Future()
+            try:
+                retrieved.set_result(task.retrieve(embedded, batch, at))
+            except UserError as error:
+                retrieved.set_exception(error)
+            return retrieved
 
         try:
-            if not saved:
+            if saved is None:
                 save()
+            else:
+                task.saved(step, state.params)
             pending = fetch(step) if step < stage.steps else None
-            while step < stage.steps and not _stale(probes, patience):
+            ended = agree(_stale(probes, patience))
+            while step < stage.steps and not ended:
                 try:
                     batch, retrieved = pending.result()
                 except UserError:
@@ -82,27 +116,27 @@ def _train(task: Task, name: str, stage: Stage, directory: StageDir, seed: int, 
                 boundary = (step + 1) % stage.checkpoint_every == 0 or step + 1 == stage.steps
                 if not boundary:  # embedded before the step, whose donation ends the life of these parameters
                     pending = fetch(step + 1)
-                state, figures = take_step(state, batch, np.int32(step))
+                placed, at = put_rows(mesh, (batch, np.int32(step)))
+                with jax.set_mesh(mesh):
+                    state, figures = take_step(state, placed, at)
                 step += 1
                 window.add(step, {**figures, **retrieved})
                 if boundary:
                     window.flush()  # a step that went wrong is not saved
                     save()
+                    ended = agree(_stale(probes, patience))
                     if step < stage.steps:
                         pending = fetch(step)
             writer.wait()
             best = _best(probes)
-            write_json(
-                directory.done,
-                {
-                    "step": step if best is None else best,
-                    "last_step": step,
-                    "reason": "all steps done"
-                    if step == stage.steps
-                    else f"no better probe within {patience} checkpoints",
-                    "probes": probes,
-                },
-            )
+            result = {
+                "step": step if best is None else best,
+                "last_step": step,
+                "reason": "all steps done" if step == stage.steps else f"no better probe within {patience} checkpoints",
+                "probes": probes,
+            }
+            if is_first():
+                write_json(directory.done, result)
         finally:
             task.close()
             background.shutdown(cancel_futures=True)
@@ -110,25 +144,31 @@ def _train(task: Task, name: str, stage: Stage, directory: StageDir, seed: int, 
             metrics.close()
 
 
-def make_step(task: Task, optimizer: Any, key: jax.Array):
-    """A pure, jitted (state, batch, step) -> (state, metrics); the state given is used up."""
+def make_step(task: Task, optimizer: Any, key: jax.Array, parts: int = 1, layout: Any = None):
+    """A pure, jitted (state, batch, step) -> (state, metrics); the state given is used up.
+
+    Args:
+      parts: what the batch is computed in, one after the other.
+      layout: shardings of the state and of all metrics. Without them the compiler might lay a new state out in another
+        way than the old one, and would compile again for the next step.
+    """
 
     def take_step(state: State, batch: Batch, step: jax.Array) -> tuple[State, Metrics]:
         def loss(params):
-            return task.loss(params, batch, jax.random.fold_in(key, step))
+            return task.loss(params, batch, jax.random.fold_in(key, step), parts)
 
         (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         params = jax.tree.map(lambda p, u: p + u, state.params, updates)
         return State(params, moments), {"loss/total": value, **metrics}
 
-    return jax.jit(take_step, donate_argnums=0)
+    return jax.jit(take_step, donate_argnums=0, out_shardings=layout)
 
 
 class _Window:
     """Metrics of the steps since the last line; reads a step's only when the next one has been dispatched."""
 
-    def __init__(self, name: str, metrics: MetricsWriter, log_every: int):
+    def __init__(self, name: str, metrics: MetricsWriter | NoMetrics, log_every: int):
         self._name, self._metrics, self._log_every = name, metrics, log_every
         self._unread: tuple[int, Metrics] | None = None
         self._read: list[dict[str, float]] = []

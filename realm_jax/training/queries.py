@@ -11,7 +11,7 @@ from realm_jax.corpus.queries import NO_HOLDERS, Sentence, SentenceSource
 from realm_jax.corpus.store import PassageStore
 from realm_jax.text.masking import Special, mask_query
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.task import READ_AHEAD, Batch, rng
+from realm_jax.training.task import READ_AHEAD, Batch, in_batches, rng
 from realm_jax.workdir import DataDir
 
 
@@ -24,11 +24,16 @@ class MaskedQueries:
         self._source = SentenceSource(data, split, self._masking)
         self._special = Special(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
 
-    def batches(self, batch_size: int, seed: int) -> grain.IterDataset:
-        """Endless shuffled batches; the masks of a sentence differ from epoch to epoch."""
+    def batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
+        """Endless shuffled batches, of which this is `part` (i, n); a sentence's masks differ from epoch to epoch."""
         sentences = grain.MapDataset.source(self._source).seed(seed).shuffle().repeat()
-        # A sentence of which nothing fits into the query gives None, which the iterator passes over.
-        return sentences.random_map(self.mask).to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True)
+        # A sentence of which nothing fits into the query gives None, which the iterator passes over. Which batch a
+        # sentence falls into depends on all before it: so each process masks all, and any number sees the same batches.
+        batches = sentences.random_map(self.mask).to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True)
+        if part == (0, 1):
+            return batches
+        rows = slice(part[0] * batch_size // part[1], (part[0] + 1) * batch_size // part[1])
+        return batches.map(lambda batch: {name: value[rows] for name, value in batch.items()})
 
     def fixed(self, count: int, seed: int) -> Batch:
         """One batch of up to `count` queries, the same in every run of a seed."""
@@ -72,9 +77,17 @@ def unfiltered(masking: Masking) -> Masking:
 
 
 def ict_batches(
-    config: Config, data: DataDir, tokenizer: Tokenizer, store: PassageStore, seed: int
+    config: Config,
+    data: DataDir,
+    tokenizer: Tokenizer,
+    store: PassageStore,
+    seed: int,
+    part: tuple[int, int] = (0, 1),
 ) -> grain.IterDataset:
-    """Endless shuffled batches of sentences and their passages: query [B,Q], passage [B,P]."""
+    """Endless shuffled batches of sentences and their passages, of which this is `part` (i, n).
+
+    query [B/n,Q], passage [B/n,P].
+    """
     masking = dataclasses.replace(config.masking, kind="tokens")  # every sentence, whatever it could be masked for
     source = SentenceSource(data, "train", masking)
 
@@ -86,15 +99,8 @@ def ict_batches(
             "passage": row if keep else without(row, first, limit),
         }
 
-    return (
-        grain.MapDataset.source(source)
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(pair)
-        .batch(config.ict.batch_size, drop_remainder=True)
-        .to_iter_dataset(READ_AHEAD)
-    )
+    pairs = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(pair)
+    return in_batches(pairs, config.ict.batch_size, part)
 
 
 def sentence_row(

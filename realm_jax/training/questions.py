@@ -11,7 +11,7 @@ from realm_jax.errors import UserError
 from realm_jax.qa.labels import Labeller, pattern_spans
 from realm_jax.qa.questions import load_questions, pad_answers, prepared_set
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.task import READ_AHEAD, Batch, rng
+from realm_jax.training.task import Batch, in_batches, rng
 from realm_jax.workdir import DataDir
 
 
@@ -55,25 +55,21 @@ class QuestionSet:
             )
         return usable
 
-    def batches(self, batch_size: int, seed: int) -> grain.IterDataset:
-        """Endless shuffled batches of the trainable questions."""
+    def batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
+        """Endless shuffled batches of the trainable questions, of which this is `part` (i, n)."""
         chosen = self.trainable().tolist()
         dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
-        return dataset.map(lambda i: self[chosen[i]]).batch(batch_size, drop_remainder=True).to_iter_dataset(READ_AHEAD)
+        return in_batches(dataset.map(lambda i: self[chosen[i]]), batch_size, part)
 
     def cloze(self, i: int) -> Batch:
         """`[CLS] question [MASK]... [SEP]` and the first fitting answer, padded, as the targets."""
         return cloze_row(self._config, self._tokenizer, self.texts[i]) | {"mask_targets": self.pieces[i, 0]}
 
-    def cloze_batches(self, batch_size: int, seed: int) -> grain.IterDataset:
-        """Endless shuffled batches for the closed-book reader."""
+    def cloze_batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
+        """Endless shuffled batches for the closed-book reader, of which this is `part` (i, n)."""
         chosen = self.trainable().tolist()
         dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
-        return (
-            dataset.map(lambda i: self.cloze(chosen[i]))
-            .batch(batch_size, drop_remainder=True)
-            .to_iter_dataset(READ_AHEAD)
-        )
+        return in_batches(dataset.map(lambda i: self.cloze(chosen[i])), batch_size, part)
 
 
 def query_row(config: Config, tokenizer: Tokenizer, text: str) -> Int[np.ndarray, "Q"]:

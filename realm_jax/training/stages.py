@@ -4,14 +4,20 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from realm_jax.config import Config
-from realm_jax.index import snapshots
+from realm_jax.corpus.store import PassageStore
+from realm_jax.errors import UserError
+from realm_jax.index import placement, snapshots
+from realm_jax.index.device_store import DeviceStore
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.questions import split_sizes
 from realm_jax.training import checkpoints, loop, queries
+from realm_jax.training.builder import build_one
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.follow import SnapshotFollower
+from realm_jax.training.mesh import check_batch, local_mesh, process_part, whole
 from realm_jax.training.models import Models
 from realm_jax.training.probe import RecallProbe
 from realm_jax.training.questions import probe_questions
@@ -33,9 +39,10 @@ def train(name: str, config: Config, folder: Workdir) -> None:
     Raises:
       UserError: what the stage starts from is not there; the message names the job that makes it.
     """
-    stage = getattr(config, name)
-    task = TASKS[name](Experiment(config, folder))
-    loop.train(task, name, stage, folder.stage(name), config.seed, getattr(stage, "patience", 0))
+    stage, experiment = getattr(config, name), Experiment(config, folder)
+    check_batch(experiment.mesh, stage.batch_size, stage.accumulate, name)
+    task = TASKS[name](experiment)
+    loop.train(task, name, stage, folder.stage(name), config.seed, getattr(stage, "patience", 0), experiment.mesh)
 
 
 def result_step(folder: Workdir, name: str) -> int:
@@ -94,23 +101,57 @@ def fresh_reader(experiment: Experiment, key: jax.Array) -> Params:
 
 def _ict(experiment: Experiment) -> Task:
     config, models = experiment.config, experiment.models
-    batches = queries.ict_batches(config, experiment.data, experiment.tokenizer, experiment.store, config.seed)
+    settings = (config, experiment.data, experiment.tokenizer, experiment.store, config.seed)
+    batches = queries.ict_batches(*settings, process_part(experiment.mesh))
     return Ict(config, models, batches, lambda key: {"embedder": fresh_embedder(experiment, key)})
 
 
 def _warm_up(experiment: Experiment) -> Task:
     config, models = experiment.config, experiment.models
-    batches = experiment.masked_queries("train").batches(config.warm_up.batch_size, config.seed)
-    return WarmUp(config, models, experiment.store, batches, lambda key: {"reader": fresh_reader(experiment, key)})
+    part = process_part(experiment.mesh)
+    batches = experiment.masked_queries("train").batches(config.warm_up.batch_size, config.seed, part)
+    start = lambda key: {"reader": fresh_reader(experiment, key)}  # noqa: E731
+    return WarmUp(config, models, experiment.store, batches, start, part[0])
 
 
 def _pretrain(experiment: Experiment) -> Task:
     config, stage = experiment.config, experiment.folder.stage("pretrain")
     drawn = config.pretrain.batch_size * config.pretrain.oversample
-    batches = experiment.masked_queries("train").batches(drawn, config.seed)
-    follower = SnapshotFollower(stage, config.index, config.pretrain.checkpoint_every, experiment.store.fingerprint)
-    start = start_of_pretraining(experiment)
-    return Pretrain(config, experiment.models, experiment.store, batches, follower, start, _recall_probe(experiment))
+    if config.index.delay is None and jax.process_count() > 1:
+        raise UserError(
+            "index.swap_after: 0 swaps as soon as a snapshot is there, which several processes would see at different "
+            "steps; it must be at least 1"
+        )
+    batches = experiment.masked_queries("train").batches(drawn, config.seed, process_part(experiment.mesh))
+    # What retrieval gathers for the host each process has for itself; what stays on the devices they share.
+    on_devices, store = config.index.store == "device", experiment.store
+    mesh = experiment.mesh if on_devices else local_mesh()
+    require_room(config, store, mesh)
+    follower = SnapshotFollower(stage, config.index, config.pretrain.checkpoint_every, store.fingerprint, mesh)
+    start, probe = start_of_pretraining(experiment), _recall_probe(experiment)
+    device_store = DeviceStore(store.tokens, mesh) if on_devices else None
+
+    def refresh(step: int, embedder: Params) -> None:
+        if config.index.refresh == "inline" and step not in snapshots.list_steps(stage.snapshots):
+            build_one(experiment, step, whole(embedder))
+
+    models = experiment.models
+    return Pretrain(config, models, store, batches, follower, start, probe, device_store, mesh, refresh)
+
+
+def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
+    """Refuses an index, or a store on the devices, that does not fit there, before anything is made.
+
+    Raises:
+      UserError: it does not fit.
+    """
+    if config.index.kind != "exact":
+        return
+    size = placement.bytes_per_device(store.num_passages, config.model.vector_size, config.index.dtype, mesh)
+    tables = {"vectors": size, "the next snapshot's": size}  # loaded while the last one is in use
+    if config.index.store == "device":
+        tables["tokens"] = placement.bytes_per_device(*store.tokens.shape, store.tokens.dtype, mesh)
+    placement.require_room(store.num_passages, tables, mesh)
 
 
 def _finetune(experiment: Experiment) -> Task:
@@ -118,7 +159,7 @@ def _finetune(experiment: Experiment) -> Task:
     step = result_step(folder, "pretrain")
     snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
     questions = experiment.questions("train")
-    batches = questions.batches(config.finetune.batch_size, config.seed)
+    batches = questions.batches(config.finetune.batch_size, config.seed, process_part(experiment.mesh))
 
     def start(key: jax.Array) -> Params:
         embedder = restore_result(folder, "pretrain", "embedder", models)
@@ -128,13 +169,21 @@ def _finetune(experiment: Experiment) -> Task:
         return {"embedder": embedder, "reader": span_reader}
 
     return Finetune(
-        config, models, experiment.store, batches, snapshot, snapshot.index(), experiment.labels(questions), start
+        config,
+        models,
+        experiment.store,
+        batches,
+        snapshot,
+        snapshot.index(local_mesh(), config.index.dtype),
+        experiment.labels(questions),
+        start,
     )
 
 
 def _closed_book(experiment: Experiment) -> Task:
     config, models = experiment.config, experiment.models
-    batches = experiment.questions("train").cloze_batches(config.closed_book.batch_size, config.seed)
+    part = process_part(experiment.mesh)
+    batches = experiment.questions("train").cloze_batches(config.closed_book.batch_size, config.seed, part)
     start = start_of_pretraining(experiment)
     dev = experiment.questions("dev")
 

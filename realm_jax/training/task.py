@@ -1,11 +1,13 @@
 """What one stage of training does; the loop does the rest."""
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Batch = dict[str, Any]
@@ -17,6 +19,12 @@ READ_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=32)
 
 class Task(abc.ABC):
     """ICT, reader warm-up, pre-training, fine-tuning and the closed-book rival differ in this."""
+
+    retrieves_on_devices = False
+    """Whether `embed` and `retrieve` are given batches that lie on the devices already, and leave them there."""
+    retrieves_beside = True
+    """Whether `retrieve` may run in a thread beside the step. Not where it computes on several devices: programs that
+    two threads send to them could each wait for the other's turn."""
 
     def __init__(self, start: Callable[[jax.Array], Params], batches: Any):
         self._start, self._batches = start, batches
@@ -34,16 +42,41 @@ class Task(abc.ABC):
         return None
 
     def retrieve(self, embedded: Any, batch: Batch, step: int) -> tuple[Batch, Metrics]:
-        """Adds what was retrieved for step `step`; runs in a background thread while the device works."""
+        """Adds what was retrieved for step `step`; runs in a background thread while the device works, if it may."""
         return batch, {}
 
     @abc.abstractmethod
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """Scalar loss and scalar metrics; pure, under jit."""
+    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+        """What the models make of each row of a batch, apart from the others: arrays [B, ...]; pure, under jit."""
+
+    @abc.abstractmethod
+    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
+        """Scalar loss and scalar metrics of a whole batch, whatever parts its outputs were computed in."""
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array, parts: int = 1) -> tuple[jax.Array, Metrics]:
+        """Loss and metrics; the activations of one part of the rows are in memory at a time, forwards and backwards."""
+        if parts == 1:
+            return self.objective(self.outputs(params, batch, key), batch)
+        rows = {name: value for name, value in batch.items() if jnp.ndim(value)}
+
+        def split(value):
+            # Rows i, i + parts, ...: of every device's rows, each part takes as many.
+            return jnp.asarray(value).reshape(-1, parts, *value.shape[1:]).swapaxes(0, 1)
+
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def of_part(number, part):
+            return number + 1, self.outputs(params, {**batch, **part}, jax.random.fold_in(key, number))
+
+        _, outputs = jax.lax.scan(of_part, 0, jax.tree.map(split, rows))
+        outputs = jax.tree.map(lambda value: value.swapaxes(0, 1).reshape(-1, *value.shape[2:]), outputs)
+        return self.objective(outputs, batch)
 
     def probe(self, params: Params) -> Metrics:
         """Figures on held-out data, measured at every checkpoint; ``probe/score`` decides which one is the best."""
         return {}
+
+    def saved(self, step: int, params: Params) -> None:  # noqa: B027
+        """Called once checkpoint `step` is saved, or training goes on from it, before anything is retrieved for it."""
 
     def close(self) -> None:  # noqa: B027  (most tasks have nothing to stop)
         """Stops what runs in the background."""
@@ -52,6 +85,14 @@ class Task(abc.ABC):
 def rng(seed: int, *where: int) -> np.random.Generator:
     """A NumPy generator that depends on the seed and the place alone, so that a resumed run draws the same."""
     return np.random.default_rng((seed, *where))
+
+
+def in_batches(elements: grain.MapDataset, batch_size: int, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
+    """Batches of endless `elements`, of which a process makes `part` (i, n): it reads no others, and the place in the
+    data, counted in batches, is the same in all."""
+    index, count = part
+    batches = elements.batch(batch_size // count, drop_remainder=True)
+    return (batches if count == 1 else batches[index::count]).to_iter_dataset(READ_AHEAD)
 
 
 def padded(rows: np.ndarray, size: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def experiment(world, tmp_path_factory):
     draw = np.random.default_rng(3)
     params = jax.tree.map(lambda leaf: leaf + 0.2 * draw.normal(size=leaf.shape).astype(np.float32), params)
     save(experiment, "pretrain", params)
-    build_one(experiment, 0)
+    build_one(experiment, 0, params["embedder"])
     params["reader"] = experiment.models.span_reader(jax.random.key(2), params["reader"])
     save(experiment, "finetune", params)
     return experiment

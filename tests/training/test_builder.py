@@ -197,7 +197,7 @@ def test_follows_training_to_its_end(trainer):
 def test_a_finished_run_needs_no_builder(trainer):
     for step in (0, 2):
         trainer.save(step)
-        build_one(trainer.experiment, step)
+        build_one(trainer.experiment, step, trainer.embedder(step))
     trainer.end(2)
     before = [path.stat().st_mtime_ns for path in trainer.stage.snapshots.rglob("*")]
     follow_and_build(trainer.experiment.config, trainer.experiment.folder)
@@ -268,9 +268,8 @@ def test_keeps_what_a_resumed_trainer_needs(trainer, world, monkeypatch, every, 
         index={"swap_after": after, "keep": keep},
         pretrain={"checkpoint_every": every, "steps": steps, "keep": after // every + 2},
     )
-    monkeypatch.setattr(checkpoints, "restore_part", lambda *arguments: trainer.embedder(0))
     for step in range(0, steps - after, every):
-        build_one(trainer.experiment, step)
+        build_one(trainer.experiment, step, trainer.embedder(step))
         there = snapshots.list_steps(trainer.stage.snapshots)
         # Training may have come as far as to wait for the next snapshot; its newest checkpoint is then ...
         newest = (step + every + after) // every * every

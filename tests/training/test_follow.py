@@ -100,9 +100,9 @@ def test_a_resumed_trainer_begins_with_the_one_in_use_then(stage, follower):
 
 
 def test_the_next_one_is_loaded_ahead(stage, follower, monkeypatch):
-    loaded = []
+    loaded, load = [], snapshots.load_index
     monkeypatch.setattr(
-        follow.snapshots, "load_index", lambda *arguments: loaded.append(arguments[1]) or snapshots.load(*arguments)
+        follow.snapshots, "load_index", lambda *arguments: loaded.append(arguments[1]) or load(*arguments)
     )
     for step in (0, 5):
         publish(stage, step)
@@ -145,9 +145,9 @@ def test_ready_mode_does_without_one_that_is_removed_while_it_is_read(stage, fol
     following, load = follower(swap_after=0), snapshots.load_index
     following.at(0)
 
-    def removed(directory, step, fingerprint):
+    def removed(directory, step, *arguments):
         os.rename(directory / str(step), directory / f".{step}.removed")
-        return load(directory, step, fingerprint)
+        return load(directory, step, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(follow.snapshots, "load_index", removed)

@@ -30,6 +30,9 @@ BERT = dataclasses.replace(small.BERT, vocab_size=len(toy.VOCAB), max_positions=
 QUESTION = "What is the capital of Jura?"
 
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """An open-QA folder, one with ORQA's record files, one with an embedder, one with an encoder."""

@@ -94,9 +94,9 @@ def test_steps_are_traced_once(tmp_path):
     traces = []
 
     class Counting(Toy):
-        def loss(self, params, batch, key):
+        def outputs(self, params, batch, key):
             traces.append(1)
-            return super().loss(params, batch, key)
+            return super().outputs(params, batch, key)
 
     train(tmp_path / "run", Counting())
     assert len(traces) == 1

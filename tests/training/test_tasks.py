@@ -7,12 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 
 from realm_jax import objectives
+from realm_jax.config import Mesh
+from realm_jax.index.device_store import DeviceStore
 from realm_jax.index.exact import ExactIndex
 from realm_jax.index.snapshots import Manifest, Snapshot
 from realm_jax.text import features
+from realm_jax.training.checkpoints import State
 from realm_jax.training.follow import InUse, SnapshotFollower
+from realm_jax.training.loop import make_step
+from realm_jax.training.mesh import ROWS, WHOLE, make_mesh, put_params, put_rows, shardings
+from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.queries import ict_batches
 from realm_jax.training.stages import start_of_pretraining
 from realm_jax.training.tasks import pretrain as pretrain_module
@@ -95,9 +102,9 @@ def words_that_learn(found, part):
 class Follower(SnapshotFollower):
     """Always the same index."""
 
-    def __init__(self, vectors, step=0):
+    def __init__(self, vectors, step=0, mesh=None):
         self.waited_s = 0.25
-        self.in_use, self.closed = InUse(step, ExactIndex(vectors[:-1])), False
+        self.in_use, self.closed = InUse(step, ExactIndex(vectors[:-1], mesh)), False
 
     def at(self, step):
         return self.in_use
@@ -146,6 +153,51 @@ def test_pretrain_reads_the_null_passage_and_the_best_but_the_origin(experiment,
             assert candidates[1:].tolist() == [row for row in order if row != origin][: K - 1]
         assert (metrics["index/staleness_steps"], metrics["index/snapshot"]) == (7, 0)
         assert metrics["time/index_wait_s"] == 0.25
+
+
+@pytest.fixture(params=[(1, 1, 1), (2, 4, 1)], ids=str)
+def on_devices(request, world, experiment, vectors):
+    """A task that retrieves on the devices of a mesh, the same that does not, and the mesh; batches divide by 8."""
+    data, fsdp, tensor = request.param
+    mesh = make_mesh(Mesh(data, fsdp, tensor), jax.devices()[: data * fsdp * tensor])
+    settings = {"candidates": K, "batch_size": 8, "oversample": 2}
+    config = world.settings(pretrain=settings, index={"kind": "exact", "store": "device"})
+    follower, host_follower = Follower(vectors, mesh=mesh), Follower(vectors)
+    store, models = experiment.store, experiment.models
+    device_store = DeviceStore(store.tokens, mesh)
+    task = Pretrain(config, models, store, None, follower, never, never, device_store=device_store, mesh=mesh)
+    return task, Pretrain(config, models, store, None, host_follower, never, never), mesh
+
+
+def test_retrieval_on_the_devices_finds_what_the_host_finds(experiment, params, on_devices):
+    task, host_task, mesh = on_devices
+    params = put_params(mesh, params)
+    for batch, _ in zip(experiment.masked_queries("train").batches(16, 2), range(3), strict=False):
+        placed = put_rows(mesh, batch)
+        found, metrics = task.retrieve(task.embed(params, placed), placed, 7)
+        expected, host_metrics = host_task.retrieve(host_task.embed(params, placed), batch, 7)
+        assert found.keys() == expected.keys() and len(found["passages"]) == 8
+        for name, value in expected.items():
+            assert found[name].dtype == value.dtype and found[name].sharding.spec == ROWS
+            np.testing.assert_array_equal(found[name], value)
+        assert {name: float(value) for name, value in metrics.items()} == pytest.approx(host_metrics)
+
+
+def test_retrieval_on_the_devices_and_the_step_never_wait_for_the_host(experiment, params, on_devices):
+    task, _, mesh = on_devices
+    optimizer = bert_optimizer(experiment.config.pretrain)
+    # Copies: the step uses its state up.
+    both = put_params(mesh, jax.tree.map(np.array, {part: params[part] for part in ("embedder", "reader")}))
+    moments = shardings(mesh, jax.eval_shape(optimizer.init, both))
+    state = State(both, jax.jit(optimizer.init, out_shardings=moments)(both))
+    take_step = make_step(task, optimizer, jax.random.key(3), 1, (shardings(mesh, state), NamedSharding(mesh, WHOLE)))
+    batches = iter(experiment.masked_queries("train").batches(16, 2))
+    for step in range(2):  # the first one compiles
+        batch, at = put_rows(mesh, next(batches)), put_rows(mesh, np.int32(step))
+        with jax.transfer_guard("allow" if step == 0 else "disallow"):
+            found, _ = task.retrieve(task.embed(state.params, batch), batch, step)
+            state, figures = take_step(state, found, at)
+    assert np.isfinite(float(figures["loss/total"]))
 
 
 def test_queries_that_retrieve_a_holder_are_trained_on_first(world, experiment, params, vectors):
@@ -233,9 +285,9 @@ def test_pretrain_probes_the_embedder_and_closes_its_follower(experiment, vector
     probed = []
     probe = lambda params: probed.append(params) or {}  # noqa: E731
     task = Pretrain(experiment.config, experiment.models, experiment.store, None, follower, never, probe)
-    task.probe({"embedder": "e", "reader": "r"})
+    task.probe({"embedder": jnp.arange(3.0), "reader": jnp.zeros(1)})
     task.close()
-    assert probed == ["e"] and follower.closed
+    assert [params.tolist() for params in probed] == [[0, 1, 2]] and follower.closed
 
 
 # Inverse cloze task

@@ -36,9 +36,12 @@ class Toy(Task):
         self.retrieved_with.append((step, float(embedded)))
         return {**batch, "shift": np.float32(embedded), "bad": np.float32(step == self._nan_at)}, {"index/at": step}
 
-    def loss(self, params, batch, key):
+    def outputs(self, params, batch, key):
         y = (batch["x"] @ params["embedder"]["kernel"])[:, 0] + params["embedder"]["bias"] + 0.1 * batch["shift"]
-        loss = ((y - batch["y"]) ** 2).mean()
+        return {"y": y}
+
+    def objective(self, outputs, batch):
+        loss = ((outputs["y"] - batch["y"]) ** 2).mean()
         return jnp.where(batch["bad"] > 0, jnp.nan, loss), {"toy/shift": batch["shift"]}
 
     def probe(self, params):

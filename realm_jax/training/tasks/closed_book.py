@@ -8,6 +8,7 @@ import numpy as np
 
 from realm_jax import objectives
 from realm_jax.training.experiment import Experiment
+from realm_jax.training.mesh import whole
 from realm_jax.training.models import Models
 from realm_jax.training.questions import QuestionSet, cloze_row
 from realm_jax.training.task import Batch, Metrics, Params, Task, padded
@@ -20,17 +21,18 @@ class ClosedBook(Task):
         super().__init__(start, batches)
         self._models, self._probe = models, probe
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
         segments = jnp.zeros_like(batch["query"])
         logits = self._models.read(params["reader"], batch["query"], segments, batch["mask_positions"], key)
-        right = (logits.argmax(-1) == batch["mask_targets"]).all(1)
-        loss = -objectives.masked_mean(
-            objectives.target_log_probs(logits, batch["mask_targets"]), batch["mask_weights"]
-        )
-        return loss, {"qa/exact_tokens": right.mean()}
+        targets = batch["mask_targets"]
+        return {"log_p_y": objectives.target_log_probs(logits, targets), "right": (logits.argmax(-1) == targets).all(1)}
+
+    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
+        loss = -objectives.masked_mean(outputs["log_p_y"], batch["mask_weights"])
+        return loss, {"qa/exact_tokens": outputs["right"].mean()}
 
     def probe(self, params: Params) -> Metrics:
-        return self._probe(params["reader"])
+        return self._probe(whole(params["reader"]))
 
 
 def cloze_answers(experiment: Experiment, reader: Params, questions: QuestionSet) -> list[str]:

@@ -10,6 +10,7 @@ from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.snapshots import Snapshot
 from realm_jax.text import features
+from realm_jax.training.mesh import local_rows
 from realm_jax.training.models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task
 
@@ -23,13 +24,14 @@ class Finetune(Task):
         super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
         self._snapshot, self._index, self._labels = snapshot, index, labels
+        self.retrieves_beside = config.index.kind == "scann" or jax.local_device_count() == 1
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
         return self._models.embed(params["embedder"], batch["query"])
 
     def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """The beam: its vectors, its tokens, and which of its passages hold an answer."""
-        _, beam = self._index.search(embedded, self._config.finetune.beam)
+        _, beam = self._index.search(local_rows(embedded), self._config.finetune.beam)
         passages = self._store.rows(beam)
         labels = self._labels(batch["question"], beam)
         metrics = {"retrieval/beam_recall": labels.any(1).mean()}
@@ -39,7 +41,7 @@ class Finetune(Task):
             found["answer_widths"] = self._labels.widths(batch["question"], beam, labels)
         return {**batch, **found}, metrics
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
         query_key, reader_key = jax.random.split(key)
         queries = self._models.embed(params["embedder"], batch["query"], query_key)
         scores = objectives.scores(queries, batch["beam_vectors"], self._config.finetune.score_scale)
@@ -56,13 +58,17 @@ class Finetune(Task):
             answers = features.span_labels(joint, batch["answers"][:, None], is_body, max_width)
         reader_loss = objectives.span_loss(logits, answers)
         top = jnp.take_along_axis(batch["beam_labels"], places, axis=1)
-        return (retriever_loss + reader_loss).mean(), {
-            "loss/retriever": retriever_loss.mean(),
-            "loss/reader": reader_loss.mean(),
-            "retrieval/recall@1": top[:, 0].mean(),
-            "retrieval/recall_read": top.any(1).mean(),
-            "reader/answer_in_read": answers.any((1, 2)).mean(),
+        return {
+            "loss/retriever": retriever_loss,
+            "loss/reader": reader_loss,
+            "retrieval/recall@1": top[:, 0],
+            "retrieval/recall_read": top.any(1),
+            "reader/answer_in_read": answers.any((1, 2)),
         }
+
+    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
+        loss = (outputs["loss/retriever"] + outputs["loss/reader"]).mean()
+        return loss, {name: values.mean() for name, values in outputs.items()}
 
 
 def read_spans(

@@ -9,16 +9,21 @@ from realm_jax.training.task import Batch, Metrics, Params, Task
 
 
 class Ict(Task):
-    """The passages of the batch's other queries are the negatives."""
+    """The passages of the batch's other queries, on whichever device, are the negatives."""
 
     def __init__(self, config: Config, models: Models, batches, start):
         super().__init__(start, batches)
         self._config, self._models = config, models
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
         query_key, passage_key = jax.random.split(key)
-        queries = self._models.embed(params["embedder"], batch["query"], query_key)
-        passages = self._models.embed(params["embedder"], batch["passage"], passage_key)
+        return {
+            "query": self._models.embed(params["embedder"], batch["query"], query_key),
+            "passage": self._models.embed(params["embedder"], batch["passage"], passage_key),
+        }
+
+    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
+        queries, passages = outputs["query"], outputs["passage"]
         loss = objectives.ict_loss(queries, passages, scale=self._config.ict.score_scale)
         right = (queries @ passages.T).argmax(1) == jax.numpy.arange(len(queries))
         return loss, {"retrieval/in_batch_accuracy": right.mean()}

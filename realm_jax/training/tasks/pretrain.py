@@ -1,15 +1,23 @@
 """REALM pre-training: retrieve, read, marginalise over the candidates (Guu et al. 2020, section 3)."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
-from realm_jax.index.candidates import search_candidates
+from realm_jax.index.base import Index
+from realm_jax.index.candidates import search_candidates, search_candidates_device
+from realm_jax.index.device_store import DeviceStore
 from realm_jax.text import features
 from realm_jax.training.follow import SnapshotFollower
+from realm_jax.training.mesh import ROWS, WHOLE, local_rows, shards_in_use, whole
 from realm_jax.training.models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task
 
@@ -18,12 +26,31 @@ class Pretrain(Task):
     """Embedder and reader learn together from masked queries; the index follows the embedder at a distance."""
 
     def __init__(
-        self, config: Config, models: Models, store: PassageStore, batches, follower: SnapshotFollower, start, probe
+        self,
+        config: Config,
+        models: Models,
+        store: PassageStore,
+        batches,
+        follower: SnapshotFollower,
+        start,
+        probe,
+        device_store: DeviceStore | None = None,
+        mesh: Mesh | None = None,
+        refresh: Callable[[int, Params], None] | None = None,
     ):
+        """With a `device_store`, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none."""
         super().__init__(start, batches)
-        self._config, self._models, self._store = config, models, store
-        self._follower, self._probe = follower, probe
-        self._null_row = store.rows(np.int32(store.null_id))
+        self._config, self._models, self._store, self._device_store = config, models, store, device_store
+        self._follower, self._probe, self._refresh = follower, probe, refresh
+        self._null_row = store.null_row
+        self.retrieves_on_devices = device_store is not None
+        self.retrieves_beside = config.index.kind == "scann" or jax.local_device_count() == 1
+        if device_store is not None:
+            # The index and the store are arguments: a new snapshot is other data for the same program.
+            self._choose_on_devices = jax.jit(
+                functools.partial(self._choose, search_candidates_device),
+                out_shardings=(NamedSharding(mesh, ROWS), NamedSharding(mesh, WHOLE)),
+            )
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
         return self._models.embed(params["embedder"], batch["query"])
@@ -31,25 +58,39 @@ class Pretrain(Task):
     def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """The best candidates for each query, its origin left out."""
         snapshot = self._follower.at(step)
-        candidates = search_candidates(
-            snapshot.index, embedded, batch["origin"][:, None], self._config.pretrain.candidates, self._store.null_id
-        )
-        hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
-        chosen = np.argsort(~hits, kind="stable")[: self._config.pretrain.batch_size]
-        batch, candidates = {key: value[chosen] for key, value in batch.items()}, candidates[chosen]
-        metrics = {
+        if self._device_store is None:
+            batch, hits = self._choose(search_candidates, snapshot.index, self._store, local_rows(embedded), batch)
+        else:
+            batch, hits = self._choose_on_devices(snapshot.index, self._device_store, embedded, batch)
+        return batch, {
             "index/staleness_steps": step - snapshot.step,
             "index/snapshot": snapshot.step,
-            "retrieval/hits": hits.mean(),
+            "retrieval/hits": hits,
             "time/index_wait_s": self._follower.waited_s,
         }
-        return {**batch, "passages": self._store.rows(candidates)}, metrics
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def _choose(
+        self, search: Callable[..., Any], index: Index, store: PassageStore | DeviceStore, embedded: Any, batch: Batch
+    ) -> tuple[Batch, Any]:
+        """The queries to train on with their candidates' tokens, and the share of queries whose answer was found.
+
+        Of arrays of NumPy or of the device, as `search` is.
+        """
+        settings = self._config.pretrain
+        candidates = search(index, embedded, batch["origin"][:, None], settings.candidates, self._store.null_id)
+        hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
+        chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[: len(hits) // settings.oversample]
+        batch = {key: value[chosen] for key, value in batch.items()}
+        return {**batch, "passages": store.rows(candidates[chosen])}, hits.mean()
+
+    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
         scores, log_p_y = read_candidates(self._config, self._models, params, batch, self._null_row, key)
-        log_p_z = objectives.retrieval_log_probs(scores)
+        return {"scores": scores, "log_p_y": log_p_y}
+
+    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
+        log_p_z = objectives.retrieval_log_probs(outputs["scores"])
         spans = batch["mask_spans"] if self._config.pretrain.marginalize == "span" else None
-        parts = (log_p_z, log_p_y, batch["mask_weights"], spans)
+        parts = (log_p_z, outputs["log_p_y"], batch["mask_weights"], spans)
         return objectives.marginal_loss(*parts), {
             "retrieval/utility": objectives.retrieval_utility(*parts),
             "retrieval/p_null": jnp.exp(log_p_z[:, 0]).mean(),
@@ -57,7 +98,11 @@ class Pretrain(Task):
         }
 
     def probe(self, params: Params) -> Metrics:
-        return self._probe(params["embedder"])
+        return self._probe(whole(params["embedder"]))
+
+    def saved(self, step: int, params: Params) -> None:
+        if self._refresh is not None:
+            self._refresh(step, params["embedder"])
 
     def close(self) -> None:
         self._follower.close()
@@ -78,11 +123,13 @@ def read_candidates(
     query, passages, positions = batch["query"], batch["passages"], batch["mask_positions"]
     (b, k, _), m = passages.shape, positions.shape[1]
     keys = jax.random.split(key, 3) if key is not None else (None,) * 3
-    # The null passage is the same for every query: embedded once.
-    rows = jnp.concatenate([null_row[None], passages[:, 1:].reshape(b * (k - 1), -1)])
+    # The null passage is the same for every query: embedded once, on each device, which have as many rows each then.
+    nulls = shards_in_use()
+    null_rows = jnp.broadcast_to(jnp.asarray(null_row)[None], (nulls, len(null_row)))
+    rows = jnp.concatenate([null_rows, passages[:, 1:].reshape(b * (k - 1), -1)])
     vectors = models.embed(params["embedder"], rows, keys[0])
     null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
-    vectors = jnp.concatenate([null, vectors[1:].reshape(b, k - 1, -1)], axis=1)
+    vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
     scores = objectives.scores(models.embed(params["embedder"], query, keys[1]), vectors, config.pretrain.score_scale)
     joint, segments, _ = features.join(query, passages, config.data.joint_length)
     logits = models.read(

@@ -19,16 +19,16 @@ class WarmUp(Task):
     Without it, a reader that cannot use passages yet drives p(null) to 1, and retrieval gets no gradient.
     """
 
-    def __init__(self, config: Config, models: Models, store: PassageStore, batches, start):
+    def __init__(self, config: Config, models: Models, store: PassageStore, batches, start, part: int = 0):
         super().__init__(start, batches)
-        self._config, self._models, self._store = config, models, store
+        self._config, self._models, self._store, self._part = config, models, store, part
 
     def retrieve(self, embedded: None, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """Draws the passage that each query is read with; the share of own passages falls linearly."""
         stage = self._config.warm_up
         done = step / max(stage.steps - 1, 1)
         own = stage.own_passage_start + (stage.own_passage_end - stage.own_passage_start) * done
-        draw = rng(self._config.seed, 1, step)
+        draw = rng(self._config.seed, 1, step, *([self._part] if self._part else []))
         rows = np.empty(len(batch["origin"]), np.int32)
         for i, (origin, holders) in enumerate(zip(batch["origin"], batch["holders"], strict=True)):
             others = holders[holders >= 0]
@@ -51,10 +51,13 @@ class WarmUp(Task):
         row = int(near % count if draw.random() < 0.5 else draw.integers(count))
         return self._store.null_id if row == origin or row in holders else row
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
         joint, segments, _ = features.join(batch["query"], batch["passages"], self._config.data.joint_length)
         logits = self._models.read(params["reader"], joint[:, 0], segments[:, 0], batch["mask_positions"], key)
+        targets = batch["mask_targets"]
+        return {"log_p_y": objectives.target_log_probs(logits, targets), "right": logits.argmax(-1) == targets}
+
+    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
         weights = batch["mask_weights"]
-        right = (logits.argmax(-1) == batch["mask_targets"]) * weights
-        loss = -objectives.masked_mean(objectives.target_log_probs(logits, batch["mask_targets"]), weights)
-        return loss, {"reader/token_accuracy": right.sum() / weights.sum().clip(1)}
+        accuracy = (outputs["right"] * weights).sum() / weights.sum().clip(1)
+        return -objectives.masked_mean(outputs["log_p_y"], weights), {"reader/token_accuracy": accuracy}

@@ -1,0 +1,40 @@
+"""Pre-training whole, on eight devices, retrieval included; what does not fit is refused first."""
+
+import json
+
+import numpy as np
+import pytest
+
+from realm_jax.errors import UserError
+from realm_jax.index import placement
+from realm_jax.training import stages
+from realm_jax.workdir import Workdir
+
+ON_DEVICES = {"kind": "exact", "store": "device", "refresh": "inline"}
+
+
+def train(world, folder, **index):
+    """Trains, and gives the metrics of each step."""
+    stage = {"steps": 4, "checkpoint_every": 2, "batch_size": 8, "probe_queries": 0}
+    stages.train("pretrain", world.settings(pretrain=stage, index=index), Workdir(folder))
+    return [json.loads(line) for line in Workdir(folder).stage("pretrain").metrics.read_text().splitlines()]
+
+
+def test_retrieval_on_the_devices_from_the_first_snapshot_to_the_next(world, tmp_path):
+    lines = train(world, tmp_path, **ON_DEVICES)
+    assert [(line["step"], line["index/snapshot"]) for line in lines] == [(1, 0), (2, 0), (3, 2), (4, 2)]
+    assert all(np.isfinite(line["loss/total"]) and 0 <= line["retrieval/hits"] <= 1 for line in lines)
+
+
+def test_what_does_not_fit_is_refused_before_training(world, tmp_path, monkeypatch):
+    store = world.experiment(tmp_path).store
+    tokens, vectors = -(-len(store.tokens) // 8) * 40 * 2, -(-store.num_passages // 8) * 8 * 4
+    monkeypatch.setattr(placement, "_free", lambda device: tokens + 2 * vectors - 1)
+    with pytest.raises(UserError, match=rf"over 8 devices need .*{tokens + 2 * vectors:,} bytes.*next snapshot"):
+        train(world, tmp_path, **ON_DEVICES)
+    assert not Workdir(tmp_path).stage("pretrain").checkpoints.exists()
+
+
+def test_a_store_on_the_devices_needs_the_exact_index(world):
+    with pytest.raises(UserError, match="index.store: device needs index.kind exact, not scann"):
+        world.settings(index={"kind": "scann", "store": "device"})
