@@ -1,6 +1,10 @@
 """From an embedder and a passage store to a published snapshot. The embedder is a function of token rows, no more."""
 
+import functools
 import hashlib
+import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +16,18 @@ from jaxtyping import Float, Int, Integer
 from realm_jax import config
 from realm_jax.index.exact import recall_against_exact
 from realm_jax.index.scann import ScannIndex
-from realm_jax.index.snapshots import Manifest, check_finite, known_vectors, publish_snapshot
+from realm_jax.index.snapshots import PARTS, Manifest, check_finite, known_vectors, list_steps, publish_snapshot
+from realm_jax.workdir import wait_for
 
 BUCKET = 16
+BLOCK_ROWS = 1 << 16
+"""Passages embedded and written at a time: what a killed builder loses at most."""
 PROBE_QUERIES = 256
 PROBE_DEPTH = 10
 Embed = Callable[[np.ndarray], Any]
 """Token rows [R, T] int32 -> their vectors [R, E], an array of NumPy or of the device."""
+Known = tuple[np.ndarray, np.ndarray]
+"""Digests uint64 [R, 2] of rows and their vectors float32 [R, E]."""
 Progress = Callable[[int, int], None]
 """Called with the number of rows done and of all rows."""
 
@@ -59,19 +68,33 @@ def build_snapshot(
     *,
     queries: Float[np.ndarray, "R E"] | None = None,
     embedder: str = "",
-) -> Manifest:
+    part: tuple[int, int] = (0, 1),
+) -> Manifest | None:
     """Embeds every passage, builds the index, measures its recall, and publishes snapshot `step`.
 
     Where that snapshot stands already, made by the same embedder from another passage store, the vectors of passages
     that both stores have are kept. Which old ones may go (`snapshots.remove_old`) only the caller knows.
 
     Args:
-      embedder: digest of the embedder's parameters; without it no vector is kept.
       queries: query vectors to measure recall with; by default passage vectors with noise.
+      embedder: digest of the parameters behind `embed`; without it no vector is kept. A half-done embedding by the
+        same ones is gone on with.
+      part: (i, n), where this process is the i-th of n that embed together; the first one publishes.
+
+    Returns:
+      the manifest in the first process; None in the others, once the snapshot is published.
     """
     start = time.monotonic()
-    digests, known = row_digests(store_tokens), known_vectors(directory, step, embedder)
-    vectors = embed_new(embed, store_tokens, digests, known, index_config.rows_per_batch, progress)
+    folder = directory / f".{step}-{embedder}-{fingerprint[:16]}{PARTS}"
+    known = known_vectors(directory, step, embedder)
+    if part[0]:
+        published = lambda: True if step in list_steps(directory, fingerprint) else None  # noqa: E731
+        if not published():  # all parts may have stood there already
+            embed_part(embed, store_tokens, index_config.rows_per_batch, folder, part, progress, known)
+        wait_for(published, f"snapshot {step}", stop_after_s=math.inf)
+        return None
+    embed_part(embed, store_tokens, index_config.rows_per_batch, folder, part, progress, known)
+    vectors = gather_parts(folder, len(store_tokens), part[1])
     check_finite(step, vectors)  # ScaNN would fail on such ones in its own words
     embedded = time.monotonic()
     index, recall = None, None
@@ -82,7 +105,7 @@ def build_snapshot(
         queries = probe_queries(vectors[:-1], step) if queries is None else queries
         recall = recall_against_exact(index, vectors[:-1], queries, min(PROBE_DEPTH, len(vectors) - 1))
     seconds = {"embed": embedded - start, "build": built - embedded, "recall": time.monotonic() - built}
-    return publish_snapshot(
+    manifest = publish_snapshot(
         directory,
         step,
         vectors,
@@ -91,23 +114,61 @@ def build_snapshot(
         index=index,
         recall=recall,
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        digests=digests,
+        digests=row_digests(store_tokens),
         embedder=embedder,
     )
+    shutil.rmtree(folder, ignore_errors=True)
+    return manifest
+
+
+def blocks(rows: int, processes: int) -> list[tuple[int, int]]:
+    """(start, stop) of what is embedded and written at a time."""
+    size = min(BLOCK_ROWS, -(-rows // processes))
+    return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def embed_part(
+    embed: Embed,
+    tokens: Integer[np.ndarray, "rows P"],
+    rows_per_batch: int,
+    folder: Path,
+    part: tuple[int, int],
+    progress: Progress | None = None,
+    known: Known | None = None,
+) -> None:
+    """Writes vectors of every n-th block of rows, each whole or not at all; blocks that stand there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = blocks(len(tokens), part[1])[part[0] :: part[1]]
+    total, before = sum(stop - start for start, stop in mine), 0
+    for start, stop in mine:
+        path = folder / f"{start}-{stop}.npy"
+        if not path.exists():
+            done = progress and functools.partial(lambda before, done, _: progress(before + done, total), before)
+            vectors = embed_new(embed, tokens[start:stop], known, rows_per_batch, done)
+            np.save(path.with_suffix(".tmp.npy"), vectors)
+            os.replace(path.with_suffix(".tmp.npy"), path)
+        before += stop - start
+
+
+def gather_parts(folder: Path, rows: int, processes: int) -> Float[np.ndarray, "rows E"]:
+    """All vectors, once every block is there."""
+    paths = [folder / f"{start}-{stop}.npy" for start, stop in blocks(rows, processes)]
+    there = lambda: True if all(path.exists() for path in paths) else None  # noqa: E731
+    wait_for(there, f"vectors in {folder}", stop_after_s=math.inf)
+    return np.concatenate([np.load(path) for path in paths])
 
 
 def embed_new(
     embed: Embed,
     tokens: Integer[np.ndarray, "rows P"],
-    digests: Integer[np.ndarray, "rows 2"],
-    known: tuple[np.ndarray, np.ndarray] | None,
+    known: Known | None,
     rows_per_batch: int,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "rows E"]:
-    """As `embed_all`, but rows whose digests stand in `known` (digests, vectors) take their vectors from there."""
+    """As `embed_all`, but rows whose digests stand in `known` take their vectors from there."""
     if known is None:
         return embed_all(embed, tokens, rows_per_batch, progress)
-    place = _places(digests, known[0])
+    place = _places(row_digests(tokens), known[0])
     new = np.flatnonzero(place < 0)
     vectors = np.empty((len(tokens), known[1].shape[1]), np.float32)
     vectors[place >= 0] = known[1][place[place >= 0]]

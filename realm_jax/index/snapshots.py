@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, Integer
 
 from realm_jax.errors import UserError
@@ -25,7 +26,7 @@ from realm_jax.index.scann import ScannIndex
 from realm_jax.workdir import publish, write_json
 
 VECTORS, SCANN, DIGESTS, MANIFEST = "vectors.npy", "scann", "digests.npy", "manifest.json"
-REMOVED = ".removed"
+REMOVED, PARTS = ".removed", ".parts"
 REMEDY = "delete this folder, and run build_index to make it again"
 FIRST_STEP = 0
 """The snapshot that training starts from; kept for the comparison of before and after."""
@@ -80,14 +81,19 @@ class Snapshot:
     """Memory-mapped; stays readable when the snapshot is removed."""
     manifest: Manifest
 
-    def index(self) -> Index:
+    def index(self, mesh: Mesh | None = None, dtype: str = "float32") -> Index:
         """The searcher over all passages but the null passage.
+
+        Args:
+          mesh: the devices that an exact index is divided over; None is this process's first device alone.
+          dtype: of an exact index's vectors.
 
         Raises:
           SnapshotError: the snapshot was removed in the meantime.
+          UserError: an exact index does not fit.
         """
         if self.manifest.kind == "exact":
-            return ExactIndex(self.vectors[:-1])
+            return ExactIndex(self.vectors[:-1], mesh, dtype)
         try:
             return ScannIndex.load(self.directory / SCANN)
         except (OSError, ValueError, RuntimeError):
@@ -228,9 +234,15 @@ def known_vectors(directory: Path, step: int, embedder: str) -> tuple[np.ndarray
     return np.load(folder / DIGESTS), snapshot.vectors
 
 
-def load_index(directory: Path, step: int, fingerprint: str | None = None) -> Index:
+def load_index(
+    directory: Path,
+    step: int,
+    fingerprint: str | None = None,
+    mesh: Mesh | None = None,
+    dtype: str = "float32",
+) -> Index:
     """The searcher of a snapshot, which `load` has checked."""
-    return load(directory, step, fingerprint).index()
+    return load(directory, step, fingerprint).index(mesh, dtype)
 
 
 def remove_old(directory: Path, keep: int, keep_always: Collection[int] = (FIRST_STEP,)) -> list[int]:
@@ -242,7 +254,7 @@ def remove_old(directory: Path, keep: int, keep_always: Collection[int] = (FIRST
     old = [step for step in list_steps(directory)[:-keep] if step not in keep_always]
     for step in old:
         os.rename(directory / str(step), directory / f".{step}{REMOVED}")
-    for leftover in [*directory.glob(f".*{REMOVED}"), *directory.glob(".*.tmp")]:
+    for leftover in [path for ending in (REMOVED, PARTS, ".tmp") for path in directory.glob(f".*{ending}")]:
         shutil.rmtree(leftover, ignore_errors=True)
     return old
 

@@ -5,13 +5,12 @@ snapshot, whole or not at all, in <workdir>/pretrain/snapshots; old ones are rem
 and again at any time.
 """
 
-from typing import Any
-
 from realm_jax.config import Config
+from realm_jax.jobs.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 
-def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
+def main(config: Config, workdir: Workdir, arguments: Arguments | None = None) -> None:
     from realm_jax.training.builder import follow_and_build
 
     follow_and_build(config, workdir)

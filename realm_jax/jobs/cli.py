@@ -2,7 +2,9 @@
 
 import difflib
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import tyro
 from realm_jax import __version__
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.jobs import peers
 from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point
 from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
 from realm_jax.workdir import Workdir
@@ -50,6 +53,9 @@ settings are then used. Every setting is an option: realm JOB EXPERIMENT --help 
 READERS = ("evaluate", "report", "ask")
 """Jobs that only look at what others made: they begin no workdir."""
 
+STAGE_OF = {"build_index": "pretrain"}
+"""Where a job works, if not in the folder of its own name."""
+
 WORKDIR_HELP = (
     "Folder of the run: settings, checkpoints, snapshots, metrics, report. "
     "The first job there records its settings in config.json; later jobs take them from there."
@@ -63,6 +69,23 @@ class NoArguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 2 for a mistake of the user's, 130 and 143 when stopped by Ctrl-C and SIGTERM."""
+    if not peers.is_worker():
+        return _main(argv)
+    code = 1
+    try:
+        code = _main(argv)
+        return code
+    except Exception:
+        traceback.print_exc()
+        return code
+    finally:
+        if code:  # JAX would wait for its peers before it lets the process end; the supervisor tells them
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         with stoppable():
             stop_with_parent()
@@ -123,6 +146,11 @@ def _run(argv: list[str]) -> int:
     else:
         workdir.check_imported()
     settle(record, experiment, config, workdir)
+    if isinstance(arguments, peers.Processes) and arguments.coordinator:
+        if not peers.is_worker():
+            command = [sys.executable, "-m", "realm_jax", *argv]
+            return peers.supervise(name, workdir.stage(STAGE_OF.get(name, name)).root, arguments, command)
+        peers.join(arguments)
     return job.main(config, workdir, arguments) or 0
 
 

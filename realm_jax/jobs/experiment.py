@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import re
 import sys
@@ -49,7 +50,7 @@ def load_experiment(path: Path) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What <workdir>/config.json holds, written whole by the first job and never changed."""
+    """What <workdir>/config.json holds, written whole by the first job; only `of_the_machine` options ever change."""
 
     experiment: Config
     """What the experiment file gave."""
@@ -88,17 +89,29 @@ def starting_point(record: Record | None, experiment: Config, source: Path, work
             f"Use another --workdir for the new settings, or name {workdir.root} in place of the file to go on with "
             "the recorded ones."
         )
-    return record.config
+    return _with_machine(record, experiment)
+
+
+def _with_machine(record: Record, experiment: Config) -> Config:
+    """The recorded settings, but what the experiment file says anew of how to compute them."""
+    before, after = schema.flatten(record.experiment), schema.flatten(experiment)
+    values = dataclasses.asdict(record.config)
+    for name in filter(schema.of_the_machine, after):
+        if before[name] != after[name]:
+            *path, last = name.split(".")
+            functools.reduce(dict.__getitem__, path, values)[last] = after[name]
+    return schema.from_dict(values)
 
 
 def settle(record: Record | None, experiment: Config, config: Config, workdir: Workdir) -> None:
-    """Records the settings of a new workdir; holds later jobs to them.
+    """Records the settings of a new workdir; holds later jobs to them, but for those that say how it is computed: of
+    these the record has the last ones.
 
     Raises:
       UserError: an option differs from the record. The workdir is left as it was.
     """
+    values = {"experiment": dataclasses.asdict(experiment), "config": dataclasses.asdict(config)}
     if record is None:
-        values = {"experiment": dataclasses.asdict(experiment), "config": dataclasses.asdict(config)}
         try:
             write_json(workdir.config, values)
         except OSError as error:
@@ -110,6 +123,8 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
             f"{workdir.root} belongs to other settings:\n{changes}\n"
             "The settings of a run never change: leave these options out, or use another --workdir."
         )
+    if record.config != config:
+        write_json(workdir.config, values)
 
 
 def _differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
@@ -118,7 +133,7 @@ def _differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
     return "\n".join(
         f"  {name}: {before[name]!r} {old_word}, {value!r} {new_word}"
         for name, value in after.items()
-        if before[name] != value
+        if before[name] != value and not schema.of_the_machine(name)
     )
 
 

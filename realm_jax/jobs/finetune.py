@@ -4,13 +4,12 @@ Starts from the checkpoint that pre-training left (or the warm start, without it
 prepared data, writes <workdir>/finetune; a job that was stopped goes on from its last checkpoint.
 """
 
-from typing import Any
-
 from realm_jax.config import Config
+from realm_jax.jobs.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 
-def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
+def main(config: Config, workdir: Workdir, arguments: Arguments | None = None) -> None:
     from realm_jax.training.stages import train
 
     train("finetune", config, workdir)

@@ -41,7 +41,7 @@ def steps_of(config: Config, workdir: Workdir) -> list[Step]:
         Step("prepare", data.manifest.exists, always=bool(config.data.directory or config.data.path)),
         *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
-        stage("pretrain", beside="build_index"),
+        stage("pretrain", beside="build_index" if config.index.refresh == "beside" else ""),
         # Complete already, unless the builder was stopped before it came to the result.
         Step("build_index", lambda: _result_is_indexed(workdir.stage("pretrain"), data)),
         *optional("finetune", "closed_book"),
@@ -63,6 +63,8 @@ class Pipeline:
     workdir: Workdir
     command: Callable[[str], list[str]]
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    shares: Callable[[], dict[str, dict[str, str]]] = dict
+    """What is added to it for each of two jobs that run at the same time."""
     restart_pause_s: float = 2.0
     patience_s: tuple[float, ...] = PATIENCE_S
     sample_s: float = 2.0
@@ -92,11 +94,13 @@ class Pipeline:
 
     def _run_step(self, step: Step, usage: Usage) -> int:
         main = builder = None
+        shares = self.shares() if step.beside else {}
         try:
-            main = self._start(step.job)
+            main = self._start(step.job, shares)
             if not step.beside:
                 return self._failure(main, self._wait(main))
-            builder = Restarted(lambda: self._start(step.beside, prefix=f"{step.beside} | "), self.restart_pause_s)
+            prefix = f"{step.beside} | "
+            builder = Restarted(lambda: self._start(step.beside, shares, prefix), self.restart_pause_s)
             with usage.stage(step.beside):
                 while (code := main.exit_code()) is None:
                     if builder.look_after() == USER_ERROR:
@@ -110,8 +114,8 @@ class Pipeline:
         finally:
             stop([child for child in (main, builder and builder.child) if child], self.patience_s)
 
-    def _start(self, job: str, prefix: str = "") -> Child:
-        return Child(job, self.command(job), self.environment, prefix=prefix)
+    def _start(self, job: str, shares: dict[str, dict[str, str]], prefix: str = "") -> Child:
+        return Child(job, self.command(job), {**self.environment, **shares.get(job, {})}, prefix=prefix)
 
     def _wait(self, child: Child) -> int:
         while (code := child.exit_code()) is None:

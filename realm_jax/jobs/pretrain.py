@@ -5,13 +5,12 @@ Reads the prepared data and <workdir>/pretrain/snapshots, writes <workdir>/pretr
 its last checkpoint. The job `run` starts both.
 """
 
-from typing import Any
-
 from realm_jax.config import Config
+from realm_jax.jobs.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 
-def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
+def main(config: Config, workdir: Workdir, arguments: Arguments | None = None) -> None:
     from realm_jax.training.stages import train
 
     train("pretrain", config, workdir)

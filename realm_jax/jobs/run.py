@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from realm_jax.config import Config
+from realm_jax.jobs.devices import shares
 from realm_jax.workdir import Workdir
 
 
@@ -21,6 +22,7 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> int:
         workdir,
         command=lambda job: [sys.executable, "-m", "realm_jax", job, str(workdir.root)],
         environment=environment(workdir),
+        shares=lambda: shares(config),
     )
     return pipeline.run(steps_of(config, workdir))
 

@@ -1,6 +1,8 @@
 """Every passage is embedded once, with its own tokens and little padding, and what is published is searchable."""
 
 import collections
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm_jax import config
+from realm_jax.index import build as build_module
 from realm_jax.index.build import build_snapshot, embed_all
-from realm_jax.index.snapshots import SnapshotError, list_steps, load, load_index
+from realm_jax.index.snapshots import SnapshotError, list_steps, load, load_index, remove_old
 
 
 def store(lengths, width, seed=0, dtype=np.uint16):
@@ -131,3 +134,55 @@ def test_vectors_of_unchanged_rows_are_kept(tmp_path):
     assert sum(map(len, seen)) >= len(before)
     build_snapshot(5, pytest.fail, before[::-1], "c", settings, tmp_path, embedder="another")
     np.testing.assert_array_equal(load(tmp_path, 5).vectors, embed_by_hand(before[::-1]))
+
+
+def build(folder, tokens, part=(0, 1), embed=embed_by_hand, embedder="e1"):
+    exact = config.Index(kind="exact")
+    return build_snapshot(1, embed, tokens, "f00d", exact, folder, embedder=embedder, part=part)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_embed_each_a_part_and_the_first_one_publishes(tmp_path, monkeypatch, processes):
+    monkeypatch.setattr(build_module, "BLOCK_ROWS", 16)
+    tokens, embedded = store([5, 9, 20] * 33, 32), [[] for _ in range(processes)]
+
+    def embed_of(process):
+        return lambda batch: embedded[process].append(len(batch)) or embed_by_hand(batch)
+
+    with ThreadPoolExecutor(processes) as threads:
+        running = [
+            threads.submit(build, tmp_path, tokens, (i, processes), embed_of(i)) for i in reversed(range(processes))
+        ]
+        *others, first = [future.result(60) for future in running]
+    assert others == [None] * (processes - 1) and first.count == 98 and all(embedded)
+    np.testing.assert_array_equal(load(tmp_path, 1).vectors, embed_by_hand(tokens))
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_half_done_embedding_is_gone_on_with_by_the_same_embedder_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_module, "BLOCK_ROWS", 16)
+    tokens, embedded = store([7] * 64, 16), []
+
+    def count(batch):
+        embedded.append(batch)
+        return embed_by_hand(batch)
+
+    def stop_after_two(batch):
+        if len(embedded) == 2:
+            raise KeyboardInterrupt
+        return count(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, tokens, embed=stop_after_two)
+    assert list_steps(tmp_path) == []
+    (parts,) = tmp_path.iterdir()
+    (parts / "32-48.tmp.npy").write_bytes(b"torn")
+    shutil.copytree(parts, kept := tmp_path / "kept")
+    for embedder, left in (("e1", 2), ("e2", 4)):
+        embedded.clear()
+        build(tmp_path, tokens, embed=count, embedder=embedder)
+        assert len(embedded) == left
+        np.testing.assert_array_equal(load(tmp_path, 1).vectors, embed_by_hand(tokens))
+        shutil.copytree(kept, parts, dirs_exist_ok=True)
+    remove_old(tmp_path, keep=2)
+    assert not parts.exists()

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from realm_jax.config import Config, Pretrain
+from realm_jax.config import Config, Mesh, Pretrain
 from realm_jax.errors import UserError
 from realm_jax.jobs import experiment
 from realm_jax.jobs.experiment import Record, load_experiment, read_record, settle, starting_point
@@ -185,3 +185,23 @@ class TestRecord:
         monkeypatch.setattr(experiment, "write_json", write_and_be_overtaken)
         with pytest.raises(UserError, match="seed: 1 there, 0 asked for"):
             settle(None, Config(), Config(), workdir)
+
+
+class TestOfTheMachine:
+    """Options that say how a run is computed, not what."""
+
+    def test_another_mesh_goes_on_and_is_recorded(self, workdir):
+        settle(None, Config(), Config(), workdir)
+        other = Config(mesh=Mesh(fsdp=4), pretrain=Pretrain(accumulate=2))
+        settle(read_record(workdir), Config(), other, workdir)
+        assert read_record(workdir) == Record(Config(), other)
+        with pytest.raises(UserError, match="seed: 0 there, 1 asked for"):
+            settle(read_record(workdir), Config(), Config(seed=1), workdir)
+        assert read_record(workdir) == Record(Config(), other)
+
+    def test_an_edited_mesh_of_the_experiment_file_counts(self, workdir, tmp_path):
+        settle(None, Config(), Config(seed=2), workdir)
+        edited, source = Config(mesh=Mesh(tensor=2)), tmp_path / "mine.py"
+        assert starting_point(read_record(workdir), edited, source, workdir) == replace(edited, seed=2)
+        with pytest.raises(UserError, match="has changed since"):
+            starting_point(read_record(workdir), replace(edited, name="b"), source, workdir)

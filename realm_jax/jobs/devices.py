@@ -1,0 +1,72 @@
+"""How `run` divides the devices of one machine between the trainer and the builder beside it."""
+
+import math
+import os
+import subprocess
+import sys
+
+from realm_jax.config import Config, Mesh
+from realm_jax.errors import UserError
+
+MEMORY_SHARE = ".45"
+"""Of a GPU that two jobs share; each would else take three quarters of it when it starts."""
+BUILDER_SHARE = 5
+"""The builder gets one of so many devices, as in the paper: 16 beside 64."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def shares(config: Config) -> dict[str, dict[str, str]]:
+    """Environment variables of `pretrain` and `build_index`, while they run at the same time.
+
+    Raises:
+      UserError: the devices cannot be shared, or JAX does not start.
+    """
+    if config.index.refresh == "inline" or "cpu" in (config.mesh.platform, os.environ.get("JAX_PLATFORMS")):
+        return {}
+    if config.index.mesh.platform == "cpu":
+        return {"build_index": {"JAX_PLATFORMS": "cpu"}}
+    return divide(config, *_devices())
+
+
+def divide(config: Config, platform: str, count: int) -> dict[str, dict[str, str]]:
+    """`shares` of so many devices of a platform, as JAX names it."""
+    if platform == "cpu":
+        return {}
+    if platform != "gpu":
+        raise UserError(
+            f"index.refresh: a {platform} serves one process, so pretrain and build_index cannot share it; use "
+            "`--index.refresh inline`, or `--index.mesh.platform cpu`, or start build_index on another machine"
+        )
+    if count == 1:
+        share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", MEMORY_SHARE)}
+        return {"pretrain": share, "build_index": share}
+    trainers, builders = _asked(config.mesh), _asked(config.index.mesh)
+    builders = builders or (count - trainers if trainers else max(1, count // BUILDER_SHARE))
+    trainers = trainers or count - builders
+    if min(trainers, builders) < 1 or trainers + builders > count:
+        raise UserError(
+            f"mesh, index.mesh: {count} {platform} devices cannot be {trainers} for pretrain and {builders} for "
+            "build_index; make the two products of sizes smaller"
+        )
+    names = os.environ.get(VISIBLE, ",".join(map(str, range(count)))).split(",")
+    return {
+        "pretrain": {VISIBLE: ",".join(names[:trainers])},
+        "build_index": {VISIBLE: ",".join(names[trainers : trainers + builders])},
+    }
+
+
+def _asked(mesh: Mesh) -> int | None:
+    """Devices that a mesh needs; None where it takes what there is."""
+    sizes = (mesh.data, mesh.fsdp, mesh.tensor)
+    return None if -1 in sizes else math.prod(sizes)
+
+
+def _devices() -> tuple[str, int]:
+    """What JAX finds here, asked in a process of its own, which gives the devices back."""
+    code = "import jax; print(jax.default_backend(), jax.local_device_count())"
+    environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    asked = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    if asked.returncode:
+        raise UserError(f"mesh.platform: JAX finds no device to run on: {asked.stderr.strip().splitlines()[-1]}")
+    platform, count = asked.stdout.split()[-2:]
+    return platform, int(count)
