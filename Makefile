@@ -60,6 +60,7 @@ lint: setup  ## check style and format
 	$(BIN)/ruff format --check .
 
 bench: setup  ## run the benchmarks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 parity: setup $(PARITY)/.installed  ## compare with the PyTorch port of REALM, number by number

@@ -17,12 +17,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _common import CLS, SEP, NullStore, clustered, machine, masked_queries, near, seconds, step_operations, words
 
 from realm_jax.config import Bert, Config, Data, Model, Pretrain
 from realm_jax.index.build import embed_all
@@ -41,7 +42,6 @@ CONFIG = Config(
     model=Model(weights="random", bert=Bert(dropout=0.0)),
     pretrain=Pretrain(steps=100, batch_size=6, candidates=4),
 )
-CLS, SEP, MASK, FIRST_WORD = 101, 102, 103, 1000
 ROWS = 768
 PASSAGES = 8_900
 FOUND = 10
@@ -56,7 +56,7 @@ Row = tuple[str, str, str, str]
 def passage_rows(count: int, generator: np.random.Generator) -> np.ndarray:
     """int32 [count, P]: `[CLS] title [SEP] body [SEP] PAD...`."""
     lengths = np.interp(generator.random(count), SHARES, LENGTHS).astype(int)
-    rows = _words(generator, (count, CONFIG.data.passage_length))
+    rows = words(CONFIG, generator, (count, CONFIG.data.passage_length))
     rows[:, 0], rows[:, 6] = CLS, SEP
     rows[np.arange(count), lengths - 1] = SEP
     rows[np.arange(rows.shape[1]) >= lengths[:, None]] = 0
@@ -83,21 +83,12 @@ def embedding(models: Models, embedder: dict, generator: np.random.Generator) ->
 
 
 def training(models: Models, params: dict, generator: np.random.Generator) -> Iterator[Row]:
-    data, b, k, m = CONFIG.data, CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates, CONFIG.masking.max_masks
-    passages = passage_rows(b * k, generator).reshape(b, k, -1)
-    null_row = np.zeros(data.passage_length, np.int32)
-    null_row[:3] = CLS, SEP, SEP
-    passages[:, 0] = null_row
-    query = _words(generator, (b, data.query_length))
-    query[:, 0], query[:, 40], query[:, 41:] = CLS, SEP, 0
-    positions = np.tile(np.arange(10, 10 + m, dtype=np.int32), (b, 1))
-    targets = np.take_along_axis(query, positions, 1)
-    np.put_along_axis(query, positions, MASK, 1)
-    weights = (np.arange(m) < 3).astype(np.float32) * np.ones((b, 1), np.float32)
-    batch = {"query": query, "passages": passages, "mask_positions": positions, "mask_targets": targets}
-    batch |= {"mask_weights": weights, "mask_spans": np.zeros((b, m), np.int32)}
+    b, k = CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates
+    passages, store = passage_rows(b * k, generator).reshape(b, k, -1), NullStore(CONFIG)
+    passages[:, 0] = store.null_row
+    batch = {**masked_queries(CONFIG, generator), "passages": passages}
 
-    task = PretrainTask(CONFIG, models, _Store(null_row), None, None, None, None)
+    task = PretrainTask(CONFIG, models, store, None, None, None, None)
     optimizer = bert_optimizer(CONFIG.pretrain)
     take_step = make_step(task, optimizer, jax.random.key(0))
     state, number = State(params, optimizer.init(params)), 0
@@ -109,26 +100,11 @@ def training(models: Models, params: dict, generator: np.random.Generator) -> It
         return figures["loss/total"]
 
     step()
-    taken, operations, rate = seconds(step, 5), step_operations(), matmul_rate(b * k * data.joint_length)
+    taken, operations, rate = seconds(step, 5), step_operations(CONFIG), matmul_rate(b * k * CONFIG.data.joint_length)
     floor = operations / rate
     yield "matrix products of the step's shapes", f"{rate / 1e9:.0f} GFLOP/s", "rate of the floor", ""
     yield f"floor: {operations / 1e9:.0f} GFLOP of them", f"{floor:.3f} s", "baseline", "1.00"
     yield f"pre-training step, B={b} K={k}", f"{taken:.3f} s", "time, over the floor", f"{taken / floor:.2f}"
-
-
-def step_operations() -> float:
-    """Floating-point operations of a step's matrix products, forwards and (twice as many) backwards."""
-    bert, data, b, k = CONFIG.model.bert, CONFIG.data, CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates
-    h, i = bert.hidden_size, bert.intermediate_size
-
-    def trunk(rows: int, length: int) -> float:
-        return 2.0 * rows * length * bert.num_layers * (4 * h * h + 2 * h * i + 2 * length * h)
-
-    embedded = b * (k - 1) + 1  # the null passage is embedded once
-    vectors = 2.0 * (b + embedded) * (h * h + h * CONFIG.model.vector_size)
-    head = 2.0 * b * k * CONFIG.masking.max_masks * (h * h + h * bert.vocab_size)
-    trunks = trunk(b, data.query_length) + trunk(embedded, data.passage_length) + trunk(b * k, data.joint_length)
-    return 3 * (trunks + vectors + head)
 
 
 def matmul_rate(rows: int) -> float:
@@ -150,11 +126,8 @@ def matmul_rate(rows: int) -> float:
 def search(generator: np.random.Generator) -> Iterator[Row]:
     """Vectors in clusters, as passages of one subject are; queries are vectors with noise."""
     size = CONFIG.model.vector_size
-    centres = generator.standard_normal((PASSAGES // 35, size))
-    vectors = centres[generator.integers(len(centres), size=PASSAGES)] + generator.standard_normal((PASSAGES, size))
-    vectors = vectors.astype(np.float32)
-    chosen = vectors[generator.choice(PASSAGES, 512, replace=False)]
-    queries = chosen + 0.5 * generator.standard_normal(chosen.shape).astype(np.float32)
+    vectors = clustered(PASSAGES, size, generator)
+    queries = near(vectors, 512, generator)
     exact, scann = ExactIndex(vectors), ScannIndex(vectors)
     recall = recall_against_exact(scann, vectors, queries, FOUND)
     for count in (CONFIG.pretrain.batch_size, len(queries)):
@@ -167,38 +140,11 @@ def search(generator: np.random.Generator) -> Iterator[Row]:
     yield "ScaNN", f"{recall:.3f}", "recall, of exact", ""
 
 
-def seconds(run: Callable[[], object], times: int, warm_up: int = 0) -> float:
-    """Median time of `run`."""
-    taken = []
-    for _ in range(warm_up + times):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[warm_up:])
-
-
-class _Store:
-    """As much of a passage store as the task asks for."""
-
-    null_id = 0
-
-    def __init__(self, null_row: np.ndarray):
-        self._null_row = null_row
-
-    def rows(self, ids: np.ndarray) -> np.ndarray:
-        return self._null_row
-
-
-def _words(generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    return generator.integers(FIRST_WORD, CONFIG.model.bert.vocab_size, shape).astype(np.int32)
-
-
 def main() -> None:
     if not os.environ.keys() & HUGE_PAGES.keys():  # read when a process starts: start again
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | HUGE_PAGES)
     start, generator = time.perf_counter(), np.random.default_rng(0)
-    cores = len(os.sched_getaffinity(0))
-    print(f"JAX {jax.__version__} on {jax.default_backend()}, {cores} CPU cores, load {os.getloadavg()[0]:.1f}")
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         models = Models(CONFIG, Workdir(Path(folder)))
     key, rows = jax.random.key(0), passage_rows(32, generator)

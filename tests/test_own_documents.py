@@ -61,6 +61,7 @@ def run(words, capsys):
     return capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_device")
 def test_the_page_is_followed(home, capsys, monkeypatch):
     (first, ask), again = blocks()
     assert [words[0] for words in (first, ask)] == ["run", "ask"]

@@ -69,8 +69,9 @@ def test_from_dump_to_answers(dump, world, tmp_path, capsys):
         tagged |= {(record["text"][a:b].decode(), kind) for a, b, kind in places}
     assert {("Confederate States of America", b"entity"), ("July 20, 1969", b"date")} <= tagged
 
-    save(experiment, "pretrain", start_of_pretraining(experiment)(jax.random.key(0)))
-    build_one(experiment, 0)
+    params = start_of_pretraining(experiment)(jax.random.key(0))
+    save(experiment, "pretrain", params)
+    build_one(experiment, 0, params["embedder"])
     capsys.readouterr()
     ask(config, experiment.folder, Arguments("The capital of Angola is [MASK].", "Luanda"))
     shown = capsys.readouterr().out
