@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import math
 import os
 import shutil
 import time
@@ -91,10 +90,14 @@ def build_snapshot(
         published = lambda: True if step in list_steps(directory, fingerprint) else None  # noqa: E731
         if not published():  # all parts may have stood there already
             embed_part(embed, store_tokens, index_config.rows_per_batch, folder, part, progress, known)
-        wait_for(published, f"snapshot {step}", stop_after_s=math.inf)
+        wait_for(
+            published,
+            f"snapshot {step} in {directory}, which process 0 publishes (--index.stop-after-s)",
+            stop_after_s=index_config.stop_after_s,
+        )
         return None
     embed_part(embed, store_tokens, index_config.rows_per_batch, folder, part, progress, known)
-    vectors = gather_parts(folder, len(store_tokens), part[1])
+    vectors = gather_parts(folder, len(store_tokens), part[1], index_config.stop_after_s)
     check_finite(step, vectors)  # ScaNN would fail on such ones in its own words
     embedded = time.monotonic()
     index, recall = None, None
@@ -150,12 +153,19 @@ def embed_part(
         before += stop - start
 
 
-def gather_parts(folder: Path, rows: int, processes: int) -> Float[np.ndarray, "rows E"]:
-    """All vectors, once every block is there."""
-    paths = [folder / f"{start}-{stop}.npy" for start, stop in blocks(rows, processes)]
-    there = lambda: True if all(path.exists() for path in paths) else None  # noqa: E731
-    wait_for(there, f"vectors in {folder}", stop_after_s=math.inf)
-    return np.concatenate([np.load(path) for path in paths])
+def gather_parts(folder: Path, rows: int, processes: int, stop_after_s: float) -> Float[np.ndarray, "rows E"]:
+    """All vectors, once every block is there.
+
+    Raises:
+      UserError: no further block came within `stop_after_s` seconds.
+    """
+    parts = []
+    for i, (start, stop) in enumerate(blocks(rows, processes)):
+        path = folder / f"{start}-{stop}.npy"
+        what = f"{path}, which process {i % processes} of build_index embeds (--index.stop-after-s)"
+        wait_for(lambda path=path: path.exists() or None, what, stop_after_s=stop_after_s)
+        parts.append(np.load(path))
+    return np.concatenate(parts)
 
 
 def embed_new(

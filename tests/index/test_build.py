@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm_jax import config
+from realm_jax.errors import UserError
 from realm_jax.index import build as build_module
 from realm_jax.index.build import build_snapshot, embed_all
 from realm_jax.index.snapshots import SnapshotError, list_steps, load, load_index, remove_old
@@ -136,8 +137,8 @@ def test_vectors_of_unchanged_rows_are_kept(tmp_path):
     np.testing.assert_array_equal(load(tmp_path, 5).vectors, embed_by_hand(before[::-1]))
 
 
-def build(folder, tokens, part=(0, 1), embed=embed_by_hand, embedder="e1"):
-    exact = config.Index(kind="exact")
+def build(folder, tokens, part=(0, 1), embed=embed_by_hand, embedder="e1", stop_after_s=60.0):
+    exact = config.Index(kind="exact", stop_after_s=stop_after_s)
     return build_snapshot(1, embed, tokens, "f00d", exact, folder, embedder=embedder, part=part)
 
 
@@ -157,6 +158,22 @@ def test_processes_embed_each_a_part_and_the_first_one_publishes(tmp_path, monke
     assert others == [None] * (processes - 1) and first.count == 98 and all(embedded)
     np.testing.assert_array_equal(load(tmp_path, 1).vectors, embed_by_hand(tokens))
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "part, message",
+    [
+        (0, r"waited .* for .*16-32.npy, which process 1 of build_index embeds \(--index.stop-after-s\)"),
+        (1, r"waited .* for snapshot 1 .*which process 0 publishes \(--index.stop-after-s\)"),
+    ],
+)
+def test_a_part_that_does_not_come_is_an_error_that_says_whose_it_is(tmp_path, monkeypatch, part, message):
+    monkeypatch.setattr(build_module, "BLOCK_ROWS", 16)
+    with pytest.raises(UserError, match=message):
+        build(tmp_path, store([7] * 64, 16), (part, 2), stop_after_s=0.3)
+    assert list_steps(tmp_path) == []
+    build(tmp_path, store([7] * 64, 16))  # nothing embedded is lost, and a single process goes on
+    assert list_steps(tmp_path) == [1]
 
 
 def test_a_half_done_embedding_is_gone_on_with_by_the_same_embedder_alone(tmp_path, monkeypatch):
