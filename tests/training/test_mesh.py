@@ -26,6 +26,7 @@ from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.workdir import IMPORTED, Workdir, write_json
+from tests.devices import have
 
 STEPS, BATCH = 20, 8
 STAGES = ("ict", "pretrain", "finetune")
