@@ -63,7 +63,9 @@ def job(tmp_path):
 
     yield start
     for process in [process for made in jobs for process in made.processes.values()]:
-        process.kill()
+        if process.poll() is None:  # its worker holds the pipes as well
+            for running in [*psutil.Process(process.pid).children(), process]:
+                running.kill()
         process.communicate()
 
 
