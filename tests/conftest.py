@@ -4,6 +4,9 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Virtual devices share the cores, and a busy machine may keep one from its turn for long. XLA's limit, 40 s, ends the
+# whole process; pytest's own comes first.
+os.environ["XLA_FLAGS"] = f"--xla_cpu_collective_call_terminate_timeout_seconds=600 {os.environ.get('XLA_FLAGS', '')}"
 
 import hypothesis
 import jax
