@@ -15,6 +15,7 @@ graph and ScaNN's tree are slow to build.
 """
 
 import argparse
+import gc
 import multiprocessing
 import sys
 import tempfile
@@ -106,6 +107,7 @@ def measure(system: str, folder: Path) -> list[Result]:
 
 def in_use() -> int:
     """Bytes of this process that no file gives, and of the accelerators."""
+    gc.collect()  # JAX lets go of what it has copied to a device when Python next cleans up
     with open("/proc/self/status") as file:
         host = next(int(line.split()[1]) << 10 for line in file if line.startswith("RssAnon"))
     return host + sum((device.memory_stats() or {}).get("bytes_in_use", 0) for device in jax.local_devices())
