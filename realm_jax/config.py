@@ -328,6 +328,19 @@ class ClosedBook(Stage):
 
 
 @dataclasses.dataclass(frozen=True)
+class Tagger(Stage):
+    """The classifier of the tagger `ner`, trained on labelled text by the job `tagger` alone."""
+
+    train: tuple[str, ...] = ()
+    """Training text: files in CoNLL-2003's columns, or FOLDER:SPLIT of a data set that TFDS has prepared."""
+    dev: tuple[str, ...] = ()
+    """The same of development text, whose entity F1 at every checkpoint chooses the one that is taken; without any, the
+    last is."""
+    length: Annotated[int, Range(8, 512)] = 128
+    """Wordpieces of a training sentence, with [CLS] and [SEP]; what is beyond is left out."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What is measured after training."""
 
@@ -364,6 +377,7 @@ class Config:
     pretrain: Pretrain = Pretrain()
     finetune: Finetune = Finetune()
     closed_book: ClosedBook = ClosedBook()
+    tagger: Tagger = Tagger()
     evaluation: Evaluation = Evaluation()
 
     def __post_init__(self):
@@ -446,8 +460,11 @@ class Config:
 
 
 def of_the_machine(option: str) -> bool:
-    """Whether an option says how a run is computed, not what: it may change whenever the run goes on."""
-    return option.startswith(("mesh.", "index.mesh.")) or option.endswith((".accumulate", ".remat"))
+    """Whether an option says how a run is computed, not what: it may change whenever the run goes on. So may those that
+    a message about faulty records, or about memory, asks to change."""
+    return option.startswith(("mesh.", "index.mesh.")) or option.endswith(
+        (".accumulate", ".remat", ".skip_faulty", ".processes")
+    )
 
 
 def to_json(config: Config) -> str:

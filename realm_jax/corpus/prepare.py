@@ -33,7 +33,7 @@ from realm_jax.workdir import DataDir, publish, read_json, write_json
 
 Say = Callable[[str], None]
 FAULTS_ADVICE = (
-    "Mend them, or have them left out by data.skip_faulty. All other records are cut, and are not cut again."
+    "Mend them, or have them left out with --data.skip_faulty. All other records are cut, and are not cut again."
 )
 
 
