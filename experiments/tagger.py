@@ -20,6 +20,11 @@ from realm_jax.config import Config, Tagger
 
 
 def get_config() -> Config:
-    # Three passes over the 14,041 sentences.
-    steps = {"steps": 1320, "warmup_steps": 130, "checkpoint_every": 220}
-    return replace(factbook.get_config(), name="tagger", tagger=Tagger(batch_size=32, log_every=20, **steps))
+    base = factbook.get_config()
+    return replace(
+        base,
+        name="tagger",
+        model=replace(base.model, bert=replace(base.model.bert, dropout=0.1)),
+        # Three passes over the 14,041 sentences, of which few are longer than 64 wordpieces.
+        tagger=Tagger(steps=1320, batch_size=32, warmup_steps=130, checkpoint_every=220, log_every=20, length=64),
+    )

@@ -23,7 +23,7 @@ SHIPPED = {
     },
     "tagger": {
         *("name", "tagger.steps", "tagger.batch_size", "tagger.warmup_steps", "tagger.checkpoint_every"),
-        "tagger.log_every",
+        *("tagger.log_every", "tagger.length", "model.bert.dropout"),
     },
     "wikipedia_excerpt": {
         *("name", "data.source", "data.path", "data.taggers", "data.passage_length", "data.query_length"),
