@@ -132,13 +132,15 @@ def summary(folder: Path, key: str) -> Record:
             step *= 4
 
 
-def read_records(folder: Path, keys: Iterable[str]) -> Iterator[Record]:
-    """The cut articles of shards, in their order."""
+def read_records(folder: Path, keys: Iterable[str], chosen: np.ndarray | None = None) -> Iterator[Record]:
+    """The cut articles of shards, in their order; only those of which `chosen`, bool [articles], says so."""
+    wanted = itertools.repeat(True) if chosen is None else iter(chosen)
     for key in keys:
-        with open(path_of(folder, key), encoding="utf-8") as file:
+        with open(path_of(folder, key), "rb") as file:
             line = next(file)
             for following in file:
-                yield json.loads(line)
+                if next(wanted):
+                    yield json.loads(line)
                 line = following
 
 
