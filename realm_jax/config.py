@@ -308,7 +308,7 @@ class Finetune(Stage):
     """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
     on it."""
     beam: Positive = 100
-    """Passages whose scores enter the early loss (ORQA: 5,000)."""
+    """Passages whose scores enter the early loss (ORQA: 5,000); all, where the corpus has fewer."""
     read: Positive = 5
     """Passages read per question of a step; evaluation.read is how many are read to answer one."""
     joint_length: Annotated[int, Range(8, 512)] = 112
