@@ -309,7 +309,7 @@ class Finetune(Stage):
     """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
     on it."""
     beam: Positive = 100
-    """Passages whose scores enter the early loss (ORQA: 5,000)."""
+    """Passages whose scores enter the early loss (ORQA: 5,000); all, where the corpus has fewer."""
     read: Positive = 5
     """Passages read per question of a step; evaluation.read is how many are read to answer one."""
     joint_length: Annotated[int, Range(8, 512)] = 112
@@ -326,6 +326,19 @@ class Finetune(Stage):
 @dataclasses.dataclass(frozen=True)
 class ClosedBook(Stage):
     """The rival without retrieval: a masked-LM cloze reader, trained on the same questions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagger(Stage):
+    """The classifier of the tagger `ner`, trained on labelled text by the job `tagger` alone."""
+
+    train: tuple[str, ...] = ()
+    """Training text: files in CoNLL-2003's columns, or FOLDER:SPLIT of a data set that TFDS has prepared."""
+    dev: tuple[str, ...] = ()
+    """The same of development text, whose entity F1 at every checkpoint chooses the one that is taken; without any, the
+    last is."""
+    length: Annotated[int, Range(8, 512)] = 128
+    """Wordpieces of a training sentence, with [CLS] and [SEP]; what is beyond is left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -365,6 +378,7 @@ class Config:
     pretrain: Pretrain = Pretrain()
     finetune: Finetune = Finetune()
     closed_book: ClosedBook = ClosedBook()
+    tagger: Tagger = Tagger()
     evaluation: Evaluation = Evaluation()
 
     def __post_init__(self):
@@ -447,8 +461,11 @@ class Config:
 
 
 def of_the_machine(option: str) -> bool:
-    """Whether an option says how a run is computed, not what: it may change whenever the run goes on."""
-    return option.startswith(("mesh.", "index.mesh.")) or option.endswith((".accumulate", ".remat"))
+    """Whether an option says how a run is computed, not what: it may change whenever the run goes on. So may those that
+    a message about faulty records, or about memory, asks to change."""
+    return option.startswith(("mesh.", "index.mesh.")) or option.endswith(
+        (".accumulate", ".remat", ".skip_faulty", ".processes")
+    )
 
 
 def to_json(config: Config) -> str:

@@ -16,7 +16,7 @@ from realm_jax.errors import UserError
 
 IMPORTED = "imported"
 """What `import_weights` brought; has checkpoints as a stage of training has."""
-STAGES = (IMPORTED, "ict", "warm_up", "pretrain", "finetune", "closed_book")
+STAGES = (IMPORTED, "ict", "warm_up", "pretrain", "finetune", "closed_book", "tagger")
 T = TypeVar("T")
 
 

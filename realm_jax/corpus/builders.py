@@ -21,8 +21,8 @@ from realm_jax.errors import UserError
 from realm_jax.workdir import publish
 
 VERSION = "1.0.0"
-FILE_BYTES = 1 << 30
-"""Size at which the next file of a split is begun."""
+FILE_BYTES = 1 << 26
+"""Size at which the next file of a split is begun; ArrayRecord's writer remembers where each record of its file is."""
 Examples = Callable[[], Iterable[dict[str, Any]]]
 
 
@@ -156,6 +156,34 @@ def read(data_dir: Path, name: str, split: str, *, raw: bool = False):
         raise UserError(f"{folder}: no split {split!r}; there are {', '.join(builder.info.splits)}")
     method = tfds.decode.DeserializeMethod.RAW_BYTES if raw else tfds.decode.DeserializeMethod.DESERIALIZE_AND_DECODE
     return builder.as_data_source(split, deserialize_method=method)
+
+
+def open_prepared(folder: Path, split: str, example: str) -> tuple[Any, Any]:
+    """(builder, records by random access) of a split of a data set that TFDS itself has prepared.
+
+    Args:
+      folder: of the data set's version.
+      example: such a folder and split, for messages.
+
+    Raises:
+      UserError: there is none, or it needs TensorFlow.
+    """
+    try:
+        builder = tfds.builder_from_directory(str(folder))
+    except Exception as error:  # TFDS raises whatever its storage does
+        raise UserError(
+            f"{folder}: no data set that TFDS has prepared ({type(error).__name__}); name its version's folder and a "
+            f"split, such as {example}"
+        ) from None
+    if split.partition("[")[0] not in builder.info.splits:
+        raise UserError(f"{folder}:{split}: no such split; there are {', '.join(builder.info.splits)}")
+    try:
+        return builder, builder.as_data_source(split)
+    except NotImplementedError:
+        raise UserError(
+            f"{folder}: prepared as {builder.info.file_format.value}, which only TensorFlow reads; prepare it with "
+            f"`tfds build {builder.name} --file_format array_record`"
+        ) from None
 
 
 class Fields:

@@ -33,7 +33,7 @@ from realm_jax.workdir import DataDir, publish, read_json, write_json
 
 Say = Callable[[str], None]
 FAULTS_ADVICE = (
-    "Mend them, or have them left out by data.skip_faulty. All other records are cut, and are not cut again."
+    "Mend them, or have them left out with --data.skip_faulty. All other records are cut, and are not cut again."
 )
 
 
@@ -191,17 +191,20 @@ class Corpus:
     def scan(self, faults: Faults) -> None:
         """Learns which articles are held out; leaves out those whose id an earlier one has, and names them."""
         for role in self._keys:
-            titles, ids = array.array("Q"), array.array("Q")
+            titles, ids, counts = array.array("Q"), array.array("Q"), array.array("q")
             for number, record in enumerate(self._records(role)):
                 titles.append(_digest(record["title"]))
                 ids.append(_digest(record["id"] or f"\0{number}"))
+                counts.append(len(record["passages" if self.is_its_own_text else "sentences"]))
             again = _again(np.frombuffer(ids, np.uint64))
             self._left_out[role] = again
             for number, record in enumerate(self._records(role)) if again.any() else ():
                 if again[number]:
                     faults.add(f"{record['where']}: its id {record['id']!r} is another's already; ids must differ")
-            heldout = _smallest(np.frombuffer(titles, np.uint64)[~again], self._settings.heldout_fraction)
-        self.heldout = heldout  # the last role is that of the pre-training text
+        # The last role is that of the pre-training text.
+        self.heldout = _smallest(np.frombuffer(titles, np.uint64)[~again], self._settings.heldout_fraction)
+        counts = np.frombuffer(counts, np.int64)[~again]
+        self._before = np.cumsum(counts) - counts
 
     def knowledge(self) -> Iterator[Record]:
         """The articles that passages are cut from."""
@@ -211,11 +214,29 @@ class Corpus:
         """The articles that pre-training masks."""
         return self._good("knowledge" if self.is_its_own_text else "text")
 
-    def _good(self, role: str) -> Iterator[Record]:
-        return itertools.compress(self._records(role), ~self._left_out[role])
+    def split(self, heldout: bool, origins: np.ndarray | None) -> Iterator[tuple[Record, np.ndarray]]:
+        """(article, int32 [sentences]: rows of the passages that its sentences stand in, or -1), of those that
+        pre-training masks the ones that are held out, or the others.
 
-    def _records(self, role: str) -> Iterator[Record]:
-        return shards.read_records(self.folder, self._keys[role])
+        Args:
+          origins: of every sentence, where the text is not the knowledge corpus.
+        """
+        chosen = self.heldout == heldout
+        records = self._good("knowledge" if origins is None else "text", chosen)
+        for record, before in zip(records, self._before[chosen]):
+            if origins is None:
+                yield record, np.array(record["origins"], np.int32) + np.int32(before)
+            else:
+                yield record, np.array(origins[before : before + len(record["sentences"])])
+
+    def _good(self, role: str, chosen: np.ndarray | None = None) -> Iterator[Record]:
+        keep = ~self._left_out[role]
+        if chosen is not None:
+            keep[keep] = chosen
+        return self._records(role, keep)
+
+    def _records(self, role: str, chosen: np.ndarray | None = None) -> Iterator[Record]:
+        return shards.read_records(self.folder, self._keys[role], chosen)
 
     def is_assembled(self) -> bool:
         """Whether the store was written from these very shards."""
@@ -271,15 +292,17 @@ def _passages(corpus: Corpus) -> Iterator[dict[str, Any]]:
 def _write_queries(
     config: Config, data: DataDir, corpus: Corpus, store: PassageStore, tokenizer: Tokenizer, say: Say
 ) -> None:
-    start, holders, heldout = time.monotonic(), None, corpus.heldout
+    start, holders = time.monotonic(), None
     if config.data.holders:
         say("prepare: looking up which passages hold each salient span")
         holders = Holders(store, (tuple(s) for record in corpus.text() for s in record["span_tokens"]), tokenizer)
+    origins = None
     if not corpus.is_its_own_text:
         say("prepare: looking up which sentences of the text stand in the knowledge corpus")
         write_origins(data.root / "origins", corpus.knowledge(), corpus.text())
+        origins = read_origins(data.root / "origins")
     counts = {
-        "articles": len(heldout),
+        "articles": len(corpus.heldout),
         "passages": store.num_passages,
         "sentences": 0,
         "spans": 0,
@@ -289,18 +312,17 @@ def _write_queries(
         with TableWriter(folder) as writer:
 
             def examples(split: str) -> Iterator[dict[str, Any]]:
-                for record, origins, is_heldout in zip(corpus.text(), _origins(corpus, data), heldout):
-                    if is_heldout == (split == "heldout"):
-                        example = _query(record, origins, holders)
-                        writer.append(split, example)
-                        few = (example["holder_count"] >= 1) & (example["holder_count"] <= 10)
-                        counts["spans_with_few_holders"] += int(few.sum())
-                        counts["sentences"] += len(example["origin"])
-                        counts["spans"] += len(few)
-                        yield example
+                for record, rows in corpus.split(split == "heldout", origins):
+                    example = _query(record, rows, holders)
+                    writer.append(split, example)
+                    few = (example["holder_count"] >= 1) & (example["holder_count"] <= 10)
+                    counts["spans_with_few_holders"] += int(few.sum())
+                    counts["sentences"] += len(example["origin"])
+                    counts["spans"] += len(few)
+                    yield example
 
             # TFDS refuses a split without examples, as `heldout` is with heldout_fraction 0.
-            splits = [split for split in SPLITS if (split == "heldout") in heldout]
+            splits = [split for split in SPLITS if (split == "heldout") in corpus.heldout]
             builders.write(
                 builders.Queries, data.tfds, {split: lambda split=split: examples(split) for split in splits}
             )
@@ -309,17 +331,6 @@ def _write_queries(
         f"prepare: {counts['sentences']} sentences with {counts['spans']} salient spans, "
         f"{counts['spans_with_few_holders']} of them in 1 to 10 other passages, in {time.monotonic() - start:.0f} s"
     )
-
-
-def _origins(corpus: Corpus, data: DataDir) -> Iterator[np.ndarray]:
-    """int32 [sentences] for each article of the text: rows of the passages that the sentences stand in, or -1."""
-    if not corpus.is_its_own_text:
-        yield from read_origins(data.root / "origins", corpus.text())
-        return
-    first_row = 0
-    for record in corpus.text():
-        yield np.array(record["origins"], np.int32) + np.int32(first_row)
-        first_row += len(record["passages"])
 
 
 def _query(record: Record, origin: np.ndarray, holders: Holders | None) -> dict[str, Any]:

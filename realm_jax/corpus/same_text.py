@@ -34,13 +34,9 @@ def write_origins(target: Path, knowledge: Iterable[Record], text: Iterable[Reco
         origins.flush()
 
 
-def read_origins(target: Path, text: Iterable[Record]) -> Iterator[np.ndarray]:
-    """The rows of each article's sentences."""
-    origins, at = np.memmap(target / "origins", np.int32, "r"), 0
-    for record in text:
-        count = len(record["sentences"])
-        yield np.array(origins[at : at + count])
-        at += count
+def read_origins(target: Path) -> np.ndarray:
+    """What `write_origins` wrote, memory-mapped."""
+    return np.memmap(target / "origins", np.int32, "r")
 
 
 def _passages(records: Iterable[Record]) -> Iterator[tuple[int, int]]:

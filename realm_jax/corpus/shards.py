@@ -26,7 +26,7 @@ from realm_jax.corpus.taggers import Tagger, spans_of
 from realm_jax.errors import UserError
 from realm_jax.text.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same input gives other files."""
 _ARTICLES_AT_ONCE = 64
 Record = dict[str, Any]
@@ -132,13 +132,15 @@ def summary(folder: Path, key: str) -> Record:
             step *= 4
 
 
-def read_records(folder: Path, keys: Iterable[str]) -> Iterator[Record]:
-    """The cut articles of shards, in their order."""
+def read_records(folder: Path, keys: Iterable[str], chosen: np.ndarray | None = None) -> Iterator[Record]:
+    """The cut articles of shards, in their order; only those of which `chosen`, bool [articles], says so."""
+    wanted = itertools.repeat(True) if chosen is None else iter(chosen)
     for key in keys:
-        with open(path_of(folder, key), encoding="utf-8") as file:
+        with open(path_of(folder, key), "rb") as file:
             line = next(file)
             for following in file:
-                yield json.loads(line)
+                if next(wanted):
+                    yield json.loads(line)
                 line = following
 
 

@@ -36,10 +36,16 @@ _END_SECTION = re.compile(
 )
 _NAMESPACES = re.compile(
     r"\s*:?\s*(?:file|image|media|category|special|wikipedia|wp|template|help|portal|user|talk|draft|mediawiki|module"
-    r"|book|wiktionary|wikt|commons|c|wikisource|s|wikiquote|q|wikinews|n|wikibooks|b|wikiversity|v|species|meta|m|d"
-    r"|[a-z]{2,3}(?:-[a-z-]+)?|simple)\s*:",
+    r"|book)\s*:",
     re.IGNORECASE,
 )
+"""What does not stand in running text."""
+_ELSEWHERE = re.compile(
+    r"\s*(?P<inline>:)?\s*(?:(?P<sister>wiktionary|wikt|commons|c|wikisource|s|wikiquote|q|wikinews|n|wikibooks|b|wikiversity"
+    r"|v|species|meta|m|d)|[a-z]{2,3}(?:-[a-z-]+)?|simple)\s*:",
+    re.IGNORECASE,
+)
+"""Other projects, and Wikipedia in other languages, which a page is linked to by its side unless a colon is before."""
 _CHARACTER_TEMPLATES = {
     "'": "'", "'s": "'s", "ndash": "–", "snd": " – ", "spnd": " – ", "spaced ndash": " – ", "mdash": "—", "spaces": " ",
     "nbsp": " ", "space": " ", "·": " · ", "dot": " · ", "!": "|", "=": "=", "minus": "−", "times": "×", "-": "-",
@@ -50,6 +56,18 @@ _TEXT_TEMPLATES = word_set(
     "nowrap nobr small smaller big larger em strong quote blockquote cquote quotation sic abbr mvar",
     "visible gloss keypress code tt var math-text plainlist-text nihongo2 noitalic nwr bold",
 )
+_UNITS = {
+    "C": "°C", "F": "°F", "sqmi": "sq mi", "sqkm": "km²", "km2": "km²", "m2": "m²", "cm2": "cm²", "m3": "m³",
+    "km3": "km³", "cm3": "cm³", "ft2": "sq ft", "sqft": "sq ft", "ft3": "cu ft", "cuft": "cu ft", "USgal": "US gallons",
+    "oilbbl": "barrels", "oilbbl/d": "barrels per day", "PD/sqmi": "per sq mi", "PD/km2": "per km²", "LT": "long tons",
+    "ST": "short tons", "MT": "tonnes",
+}  # fmt: skip
+"""What {{convert}} calls otherwise than its readers; it takes all else as it is shown: km, ft, lb."""
+_POWER = re.compile(r"(e3|e6|e9|k(?=oil)|[MGT](?=oil|cuft|USgal))(.+)")
+_POWERS = {"e3": "thousand", "k": "thousand", "e6": "million", "M": "million", "e9": "billion", "G": "billion",
+           "T": "trillion"}  # fmt: skip
+_PARTS = {("ft", "in"), ("yd", "ft"), ("mi", "yd"), ("lb", "oz"), ("st", "lb")}
+"""Units of one measure: 6 ft 4 in."""
 _LANGUAGE = re.compile(r"(?:lang(?:-[a-z-]+)?|transl|transliteration|langx|script|zh-full|wikt-lang)$")
 _DISAMBIGUATION = re.compile(
     r"\{\{\s*(?:[a-z-]+ )?(?:disambig(?:uation)?|dab|hndis|geodis|disamb|set index(?: article)?|sia|surname|given name"
@@ -126,8 +144,7 @@ def _text(node: nodes.Node) -> Iterator[str]:
     if isinstance(node, nodes.Text):
         yield str(node)
     elif isinstance(node, nodes.Wikilink):
-        target = str(node.title)
-        if not _NAMESPACES.match(target):
+        if _is_shown(node):
             shown = "".join(_texts((node.text if node.text is not None else node.title).nodes)).lstrip(":")
             yield f"{_OPEN}{_MARKS.sub('', shown)}{_CLOSE}"
     elif isinstance(node, nodes.ExternalLink):
@@ -141,6 +158,14 @@ def _text(node: nodes.Node) -> Iterator[str]:
         yield from _tag(node)
     elif isinstance(node, nodes.Heading):
         yield "\n\n"
+
+
+def _is_shown(link: nodes.Wikilink) -> bool:
+    target = str(link.title)
+    if _NAMESPACES.match(target):
+        return False
+    elsewhere = _ELSEWHERE.match(target)
+    return elsewhere is None or link.text is not None and bool(elsewhere["inline"] or elsewhere["sister"])
 
 
 def _tag(node: nodes.Tag) -> Iterator[str]:
@@ -192,11 +217,26 @@ def _template(node: nodes.Template) -> Iterator[str]:
 
 
 def _converted(values: list[str]) -> str:
-    """`{{convert|3|to|5|km|mi}}` is "3 to 5 km"; what it converts to is left out."""
-    if values[1] in ("to", "and", "by", "x", "-", "–", "or", "to(-)", "and(-)") and len(values) >= 4:
-        joint = {"-": "–", "x": " × "}.get(values[1].removesuffix("(-)"), f" {values[1].removesuffix('(-)')} ")
-        return f"{values[0]}{joint}{values[2]} {values[3]}"
-    return f"{values[0]} {values[1]}"
+    """`{{convert|3|to|5|km|mi}}` is "3 to 5 km", `{{convert|6|ft|4|in|cm}}` "6 ft 4 in"; what it converts to is left
+    out."""
+    first, unit, *rest = values
+    word = unit.removesuffix("(-)")
+    if word in ("to", "and", "by", "x", "-", "–", "or") and len(rest) >= 2:
+        joint = {"-": "–", "–": "–", "x": " × "}.get(word, f" {word} ")
+        return f"{_grouped(first)}{joint}{_grouped(rest[0])} {_unit(rest[1])}"
+    if len(rest) >= 2 and (unit, rest[1]) in _PARTS:
+        return f"{_grouped(first)} {unit} {rest[0]} {rest[1]}"
+    return f"{_grouped(first)} {_unit(unit)}"
+
+
+def _grouped(number: str) -> str:
+    return f"{int(number):,}" if number.isascii() and number.isdigit() else number
+
+
+def _unit(code: str) -> str:
+    if power := _POWER.match(code):
+        return f"{_POWERS[power[1]]} {_unit(power[2])}"
+    return _UNITS.get(code, code)
 
 
 def _shown(parameter) -> str:

@@ -125,8 +125,7 @@ class Evaluation:
         """Test questions' recall, and the rows [B,100] that were found for them."""
         questions = self._questions["test"]
         size = self._config.index.rows_per_batch
-        depth = min(max(DEPTHS), self._store.num_passages)
-        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, depth, size)
+        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, max(DEPTHS), size)
         return recall_figures(self._hits("test", rows), suffix), rows
 
     def _hits(self, split: str, rows: np.ndarray) -> np.ndarray:

@@ -37,9 +37,9 @@ class Answer:
 
 
 def retrieve(models: Models, embedder: Any, index: Index, queries: np.ndarray, depth: int, batch_size: int):
-    """Inner products and rows [B,depth] of the best passages for query rows [B,Q]."""
+    """Inner products and rows [B,depth] of the best passages for query rows [B,Q]; of all, where there are fewer."""
     vectors = embed_all(models.embed_with(embedder), queries, batch_size)
-    return index.search(vectors, depth)
+    return index.search(vectors, min(depth, index.num_passages))
 
 
 def answer(

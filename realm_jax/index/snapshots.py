@@ -216,8 +216,8 @@ def load(directory: Path, step: int, fingerprint: str | None = None) -> Snapshot
         )
     if fingerprint is not None and manifest.fingerprint != fingerprint:
         raise SnapshotError(
-            f"{folder}: made from passage store {manifest.fingerprint}, but this is store {fingerprint}; delete the "
-            "folder of snapshots, or use the data that it was made from"
+            f"{folder}: made from passage store {manifest.fingerprint}, but this is store {fingerprint}: the "
+            "passages have changed since. Run `build_index`, or use the data that it was made from"
         )
     return Snapshot(step, folder, vectors, manifest)
 

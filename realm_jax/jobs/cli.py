@@ -32,6 +32,7 @@ JOBS = (
     "build_index",
     "finetune",
     "closed_book",
+    "tagger",
     "evaluate",
     "report",
     "ask",

@@ -108,10 +108,12 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
     these the record has the last ones.
 
     Raises:
-      UserError: an option differs from the record. The workdir is left as it was.
+      UserError: an option differs from the record, or a new workdir would record a file that is not there. The workdir
+        is left as it was.
     """
     values = {"experiment": dataclasses.asdict(experiment), "config": dataclasses.asdict(config)}
     if record is None:
+        _check_inputs(config)
         try:
             write_json(workdir.config, values)
         except OSError as error:
@@ -125,6 +127,22 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
         )
     if record.config != config:
         write_json(workdir.config, values)
+
+
+def _check_inputs(config: Config) -> None:
+    """A name mistyped in the first command would else stand in the record, which never changes."""
+    data, questions, tagger = config.data, config.questions, config.tagger
+    named = {
+        "data.path": () if data.path == "excerpt" else (data.path,),
+        "data.text_path": (data.text_path,),
+        "data.tagger_weights": (data.tagger_weights,),
+        **{f"questions.{split}": getattr(questions, split) for split in ("train", "dev", "test")},
+        **{f"tagger.{split}": getattr(tagger, split) for split in ("train", "dev")},
+    }
+    for option, names in named.items():
+        for name in filter(None, names):
+            if not Path(name).exists() and not Path(name.rpartition(":")[0] or name).exists():  # FOLDER:SPLIT
+                raise UserError(f"{option}: {name!r} is not there; no workdir was begun")
 
 
 def _differences(old: Config, new: Config, old_word: str, new_word: str) -> str:

@@ -2,10 +2,10 @@
 
 from realm_jax.models.bert import BertTrunk
 from realm_jax.models.embedder import Embedder
-from realm_jax.models.init import embedder_params, reader_params, span_reader_params
+from realm_jax.models.init import embedder_params, reader_params, span_reader_params, token_classifier_params
 from realm_jax.models.reader import Reader
 from realm_jax.models.span_reader import SpanReader, body_of
-from realm_jax.models.token_classifier import is_lowercase, load_token_classifier
+from realm_jax.models.token_classifier import TokenClassifier, is_lowercase, load_token_classifier
 from realm_jax.models.weights import bert_config, fetch_minilm, resolve_vocab, resolve_weights
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Embedder",
     "Reader",
     "SpanReader",
+    "TokenClassifier",
     "bert_config",
     "body_of",
     "embedder_params",
@@ -23,4 +24,5 @@ __all__ = [
     "resolve_vocab",
     "resolve_weights",
     "span_reader_params",
+    "token_classifier_params",
 ]

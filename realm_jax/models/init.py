@@ -1,6 +1,7 @@
 """Parameters to start from: published weights where there are any, random ones elsewhere."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from realm_jax.models.bert import INIT_STD, PAD, BertTrunk, Tokens
 from realm_jax.models.embedder import Embedder
 from realm_jax.models.reader import Reader
 from realm_jax.models.span_reader import SpanReader
+from realm_jax.models.token_classifier import TokenClassifier
 from realm_jax.models.weights import bert_config
 
 Params = dict[str, Any]
@@ -86,6 +88,15 @@ def span_reader_params(rng: Array, model: config.Model, directory: Path | None, 
         return _random(SpanReader, bert, model, rng)
     trunk = trunk if trunk is not None else published.load(directory).params["trunk"]
     return jax.tree.map(jnp.asarray, _random(SpanReader, _without_trunk(bert), model, rng) | {"trunk": trunk})
+
+
+def token_classifier_params(rng: Array, model: config.Model, directory: Path | None, labels: int) -> Params:
+    """A classifier of wordpieces with a random layer for `labels` labels over the weights' trunk."""
+    bert, kind = bert_config(model, directory), functools.partial(TokenClassifier, labels=labels)
+    if directory is None:
+        return _random(kind, bert, model, rng)
+    trunk = published.load(directory).params["trunk"]
+    return jax.tree.map(jnp.asarray, _random(kind, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
 def _random(kind, bert: config.Bert, model: config.Model, rng: Array) -> Params:

@@ -1,6 +1,7 @@
 """Published models in Hugging Face's format, read and written."""
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from realm_jax.errors import UserError
 from realm_jax.published import names, tensors
 from realm_jax.published.names import Names
 from realm_jax.published.records import RECORDS, Records, write_records
-from realm_jax.published.sizes import CONFIG, VOCAB, Sizes, check_vocab, read_sizes, write_sizes
+from realm_jax.published.sizes import CONFIG, TOKENIZER, VOCAB, Sizes, check_vocab, read_sizes, write_sizes
 from realm_jax.workdir import publish
 
 COUNT = "num_block_records"
@@ -115,8 +116,11 @@ def assemble(
     return Published(kind, bert, model, **tree, **others)
 
 
-def save(directory: str | Path, model: Published) -> None:
+def save(directory: str | Path, model: Published, tokenizer: dict[str, Any] | None = None) -> None:
     """Writes a folder that `load` and Hugging Face's library read; it appears whole or not at all.
+
+    Args:
+      tokenizer: the content of tokenizer_config.json, where there shall be one.
 
     Raises:
       UserError: the folder is there already; parameters are missing, left over or misshapen; there are not as many
@@ -128,6 +132,9 @@ def save(directory: str | Path, model: Published) -> None:
     with publish(target) as folder:
         expected = model.names()
         found = dict(_leaves(model, expected, target))
+        if model.kind == "bert" and not {"head", "classifier"}.isdisjoint(model.params):
+            # Beside a head, Hugging Face's library wants the trunk's names with their prefix.
+            found = {name if name.startswith("cl") else f"bert.{name}": tensor for name, tensor in found.items()}
         if model.kind == "open_qa":
             if len(model.passages) != len(model.vectors):
                 raise UserError(f"{target}: {len(model.vectors)} vectors, {len(model.passages)} passages; one each")
@@ -138,6 +145,8 @@ def save(directory: str | Path, model: Published) -> None:
         write_sizes(folder, model.kind, Sizes(model.kind, model.bert, model.model, model.labels, settings))
         if model.vocab is not None:
             shutil.copyfile(model.vocab, folder / VOCAB)
+        if tokenizer is not None:
+            (folder / TOKENIZER).write_text(json.dumps(tokenizer, indent=2) + "\n")
 
 
 def _leaves(model: Published, expected: Names, target: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -8,7 +8,7 @@ from typing import Any
 from realm_jax import config
 from realm_jax.errors import UserError
 
-CONFIG, VOCAB = "config.json", "vocab.txt"
+CONFIG, VOCAB, TOKENIZER = "config.json", "vocab.txt", "tokenizer_config.json"
 KINDS = {
     "embedder": "RealmEmbedder",
     "scorer": "RealmScorer",

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from realm_jax import config as schema
+from realm_jax.corpus.builders import open_prepared
 from realm_jax.errors import Faults, UserError
 from realm_jax.qa.answers import compile_pattern
 from realm_jax.qa.questions import SPLITS, Question, as_text, check
@@ -27,7 +26,7 @@ def read_questions(settings: schema.Questions, say: Callable[[str], None]) -> di
     Raises:
       UserError: a file cannot be read, records are faulty, or a split comes out empty.
     """
-    faults = Faults("questions", "Mend them, or have them left out by questions.skip_faulty. Nothing was written.")
+    faults = Faults("questions", "Mend them, or have them left out with --questions.skip_faulty. Nothing was written.")
     splits = {split: _read_split(split, settings, faults) for split in SPLITS if getattr(settings, split)}
     faults.settle(say if settings.skip_faulty else None)
     missing = {number: split for number, split in enumerate(("dev", "test")) if split not in splits}
@@ -165,22 +164,7 @@ def _parse_tsv(where: str, line: bytes) -> dict[str, str]:
 
 
 def _tfds_records(folder: Path, split: str) -> Records:
-    try:
-        builder = tfds.builder_from_directory(str(folder))
-    except Exception as error:  # TFDS raises whatever its storage does
-        raise UserError(
-            f"{folder}: no data set that TFDS has prepared ({type(error).__name__}); name its version's folder and a "
-            "split, such as natural_questions_open/1.0.0:train"
-        ) from None
-    if split.partition("[")[0] not in builder.info.splits:
-        raise UserError(f"{folder}:{split}: no such split; there are {', '.join(builder.info.splits)}")
-    try:
-        source = builder.as_data_source(split)
-    except NotImplementedError:
-        raise UserError(
-            f"{folder}: prepared as {builder.info.file_format.value}, which only TensorFlow reads; prepare it with "
-            f"`tfds build {builder.name} --file_format array_record`"
-        ) from None
+    _, source = open_prepared(folder, split, "natural_questions_open/1.0.0:train")
     return ((f"{folder}:{split}, record {i}", source[i]) for i in range(len(source)))
 
 

@@ -80,6 +80,12 @@ class Tokenizer:
         """Wordpieces alone, without their places: a third faster."""
         return [result.ids for result in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def row(self, ids: np.ndarray, length: int) -> np.ndarray:
+        """int32 [length]: `[CLS] ids [SEP]`, the ids cut to fit, then padding."""
+        row, ids = np.full(length, self.pad_id, np.int32), ids[: length - 2]
+        row[: len(ids) + 2] = [self.cls_id, *ids, self.sep_id]
+        return row
+
     def decode(self, ids: Iterable[SupportsInt]) -> str:
         """Readable text: wordpieces joined, special tokens but [MASK] and [UNK] left out."""
         hidden = (self.pad_id, self.cls_id, self.sep_id)

@@ -107,10 +107,7 @@ def sentence_row(
     row: Int[np.ndarray, "P"], first: int, limit: int, length: int, tokenizer: Tokenizer
 ) -> Int[np.ndarray, "Q"]:
     """`[CLS] sentence [SEP]` of the wordpieces from `first` to `limit` of a passage's row."""
-    ids = row[first:limit][: length - 2]
-    query = np.full(length, tokenizer.pad_id, np.int32)
-    query[: len(ids) + 2] = [tokenizer.cls_id, *ids, tokenizer.sep_id]
-    return query
+    return tokenizer.row(row[first:limit], length)
 
 
 def without(row: Int[np.ndarray, "P"], first: int, limit: int) -> Int[np.ndarray, "P"]:

@@ -74,10 +74,7 @@ class QuestionSet:
 
 def query_row(config: Config, tokenizer: Tokenizer, text: str) -> Int[np.ndarray, "Q"]:
     """`[CLS] text [SEP]`, cut to data.query_length."""
-    ids = tokenizer.encode(text).ids[: config.data.query_length - 2]
-    row = np.full(config.data.query_length, tokenizer.pad_id, np.int32)
-    row[: len(ids) + 2] = [tokenizer.cls_id, *ids, tokenizer.sep_id]
-    return row
+    return tokenizer.row(tokenizer.encode(text).ids, config.data.query_length)
 
 
 def cloze_row(config: Config, tokenizer: Tokenizer, text: str) -> Batch:

@@ -21,6 +21,7 @@ from realm_jax.training.mesh import check_batch, local_mesh, process_part, whole
 from realm_jax.training.models import Models
 from realm_jax.training.probe import RecallProbe
 from realm_jax.training.questions import probe_questions
+from realm_jax.training.tagger import Classifier
 from realm_jax.training.task import Metrics, Params, Task
 from realm_jax.training.tasks.closed_book import ClosedBook, cloze_answers
 from realm_jax.training.tasks.finetune import Finetune
@@ -195,7 +196,18 @@ def _closed_book(experiment: Experiment) -> Task:
     return ClosedBook(models, batches, lambda key: {"reader": start(key)["reader"]}, probe)
 
 
-TASKS = {"ict": _ict, "warm_up": _warm_up, "pretrain": _pretrain, "finetune": _finetune, "closed_book": _closed_book}
+def _tagger(experiment: Experiment) -> Task:
+    return Classifier(experiment.config).task(process_part(experiment.mesh))
+
+
+TASKS = {
+    "ict": _ict,
+    "warm_up": _warm_up,
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "closed_book": _closed_book,
+    "tagger": _tagger,
+}
 
 
 def _recall_probe(experiment: Experiment) -> Callable[[Params], Metrics]:

@@ -10,7 +10,7 @@ import pytest
 
 from realm_jax.config import Data, Index, Masking, Pretrain
 from realm_jax.corpus import builders
-from realm_jax.corpus.prepare import prepare_corpus
+from realm_jax.corpus.prepare import Corpus, prepare_corpus
 from realm_jax.corpus.sources import EXCERPT
 from realm_jax.errors import UserError
 from realm_jax.evaluation.ask import ask
@@ -34,7 +34,10 @@ def dump():
         pytest.skip(str(error))
 
 
-def test_from_dump_to_answers(dump, world, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def prepared(dump, world, tmp_path_factory):
+    """An experiment whose data are made of the dump."""
+    tmp_path = tmp_path_factory.mktemp("excerpt")
     words = collections.Counter(re.findall("[a-z]+", bz2.decompress(dump.read_bytes()).decode().lower()))
     pieces = dict.fromkeys([*small.VOCAB, *(word for word, _ in words.most_common(6000))])
     (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
@@ -51,8 +54,22 @@ def test_from_dump_to_answers(dump, world, tmp_path, capsys):
     experiment = Experiment(config, Workdir(tmp_path / "run"))
     manifest = prepare_corpus(config, experiment.data, experiment.tokenizer, say=lambda line: None)
     assert manifest["articles"] == 96 and manifest["faulty"] == 0 and manifest["spans"] > 20_000
+    return experiment
 
-    passages = builders.read(experiment.data.tfds, "passages", "train")
+
+@pytest.mark.filterwarnings("default")  # Beam's own affairs
+def test_beam_cuts_the_dump_as_prepare_does(prepared, tmp_path):
+    pytest.importorskip("apache_beam", reason="the extra [beam] is not installed")
+    from realm_jax.corpus.beam import cut_with_beam
+
+    corpus = Corpus(prepared.config.data, prepared.data, prepared.tokenizer)
+    cut_with_beam(str(tmp_path), corpus.cutters)
+    (made,) = tmp_path.iterdir()
+    assert made.read_bytes() == (corpus.folder / made.name).read_bytes()
+
+
+def test_from_dump_to_answers(prepared, capsys):
+    passages = builders.read(prepared.data.tfds, "passages", "train")
     records = [passages[i] for i in range(len(passages))]
     texts = [record["text"].decode() for record in records]
     lines = {line for text in texts for line in text.split("\n")}
@@ -62,17 +79,17 @@ def test_from_dump_to_answers(dump, world, tmp_path, capsys):
     (first,) = [r for r in records if r["title"] == b"Albedo" and r["start"] == 0]
     assert re.fullmatch(rb"enwiki.*\.bz2: unpacked byte \d+", first["where"]) and len(first["id"]) == 32
 
-    tagged, queries = set(), builders.read(experiment.data.tfds, "queries", "train")
+    tagged, queries = set(), builders.read(prepared.data.tfds, "queries", "train")
     for record in (queries[i] for i in range(len(queries))):
         spans = record["spans"]
         places = zip(spans["start"], spans["limit"], spans["type"], strict=True)
         tagged |= {(record["text"][a:b].decode(), kind) for a, b, kind in places}
     assert {("Confederate States of America", b"entity"), ("July 20, 1969", b"date")} <= tagged
 
-    params = start_of_pretraining(experiment)(jax.random.key(0))
-    save(experiment, "pretrain", params)
-    build_one(experiment, 0, params["embedder"])
+    params = start_of_pretraining(prepared)(jax.random.key(0))
+    save(prepared, "pretrain", params)
+    build_one(prepared, 0, params["embedder"])
     capsys.readouterr()
-    ask(config, experiment.folder, Arguments("The capital of Angola is [MASK].", "Luanda"))
+    ask(prepared.config, prepared.folder, Arguments("The capital of Angola is [MASK].", "Luanda"))
     shown = capsys.readouterr().out
     assert shown.startswith("answer: ") and shown.count("p(z|x)") == 6 and "nan" not in shown

@@ -141,8 +141,8 @@ LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 TAGS = {"anna": 1, "müller": 2, "oslo": 3, "the": 4}
 
 
-@pytest.fixture
-def classifier(tmp_path):
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
     """A classifier whose trunk does nothing but look words up: each piece's embedding points at its label."""
     weights, size = bert_files.tensors(), bert_files.H
     for name in weights:
@@ -155,18 +155,29 @@ def classifier(tmp_path):
     weights["classifier.weight"] = np.eye(5, size, dtype=np.float32)
     weights["classifier.bias"] = np.zeros(5, np.float32)
     names = {"id2label": {str(i): label for i, label in enumerate(LABELS)}}
-    folder = bert_files.write(tmp_path / "ner", weights, names)
+    folder = bert_files.write(tmp_path_factory.mktemp("ner"), weights, names)
     pieces = PIECES + [f"piece{i}" for i in range(bert_files.V - len(PIECES))]
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
     return folder
 
 
-def test_entities_by_a_token_classifier(classifier):
+@pytest.fixture(scope="module")
+def ner(classifier):
+    return Ner(classifier, config.Model())
+
+
+def test_entities_by_a_token_classifier(ner):
     texts = ["annas müller met oslo the. anna anna met müller.", "🙂 oslo in the oslo", "met"]
-    found = Ner(classifier, config.Model()).tag([made(("T", text, [])) for text in texts])
+    found = ner.tag([made(("T", text, [])) for text in texts])
     shown = [[(text.encode()[a:b].decode(), kind) for a, b, kind in spans] for text, spans in zip(texts, found)]
     assert shown[0] == [
         ("annas müller", "PER"), ("oslo the", "LOC"), ("anna", "PER"), ("anna", "PER"), ("müller", "PER"),
     ]  # fmt: skip
     assert shown[1] == [("oslo", "LOC"), ("the", "LOC"), ("oslo", "LOC")] and shown[2] == []
+
+
+@given(draft=articles())
+def test_entities_of_any_text_are_whole_words_within_sentences(ner, draft):
+    article = made((draft[0], f"anna {draft[1]} müller oslo", []))
+    check(article, *spans_of([article], [ner]))

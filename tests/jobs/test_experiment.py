@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from realm_jax.config import Config, Mesh, Pretrain
+from realm_jax.config import Config, Data, Mesh, Pretrain, Questions, Tagger
 from realm_jax.errors import UserError
 from realm_jax.jobs import experiment
 from realm_jax.jobs.experiment import Record, load_experiment, read_record, settle, starting_point
@@ -187,6 +188,30 @@ class TestRecord:
             settle(None, Config(), Config(), workdir)
 
 
+@pytest.mark.parametrize(
+    ("option", "config"),
+    [
+        ("data.path", Config(data=Data(source="folder", path="nowhere"))),
+        ("data.text_path", Config(data=Data(text_source="jsonl", text_path="nowhere"))),
+        ("data.tagger_weights", Config(data=Data(taggers=("ner",), tagger_weights="nowhere"))),
+        ("questions.test", Config(questions=Questions(train=(__file__,), test=(__file__, "nowhere")))),
+        ("tagger.train", Config(tagger=Tagger(train=("nowhere:train",)))),
+    ],
+)
+def test_a_file_that_is_not_there_is_not_recorded(workdir, option, config):
+    with pytest.raises(UserError, match=rf"^{option}: 'nowhere.*' is not there; no workdir was begun"):
+        settle(None, Config(), config, workdir)
+    assert read_record(workdir) is None
+
+
+def test_what_is_no_path_is_not_looked_for(workdir):
+    wanted = Config(
+        data=Data(source="wikipedia", path="excerpt"), questions=Questions(train=(f"{Path(__file__).parent}:train",))
+    )
+    settle(None, Config(), wanted, workdir)
+    assert read_record(workdir).config == wanted
+
+
 class TestOfTheMachine:
     """Options that say how a run is computed, not what."""
 
@@ -198,6 +223,12 @@ class TestOfTheMachine:
         with pytest.raises(UserError, match="seed: 0 there, 1 asked for"):
             settle(read_record(workdir), Config(), Config(seed=1), workdir)
         assert read_record(workdir) == Record(Config(), other)
+
+    def test_what_messages_about_records_and_memory_ask_for(self, workdir):
+        settle(None, Config(), Config(), workdir)
+        other = Config(data=Data(skip_faulty=True, processes=3), questions=Questions(skip_faulty=True))
+        settle(read_record(workdir), Config(), other, workdir)
+        assert read_record(workdir).config == other
 
     def test_an_edited_mesh_of_the_experiment_file_counts(self, workdir, tmp_path):
         settle(None, Config(), Config(seed=2), workdir)

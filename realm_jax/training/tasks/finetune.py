@@ -31,7 +31,8 @@ class Finetune(Task):
 
     def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """The beam: its vectors, its tokens, and which of its passages hold an answer."""
-        _, beam = self._index.search(local_rows(embedded), self._config.finetune.beam)
+        depth = min(self._config.finetune.beam, self._index.num_passages)
+        _, beam = self._index.search(local_rows(embedded), depth)
         passages = self._store.rows(beam)
         labels = self._labels(batch["question"], beam)
         metrics = {"retrieval/beam_recall": labels.any(1).mean()}
@@ -46,7 +47,7 @@ class Finetune(Task):
         queries = self._models.embed(params["embedder"], batch["query"], query_key)
         scores = objectives.scores(queries, batch["beam_vectors"], self._config.finetune.score_scale)
         retriever_loss = objectives.early_loss(scores, batch["beam_labels"])
-        read = self._config.finetune.read
+        read = min(self._config.finetune.read, scores.shape[1])
         logits, places, joint, is_body = read_spans(
             self._config, self._models, params["reader"], batch["query"], batch["passages"], scores, read, reader_key
         )
