@@ -53,6 +53,7 @@ report:  ## write the HTML page of the run
 
 # Two files at once; the longest begins first.
 test: lint  ## lint and all tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[beam]'
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/test_end_to_end.py tests $(PYTEST_ARGS)
 
 lint: setup  ## check style and format
