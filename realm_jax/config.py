@@ -195,7 +195,8 @@ class Index:
     on the devices beside the exact index, so that nothing waits for the host."""
     refresh: Literal["beside", "inline"] = "beside"
     """Who embeds the passages again. `beside`: the job build_index, while training goes on; `inline`: the trainer
-    itself, at every checkpoint, while training waits, for one accelerator without a second job."""
+    itself, at every checkpoint, while training waits, for one accelerator without a second job; it searches each
+    snapshot from the next step on, whatever `swap_after` is."""
     mesh: Mesh = Mesh()
     """Of build_index: the devices of one process, each of which embeds a part of the passages. `--index.mesh.platform
     cpu` leaves the accelerator to the trainer."""
@@ -464,7 +465,7 @@ def of_the_machine(option: str) -> bool:
     """Whether an option says how a run is computed, not what: it may change whenever the run goes on. So may those that
     a message about faulty records, or about memory, asks to change."""
     return option.startswith(("mesh.", "index.mesh.")) or option.endswith(
-        (".accumulate", ".remat", ".skip_faulty", ".processes")
+        (".accumulate", ".remat", ".store", ".skip_faulty", ".processes")
     )
 
 

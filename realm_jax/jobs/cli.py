@@ -17,7 +17,7 @@ from realm_jax import __version__
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.jobs import peers
-from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point
+from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point, take_back
 from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
 from realm_jax.workdir import Workdir
 
@@ -147,7 +147,21 @@ def _run(argv: list[str]) -> int:
     else:
         workdir.check_imported()
     settle(record, experiment, config, workdir)
-    if isinstance(arguments, peers.Processes) and arguments.coordinator:
+    code: int | None = None
+    try:
+        code = _start(name, job, argv, config, workdir, arguments)
+    except UserError:
+        code = 2
+        raise
+    finally:
+        if code == 2 and not peers.is_worker():
+            take_back(record, workdir)
+    return code
+
+
+def _start(name: str, job: ModuleType, argv: list[str], config: Config, workdir: Workdir, arguments: Any) -> int:
+    """Runs the job, or what supervises it as one of several processes; returns its exit code."""
+    if isinstance(arguments, peers.Processes) and peers.several(arguments):
         if not peers.is_worker():
             command = [sys.executable, "-m", "realm_jax", *argv]
             return peers.supervise(name, workdir.stage(STAGE_OF.get(name, name)).root, arguments, command)

@@ -15,17 +15,42 @@ BUILDER_SHARE = 5
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
+def check(config: Config, processes: int = 1) -> None:
+    """Sees, before the first stage of a run begins, whether its later ones have a batch for their devices.
+
+    Args:
+      processes: of each stage of training, with as many devices each as this one has.
+
+    Raises:
+      UserError: a mesh does not fit the devices, or a batch does not divide over them.
+    """
+    from realm_jax.training.mesh import check_batch, sizes_of
+
+    platform, count = ("cpu", 1) if _is_one_cpu() else _devices()
+    for stage in ("ict", "warm_up", "pretrain", "finetune", "closed_book"):
+        if (settings := getattr(config, stage)).steps:
+            here = count
+            if stage == "pretrain" and platform == "gpu" and count > 1 and must_share(config):
+                here = len(divide(config, platform, count)["pretrain"][VISIBLE].split(","))
+            data, fsdp, _ = sizes_of(config.mesh, here * processes, platform)
+            check_batch(data, fsdp, settings, stage)
+
+
+def must_share(config: Config) -> bool:
+    """Whether a builder beside the trainer takes accelerators from it."""
+    on_cpu = "cpu" in (config.mesh.platform, config.index.mesh.platform, os.environ.get("JAX_PLATFORMS"))
+    return config.index.refresh == "beside" and not on_cpu
+
+
 def shares(config: Config) -> dict[str, dict[str, str]]:
     """Environment variables of `pretrain` and `build_index`, while they run at the same time.
 
     Raises:
       UserError: the devices cannot be shared, or JAX does not start.
     """
-    if config.index.refresh == "inline" or "cpu" in (config.mesh.platform, os.environ.get("JAX_PLATFORMS")):
-        return {}
-    if config.index.mesh.platform == "cpu":
-        return {"build_index": {"JAX_PLATFORMS": "cpu"}}
-    return divide(config, *_devices())
+    if must_share(config):
+        return divide(config, *_devices())
+    return {"build_index": {"JAX_PLATFORMS": "cpu"}} if config.index.mesh.platform == "cpu" else {}
 
 
 def divide(config: Config, platform: str, count: int) -> dict[str, dict[str, str]]:
@@ -59,6 +84,12 @@ def _asked(mesh: Mesh) -> int | None:
     """Devices that a mesh needs; None where it takes what there is."""
     sizes = (mesh.data, mesh.fsdp, mesh.tensor)
     return None if -1 in sizes else math.prod(sizes)
+
+
+def _is_one_cpu() -> bool:
+    """Whether nobody needs to be asked: the CPU is chosen, and not divided into virtual devices."""
+    divided = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
+    return os.environ.get("JAX_PLATFORMS") == "cpu" and not divided
 
 
 def _devices() -> tuple[str, int]:

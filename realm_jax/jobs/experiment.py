@@ -129,6 +129,22 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
         write_json(workdir.config, values)
 
 
+def take_back(record: Record | None, workdir: Workdir) -> None:
+    """Leaves the record as it was before a job that could not begin: a new workdir in which nothing was made has none.
+
+    So a mistaken option is not held against the command that mends it.
+    """
+    if record is not None:
+        write_json(
+            workdir.config,
+            {"experiment": dataclasses.asdict(record.experiment), "config": dataclasses.asdict(record.config)},
+        )
+        return
+    made = (path for path in workdir.root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if all(path == workdir.config for path in made):
+        workdir.config.unlink(missing_ok=True)
+
+
 def _check_inputs(config: Config) -> None:
     """A name mistyped in the first command would else stand in the record, which never changes."""
     data, questions, tagger = config.data, config.questions, config.tagger

@@ -77,6 +77,19 @@ def resolve(processes: Processes, environment: Mapping[str, str] = os.environ) -
     return me, count
 
 
+def several(processes: Processes) -> bool:
+    """Whether the job is one of several processes.
+
+    Raises:
+      UserError: options say so, but not where the others are.
+    """
+    if not processes.coordinator and (processes.process_count > 1 or processes.process_id >= 0):
+        raise UserError(
+            "--coordinator: is missing beside --process_count and --process_id; give HOST:PORT of process 0"
+        )
+    return bool(processes.coordinator)
+
+
 def is_worker() -> bool:
     return WORKER in os.environ
 
@@ -96,8 +109,10 @@ def supervise(job: str, folder: Path, processes: Processes, command: Sequence[st
       UserError: a peer does not come, or this process is already running there.
     """
     me, count = resolve(processes)
+    _check_address(processes.coordinator, first=me == 0)
     with sole_owner(folder, f"{job}.{me}"):
-        peers = Peers(folder / f".{job}.peers", me, count, processes.peer_timeout_s)
+        asked = {"--coordinator": processes.coordinator, "--process_count": count}
+        peers = Peers(folder / f".{job}.peers", me, count, processes.peer_timeout_s, asked)
         peers.gather(job)
         # Open MPI's newer launchers are unknown to JAX, which would give all devices of a machine to each process.
         local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", os.environ.get("JAX_LOCAL_DEVICE_IDS"))
@@ -118,6 +133,8 @@ def supervise(job: str, folder: Path, processes: Processes, command: Sequence[st
                 peers.show(FAILED, code)
             first = peers.first_to_fail()
             if first is None:
+                if code and code > 128:  # of all else the worker has told itself
+                    print(f"realm: error: process {me}: {job} was killed (exit code {code})", file=sys.stderr)
                 return code
             state = STOPPED
             print(
@@ -132,11 +149,27 @@ def supervise(job: str, folder: Path, processes: Processes, command: Sequence[st
             peers.show(state, 130 if code is None else code, now=True)
 
 
+def _check_address(coordinator: str, first: bool) -> None:
+    """Raises UserError where the coordinator's name is unknown, or its port is taken on its own machine."""
+    host, _, port = coordinator.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except OSError as error:
+        raise UserError(f"--coordinator {coordinator}: {host}: {error.strerror}; name process 0's machine") from None
+    if first:
+        with contextlib.suppress(OSError), socket.create_connection(("localhost", int(port)), timeout=1.0):
+            raise UserError(
+                f"--coordinator {coordinator}: the port is taken on this machine; choose a free one for all"
+            )
+
+
 class Peers:
     """The files by which supervisors see each other."""
 
-    def __init__(self, folder: Path, me: int, count: int, timeout_s: float):
+    def __init__(self, folder: Path, me: int, count: int, timeout_s: float, asked: dict[str, str | int]):
+        """`asked`: options that must be the same for all."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._asked = asked
         self._folder, self._me, self._timeout_s = folder, me, timeout_s
         self._others = [i for i in range(count) if i != me]
         # What an earlier run left counts for nothing: a peer is there once its file changes.
@@ -158,6 +191,7 @@ class Peers:
                 "code": self._code,
                 "failed_at": self._failed_at,
                 "beat": [os.getpid(), self._beat],
+                "asked": self._asked,
             }
             write_json(self._folder / f"{self._me}.json", record | {"host": socket.gethostname()})
 
@@ -170,7 +204,7 @@ class Peers:
         def there():
             self.show(WAITING)
             self._look()
-            return None if missing() else True
+            return self._disagreement() or (None if missing() else "")
 
         def hint():
             names = ", ".join(map(str, missing()))
@@ -178,11 +212,22 @@ class Peers:
 
         try:
             # The names are those that are missing at the end of the wait, not at its start.
-            wait_for(there, f"the other processes of {job}", stop_after_s=self._timeout_s, hint=hint)
+            different = wait_for(there, f"the other processes of {job}", stop_after_s=self._timeout_s, hint=hint)
         except UserError as error:
             names = ", ".join(map(str, missing()))
             self.show(STOPPED, now=True)
             raise UserError(f"process {names} of {len(self._others) + 1} is missing: {error}") from None
+        if different:
+            self.show(STOPPED, now=True)
+            raise UserError(f"{different}; all processes of {job} must be given the same")
+
+    def _disagreement(self) -> str:
+        """What a peer that has shown itself was started with and this process was not."""
+        for i in self._changed:
+            for option, value in self._seen[i].get("asked", {}).items():
+                if value != self._asked[option]:
+                    return f"{option}: {self._asked[option]} here, but {value} for process {i}"
+        return ""
 
     def lost(self) -> int | None:
         """A peer that failed, or gives no sign of life."""

@@ -79,7 +79,7 @@ def stop(children: Iterable[Child], patience_s: Sequence[float] = PATIENCE_S) ->
             continue
     for child in children:
         if child.exit_code() is None:
-            print(f"run: {child.job} did not stop; killing it", file=sys.stderr)
+            print(f"realm: {child.job} did not stop; killing it", file=sys.stderr)
             child.kill()
 
 

@@ -10,13 +10,14 @@ import sys
 from typing import Any
 
 from realm_jax.config import Config
-from realm_jax.jobs.devices import shares
+from realm_jax.jobs.devices import check, shares
 from realm_jax.workdir import Workdir
 
 
 def main(config: Config, workdir: Workdir, arguments: Any = None) -> int:
     from realm_jax.jobs.pipeline import Pipeline, steps_of
 
+    check(config)
     # Jobs are given the workdir in place of the experiment file, which may be edited while they run.
     pipeline = Pipeline(
         workdir,

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from realm_jax.errors import UserError
 from realm_jax.workdir import wait_for
 
 
@@ -20,7 +19,7 @@ def join(coordinator: str, count: int, process: int, timeout_s: float) -> None:
       coordinator: host:port of process 0, which opens that port.
 
     Raises:
-      UserError: process 0 does not answer there, or the port is taken.
+      UserError: process 0 does not answer there.
     """
     host, _, port = coordinator.rpartition(":")
     if process:
@@ -30,8 +29,6 @@ def join(coordinator: str, count: int, process: int, timeout_s: float) -> None:
             stop_after_s=timeout_s,
             hint=lambda: "That must be an address of process 0's machine, and a port that it may open",
         )
-    elif _answers("localhost", int(port)):
-        raise UserError(f"--coordinator {coordinator}: the port is taken on this machine; choose a free one for all")
     jax.distributed.initialize(
         coordinator,
         count,

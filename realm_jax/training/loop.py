@@ -137,6 +137,8 @@ def _train(
             }
             if is_first():
                 write_json(directory.done, result)
+            if step < stage.steps:
+                say(f"{name}: stopped at step {step}: {result['reason']}; its result is checkpoint {result['step']}")
         finally:
             task.close()
             background.shutdown(cancel_futures=True)

@@ -47,8 +47,9 @@ def require(platform: str) -> None:
         jax.config.update("jax_platforms", "cpu")
     try:
         found = jax.default_backend()
-    except RuntimeError as error:
-        raise UserError(f"mesh.platform: JAX finds no device to run on: {error}") from None
+    except (RuntimeError, AssertionError) as error:  # the second where a plugin that JAX_PLATFORMS names is missing
+        reason = str(error) or f"none of the platforms in JAX_PLATFORMS {jax.config.jax_platforms} is installed"
+        raise UserError(f"mesh.platform: JAX finds no device to run on: {reason}") from None
     chosen = jax.config.jax_platforms or ""
     if platform == "auto" and found == "cpu" and "cpu" not in chosen.split(",") and accelerated():
         raise UserError(
@@ -56,7 +57,10 @@ def require(platform: str) -> None:
             "for the CPU with `--mesh.platform cpu` or JAX_PLATFORMS=cpu"
         )
     if platform not in ("auto", found):
-        raise UserError(f"mesh.platform: {platform} is asked for, but JAX runs on {found}; see its messages above")
+        raise UserError(
+            f"mesh.platform: {platform} is asked for, but JAX runs on {found}; see what it says above, if it does, "
+            "and whether it is installed for that (ACCELERATOR=)"
+        )
 
 
 def accelerated() -> bool:
@@ -72,18 +76,28 @@ def make_mesh(settings: config.Mesh, devices: Sequence[jax.Device] | None = None
     """
     require(settings.platform)
     devices = jax.devices() if devices is None else devices
+    sizes = sizes_of(settings, len(devices), devices[0].platform)
+    return jax.make_mesh(sizes, AXES, AUTO, devices=devices)
+
+
+def sizes_of(settings: config.Mesh, count: int, platform: str) -> list[int]:
+    """Sizes of the three axes for so many devices.
+
+    Raises:
+      UserError: none that fit.
+    """
     sizes = [settings.data, settings.fsdp, settings.tensor]
     known = int(np.prod([size for size in sizes if size != -1]))
-    if -1 in sizes and len(devices) % known == 0:
-        sizes[sizes.index(-1)] = len(devices) // known
-    if int(np.prod(sizes)) != len(devices):
+    if -1 in sizes and count % known == 0:
+        sizes[sizes.index(-1)] = count // known
+    if int(np.prod(sizes)) != count:
         asked = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes))
-        there = f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
         raise UserError(
-            f"mesh: {asked} does not fit {there}; the product of the three sizes must be {len(devices)}, and one of "
-            "them may be -1 for what the others leave"
+            f"mesh: {asked} does not fit {count} {platform} device{'s' * (count > 1)}; the product of the three sizes "
+            f"must be {count}, and one of them may be -1 for what the others leave. A workdir keeps the sizes that its "
+            "last job was given"
         )
-    return jax.make_mesh(sizes, AXES, AUTO, devices=devices)
+    return sizes
 
 
 def local_mesh() -> jax.sharding.Mesh:
@@ -103,10 +117,10 @@ def shards_in_use() -> int:
     return 1 if mesh.empty else shards(mesh)
 
 
-def check_batch(mesh: jax.sharding.Mesh, rows: int, parts: int, name: str) -> None:
+def check_batch(data: int, fsdp: int, stage: config.Stage, name: str) -> None:
     """Raises UserError where the rows of a batch, in each of the parts it is computed in, cannot be split evenly."""
-    if rows % (shards(mesh) * parts):
-        data, fsdp = mesh.shape["data"], mesh.shape["fsdp"]
+    rows, parts = stage.batch_size, stage.accumulate
+    if rows % (data * fsdp * parts):
         raise UserError(
             f"{name}.batch_size: {rows} rows do not divide by mesh.data {data} x mesh.fsdp {fsdp} x {name}.accumulate "
             f"{parts} = {data * fsdp * parts}; it must be a multiple of that, or the job be given fewer devices "

@@ -41,7 +41,7 @@ def train(name: str, config: Config, folder: Workdir) -> None:
       UserError: what the stage starts from is not there; the message names the job that makes it.
     """
     stage, experiment = getattr(config, name), Experiment(config, folder)
-    check_batch(experiment.mesh, stage.batch_size, stage.accumulate, name)
+    check_batch(experiment.mesh.shape["data"], experiment.mesh.shape["fsdp"], stage, name)
     task = TASKS[name](experiment)
     loop.train(task, name, stage, folder.stage(name), config.seed, getattr(stage, "patience", 0), experiment.mesh)
 

@@ -132,6 +132,28 @@ class TestCalls:
         assert cli.main(["pretrain", "there"]) == 0
         assert calls[0][0] == calls[1][0]
 
+    def test_options_of_a_job_that_could_not_begin_are_not_kept(self, folder, monkeypatch):
+        def fails(config, workdir, arguments):
+            if config.seed == 9 or config.mesh.fsdp == 9:
+                raise UserError("no 9")
+
+        monkeypatch.setattr(cli, "load_job", lambda name: fake_job(fails))
+        assert cli.main(["prepare", "mine.py", "--seed", "9"]) == 2
+        assert not Path("runs/mine/config.json").exists()
+        assert cli.main(["prepare", "mine.py", "--seed", "1"]) == 0
+        before = Path("runs/mine/config.json").read_text()
+        assert cli.main(["prepare", "mine.py", "--mesh.fsdp", "9"]) == 2
+        assert Path("runs/mine/config.json").read_text() == before
+
+    def test_options_of_what_was_made_are_kept_when_it_fails(self, folder, monkeypatch):
+        def makes(config, workdir, arguments):
+            (workdir.root / "made").write_text("much")
+            raise UserError("in the middle")
+
+        monkeypatch.setattr(cli, "load_job", lambda name: fake_job(makes))
+        assert cli.main(["prepare", "mine.py", "--seed", "9"]) == 2
+        assert Path("runs/mine/config.json").exists()
+
     def test_exit_code_of_the_job_is_ours(self, folder, monkeypatch):
         monkeypatch.setattr(cli, "load_job", lambda name: fake_job(lambda *_: 37))
         assert cli.main(["run", "mine.py"]) == 37

@@ -12,15 +12,15 @@ import psutil
 import pytest
 
 from realm_jax.errors import UserError
-from realm_jax.jobs.peers import PEER_FAILED, Processes, resolve
+from realm_jax.jobs.peers import PEER_FAILED, Processes, resolve, several
 
 SUPERVISOR = """
 import sys
 from pathlib import Path
 from realm_jax.errors import UserError
 from realm_jax.jobs.peers import Processes, supervise
-me, count, timeout, folder, script = sys.argv[1:]
-processes = Processes("localhost:1", int(count), int(me), float(timeout))
+me, count, timeout, folder, port, script = sys.argv[1:]
+processes = Processes(f"localhost:{port}", int(count), int(me), float(timeout))
 try:
     sys.exit(supervise("pretrain", Path(folder), processes, [sys.executable, "-S", "-c", script]))
 except UserError as error:
@@ -34,12 +34,14 @@ STUCK = "import signal\nsignal.signal(2, signal.SIG_IGN)\n" + FOREVER
 class Job:
     """The processes of one job, started at once; each is (id, what its worker does)."""
 
-    def __init__(self, folder: Path, *scripts: tuple[int, str], count: int = 2, timeout: float = 20.0):
+    def __init__(
+        self, folder: Path, *scripts: tuple[int, str], count: int = 2, timeout: float = 20.0, port: object = 1
+    ):
         self.started = time.monotonic()
         command = [sys.executable, "-c", SUPERVISOR]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self.processes = {
-            me: subprocess.Popen([*command, str(me), str(count), str(timeout), str(folder), script], **pipes)
+            me: subprocess.Popen([*command, str(me), str(count), str(timeout), str(folder), str(port), script], **pipes)
             for me, script in scripts
         }
 
@@ -82,13 +84,34 @@ def test_a_missing_process_is_named_within_the_set_time(job):
     assert time.monotonic() - made.started < 15
 
 
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        ({"count": 3}, "--process_count: 2 here, but 3 for process 1"),
+        ({"port": 2}, "--coordinator: localhost:1 here, but localhost:2 for process 1"),
+    ],
+)
+def test_processes_that_were_started_differently_say_so(job, other, message):
+    first, second = job((0, FOREVER)), job((1, FOREVER), **other)
+    code, error = first.end(0)
+    assert code == 2 and message in error and "must be given the same" in error
+    assert second.end(1)[0] == 2
+
+
+def test_a_port_that_is_taken_is_told_at_once(job):
+    with socket.create_server(("localhost", 0)) as taken:
+        code, error = job((0, FOREVER), port=taken.getsockname()[1], timeout=60.0).end(0)
+    assert code == 2 and "the port is taken on this machine" in error
+
+
 def test_the_process_that_dies_is_named_by_all_others(job):
     """Also by one whose worker cannot be interrupted, as one that waits for a device cannot."""
     made = job((0, FOREVER), (1, FOREVER), (2, STUCK), count=3)
     workers = {me: made.works(me) for me in (0, 1, 2)}
     killed = time.monotonic()
     os.kill(workers[1], signal.SIGKILL)
-    assert made.end(1)[0] == 137
+    code, error = made.end(1)
+    assert code == 137 and "process 1: pretrain was killed (exit code 137)" in error
     for me in (0, 2):
         code, error = made.end(me)
         assert code == PEER_FAILED and "process 1 of 3" in error and "exit code 137" in error
@@ -164,3 +187,9 @@ def test_who_this_process_is(options, environment, expected):
 def test_what_makes_no_sense_is_refused(processes, message):
     with pytest.raises(UserError, match=message):
         resolve(processes, {})
+
+
+@pytest.mark.parametrize("options", [{"process_count": 2}, {"process_id": 0}])
+def test_processes_without_a_coordinator_are_refused(options):
+    with pytest.raises(UserError, match="--coordinator: is missing"):
+        several(Processes(**options))

@@ -278,7 +278,7 @@ class TestStopping:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=10)
         assert process.returncode == 130
-        assert b"run: t did not stop; killing it" in output
+        assert b"realm: t did not stop; killing it" in output
         assert sorted(made.log()[2:]) == ["b SIGINT", "b SIGTERM", "t SIGINT", "t SIGTERM"]
         assert self.gone(made, "t", "b")
 
