@@ -6,6 +6,7 @@ dotted name (``--pretrain.steps 100``); the text below a field is that option's 
 
 import dataclasses
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from realm_jax import settings
@@ -443,6 +444,38 @@ class Config:
             option = next(name for name, value in needing.items() if value)
             least = 1 if option == "pretrain.oversample" else 0
             raise UserError(f"data.holders: is off, but {option} needs it; set that to {least}, or turn it on")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A grid of runs, which an experiment file's ``get_sweep()`` returns: every variant with every seed."""
+
+    variants: dict[str, Config]
+    """The settings of each, by a name that can be a folder's; their own `name` and `seed` do not count."""
+    seeds: tuple[int, ...]
+    reference: str
+    """The variant that all others are compared with."""
+
+    def __post_init__(self):
+        for name, config in self.variants.items():
+            if not re.fullmatch(r"\w[\w.+-]*", name):
+                raise UserError(f"variants: {name!r} cannot name a folder; use letters, digits, _ . + -")
+            if not isinstance(config, Config):
+                raise UserError(f"variants: {name!r} is a {type(config).__name__}; it must be a Config")
+        if self.reference not in self.variants:
+            raise UserError(f"reference: {self.reference!r} is none of the variants {', '.join(self.variants)}")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds: {self.seeds} must be at least one number, none below 0 and none twice")
+        seen: dict[Config, str] = {}
+        for name in self.variants:
+            config = dataclasses.replace(self.run(name, 0), name="")
+            config = dataclasses.replace(config, mesh=Mesh(), index=dataclasses.replace(config.index, mesh=Mesh()))
+            if (other := seen.setdefault(config, name)) != name:
+                raise UserError(f"variants: {other!r} and {name!r} are equal settings, so equal runs; take one out")
+
+    def run(self, variant: str, seed: int) -> Config:
+        """The settings of one run."""
+        return dataclasses.replace(self.variants[variant], name=variant, seed=seed)
 
 
 def of_the_machine(option: str) -> bool:
