@@ -145,8 +145,8 @@ class Masking:
     """What a pre-training query hides."""
 
     kind: Literal["salient", "spans", "words", "tokens"] = "salient"
-    """`salient`: one salient span; `spans`: random spans of SpanBERT's lengths; `words`: whole words; `tokens`:
-    wordpieces."""
+    """What pre-training hides. `salient`: one salient span; `spans`: random spans of SpanBERT's lengths; `words`: whole
+    words; `tokens`: wordpieces. Warm-up, probe and evaluation always hide salient spans."""
     fraction: Fraction = 0.15
     """Share of wordpieces hidden by the kinds that are not `salient`."""
     max_masks: Positive = 10
@@ -157,6 +157,9 @@ class Masking:
     """A salient span is trained on only if its text stands in at least so many passages besides its origin ..."""
     max_holders: Count = 0
     """... and in at most so many; 0 means no limit. Not in the paper (there: 0 and 0)."""
+    hide_label: bool = False
+    """Whether a sentence's label ("Capital: ") is left out of its query, so that retrieval cannot go by it. Not in the
+    paper."""
     subject: bool = True
     """Whether what the article is about opens the query: [CLS] subject : sentence [SEP]. Not in the paper; a sentence
     such as "Capital: Paris." says little without it."""
@@ -194,9 +197,12 @@ class Index:
     store: Literal["host", "device"] = "host"
     """Where pre-training gathers the tokens of candidates. `host`: from the memory-mapped store; `device`: from a copy
     on the devices beside the exact index, so that nothing waits for the host."""
+    refresh_every: Positive = 1
+    """Checkpoints from one snapshot to the next. The paper's stale index has 30; the result of pre-training always gets
+    one."""
     refresh: Literal["beside", "inline"] = "beside"
     """Who embeds the passages again. `beside`: the job build_index, while training goes on; `inline`: the trainer
-    itself, at every checkpoint, while training waits, for one accelerator without a second job."""
+    itself, at these checkpoints, while training waits, for one accelerator without a second job."""
     mesh: Mesh = Mesh()
     """Of build_index: the devices of one process, each of which embeds a part of the passages. `--index.mesh.platform
     cpu` leaves the accelerator to the trainer."""
@@ -289,6 +295,15 @@ class Pretrain(Stage):
     """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first.
     A query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known
     holders."""
+    answer_within: Count = 0
+    """A query counts only if a passage that holds its answer is among so many of the best ones that may be read; 0: any
+    counts. Not in the paper (there: 0); needs known holders."""
+    null_passage: bool = True
+    """Whether the null passage has a share in p(z|x). Without, it is read only to measure retrieval's utility."""
+    ban_origin: bool = True
+    """Whether the passage that a query's sentence comes from is never retrieved for it."""
+    embedder_rate: NotNegative = 1.0
+    """Factor on the embedder's learning rate; 0 leaves the embedder as it is."""
     marginalize: Literal["token", "span"] = "token"
     """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's
     text)."""
@@ -318,6 +333,11 @@ class Finetune(Stage):
     """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the passage's bytes (ORQA);
     `tokens`: the answer's wordpieces within the passage's row; `normalized`: the normalised answer within the
     normalised passage, on word ends (DPR)."""
+    embedder: Literal["pretrain", "start"] = "pretrain"
+    """Whose embedder, with its passage vectors, is fine-tuned. `pretrain`: that of pre-training; `start`: the one that
+    pre-training started from."""
+    reader: Literal["pretrain", "start", "weights"] = "pretrain"
+    """Whose reader is fine-tuned. `pretrain`, `start`: as for the embedder; `weights`: as it was before its warm-up."""
     truncation: Literal["passage", "longest_first"] = "passage"
     """What is cut where a question and a body are too long together. `passage`: the body (ORQA); `longest_first`: the
     longer of the two, then both, as in the PyTorch port."""
@@ -419,6 +439,38 @@ class Config:
                 f"{self.model.bert.hidden_size}"
             )
 
+        self._check_ablations()
+
+    def _check_ablations(self) -> None:
+        """Options that are about something which other options leave out."""
+        pretrain, finetune = self.pretrain, self.finetune
+        for option, value, most in (
+            ("pretrain.oversample", pretrain.oversample, 1),
+            ("pretrain.answer_within", pretrain.answer_within, 0),
+        ):
+            if self.masking.kind != "salient" and value > most:
+                raise UserError(
+                    f"{option}: {value} needs to know which passages hold what is hidden, as is known of salient spans "
+                    f"only; with masking.kind {self.masking.kind} it must be {most}"
+                )
+        if 0 < pretrain.answer_within < pretrain.candidates - 1:
+            raise UserError(
+                f"pretrain.answer_within: {pretrain.answer_within} is less than the {pretrain.candidates - 1} passages "
+                f"that pretrain.candidates {pretrain.candidates} reads; it must be 0 or at least as many"
+            )
+        if pretrain.steps and pretrain.probe_queries and not pretrain.embedder_rate:
+            raise UserError(
+                f"pretrain.probe_queries: {pretrain.probe_queries} probe an embedder that pretrain.embedder_rate 0 "
+                "leaves as it is, so that no checkpoint would be better than the first; set it to 0"
+            )
+        if not pretrain.steps:
+            for option, value in (("finetune.embedder", finetune.embedder), ("finetune.reader", finetune.reader)):
+                if value == "start":
+                    raise UserError(
+                        f"{option}: start is what pre-training begins with, and with pretrain.steps 0 also what it "
+                        "ends with; use pretrain"
+                    )
+
     def _check_corpus(self) -> None:
         data = self.data
         if unknown := set(data.taggers) - set(TAGGERS):
@@ -439,6 +491,7 @@ class Config:
             "warm_up.steps": self.warm_up.steps,
             "pretrain.probe_queries": self.pretrain.steps and self.pretrain.probe_queries,
             "pretrain.oversample": self.pretrain.oversample - 1,
+            "pretrain.answer_within": self.pretrain.answer_within,
         }
         if not data.holders and any(needing.values()):
             option = next(name for name, value in needing.items() if value)

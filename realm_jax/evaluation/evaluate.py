@@ -16,9 +16,9 @@ from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
-from realm_jax.training.queries import unfiltered
+from realm_jax.training.queries import salient, unfiltered
 from realm_jax.training.questions import QuestionSet
-from realm_jax.training.stages import restore_result, result_step, start_of_pretraining
+from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step, start_of_pretraining
 from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json
 
@@ -96,7 +96,8 @@ class Evaluation:
         results |= before | zero_shot | self._index_figures(last_snapshot.manifest)
         if config.finetune.steps or folder.stage("finetune").done.exists():
             _say("questions after fine-tuning")
-            results |= self._open_qa(last, before_rows)
+            kept = finetuned_snapshot(config, folder)
+            results |= self._open_qa(last if kept == step else first, before_rows)
         if config.closed_book.steps:
             _say("closed book")
             results |= self._closed_book(results.get("examples", []))
@@ -109,7 +110,8 @@ class Evaluation:
         """Recall, utility and p(null) on held-out spans, with the index of the same embedder."""
         arguments = (self._config, self._models, params, index, self._store)
         count, seed = self._config.evaluation.heldout_queries, self._config.seed
-        filtered = spans.measure(*arguments, self._experiment.masked_queries("heldout").fixed(count, seed))
+        named = salient(self._config.masking)
+        filtered = spans.measure(*arguments, self._experiment.masked_queries("heldout", named).fixed(count, seed))
         paper = unfiltered(self._config.masking)
         everything = spans.measure(*arguments, self._experiment.masked_queries("heldout", paper).fixed(count, seed))
         return {

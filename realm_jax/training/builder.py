@@ -66,19 +66,25 @@ def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
     """The checkpoint to embed now.
 
     Once training is done: its result, if that has no snapshot yet, or one of other passages than those of the store
-    with this `fingerprint`: then documents have changed since. Before: with a schedule the oldest checkpoint that
-    is newer than every snapshot and will still be searched, without one the newest; none where the trainer embeds.
+    with this `fingerprint`: then documents have changed since. Before, of those that are due: with a schedule the
+    oldest checkpoint that is newer than every snapshot and will still be searched, without one the newest; none where
+    the trainer embeds.
     """
     if stage.done.exists():
         result = read_json(stage.done)["step"]
         return None if result in snapshots.list_steps(stage.snapshots, fingerprint) else result
     if config.index.refresh == "inline":
         return None
-    published = snapshots.list_steps(stage.snapshots)
-    saved = [step for step in checkpoints.steps(stage.checkpoints) if step > max(published, default=-1)]
+    newest = max(snapshots.list_steps(stage.snapshots), default=-1)
+    saved = [step for step in checkpoints.steps(stage.checkpoints) if step > newest and is_due(config, step)]
     if config.index.delay is None:
         return max(saved, default=None)
     return min((step for step in saved if step == 0 or step + config.index.delay < config.pretrain.steps), default=None)
+
+
+def is_due(config: Config, step: int) -> bool:
+    """Whether the passages are embedded again at checkpoint `step`."""
+    return step % (config.pretrain.checkpoint_every * config.index.refresh_every) == 0
 
 
 def build_one(experiment: Experiment, step: int, params: Params, mesh: jax.sharding.Mesh | None = None) -> None:

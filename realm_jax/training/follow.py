@@ -23,9 +23,9 @@ class InUse(NamedTuple):
     index: Index
 
 
-def scheduled(step: int, checkpoint_every: int, delay: int) -> int:
+def scheduled(step: int, snapshot_every: int, delay: int) -> int:
     """The checkpoint whose snapshot training searches at `step`, when swaps happen at fixed steps."""
-    return max(0, (step - delay) // checkpoint_every * checkpoint_every)
+    return max(0, (step - delay) // snapshot_every * snapshot_every)
 
 
 class SnapshotFollower:
@@ -40,7 +40,7 @@ class SnapshotFollower:
         self, stage: StageDir, config: IndexConfig, checkpoint_every: int, fingerprint: str, mesh: Mesh | None = None
     ):
         self._stage, self._config, self._mesh = stage, config, mesh
-        self._every, self._fingerprint = checkpoint_every, fingerprint
+        self._every, self._fingerprint = checkpoint_every * config.refresh_every, fingerprint
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._loading: tuple[int, Future] | None = None
         self._in_use: InUse | None = None
@@ -92,7 +92,8 @@ class SnapshotFollower:
     def _check_age(self) -> None:
         """Without a schedule nothing is waited for, so the time since there is a newer checkpoint stands for the
         wait."""
-        if max(checkpoints.steps(self._stage.checkpoints), default=0) <= self._in_use.step:
+        saved = [step for step in checkpoints.steps(self._stage.checkpoints) if step % self._every == 0]
+        if max(saved, default=0) <= self._in_use.step:
             self._current_since = time.monotonic()
         age = time.monotonic() - self._current_since
         what = f"no snapshot newer than that of step {self._in_use.step} since {age:.0f} s"

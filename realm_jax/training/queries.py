@@ -10,6 +10,7 @@ from realm_jax.config import Config, Masking
 from realm_jax.corpus.queries import NO_HOLDERS, Sentence, SentenceSource
 from realm_jax.corpus.store import PassageStore
 from realm_jax.text.masking import Special, mask_query
+from realm_jax.text.salient import body_start
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.task import READ_AHEAD, Batch, in_batches, rng
 from realm_jax.workdir import DataDir
@@ -48,12 +49,14 @@ class MaskedQueries:
 
     def mask(self, sentence: Sentence, generator: np.random.Generator) -> Batch | None:
         """query [Q], mask_positions, mask_targets, mask_weights, mask_spans [M], origin, holders [16]."""
-        encoding = self._tokenizer.encode(sentence.text)
         masking = self._masking
+        start = body_start(sentence.text) if masking.hide_label else 0
+        spans = [span for span in sentence.spans if span.start >= start]
+        encoding = self._tokenizer.encode(sentence.text[start:])
         masked = mask_query(
             encoding.ids,
             encoding.offsets,
-            [(span.start, span.limit) for span in sentence.spans],
+            [(span.start - start, span.limit - start) for span in spans],
             masking.kind,
             generator,
             query_length=self._config.data.query_length,
@@ -67,8 +70,13 @@ class MaskedQueries:
             return None
         arrays = dict(vars(masked))  # dataclasses.asdict would copy each array
         chosen = arrays.pop("chosen")
-        holders = sentence.spans[chosen].holders if chosen >= 0 else NO_HOLDERS
+        holders = spans[chosen].holders if chosen >= 0 else NO_HOLDERS
         return {**arrays, "origin": np.int32(sentence.origin), "holders": np.asarray(holders, np.int32)}
+
+
+def salient(masking: Masking) -> Masking:
+    """Salient spans, whatever pre-training hides: what holds them is known."""
+    return dataclasses.replace(masking, kind="salient")
 
 
 def unfiltered(masking: Masking) -> Masking:

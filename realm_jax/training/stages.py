@@ -14,7 +14,7 @@ from realm_jax.index.device_store import DeviceStore
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.questions import split_sizes
 from realm_jax.training import checkpoints, loop, queries
-from realm_jax.training.builder import build_one
+from realm_jax.training.builder import build_one, is_due
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.follow import SnapshotFollower
 from realm_jax.training.mesh import check_batch, local_mesh, process_part, whole
@@ -109,7 +109,8 @@ def _ict(experiment: Experiment) -> Task:
 def _warm_up(experiment: Experiment) -> Task:
     config, models = experiment.config, experiment.models
     part = process_part(experiment.mesh)
-    batches = experiment.masked_queries("train").batches(config.warm_up.batch_size, config.seed, part)
+    masked = experiment.masked_queries("train", queries.salient(config.masking))
+    batches = masked.batches(config.warm_up.batch_size, config.seed, part)
     start = lambda key: {"reader": fresh_reader(experiment, key)}  # noqa: E731
     return WarmUp(config, models, experiment.store, batches, start, part[0])
 
@@ -132,7 +133,8 @@ def _pretrain(experiment: Experiment) -> Task:
     device_store = DeviceStore(store.tokens, mesh) if on_devices else None
 
     def refresh(step: int, embedder: Params) -> None:
-        if config.index.refresh == "inline" and step not in snapshots.list_steps(stage.snapshots):
+        due = config.index.refresh == "inline" and is_due(config, step)
+        if due and step not in snapshots.list_steps(stage.snapshots):
             build_one(experiment, step, whole(embedder))
 
     models = experiment.models
@@ -154,19 +156,30 @@ def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
     placement.require_room(store.num_passages, tables, mesh)
 
 
+def finetuned_snapshot(config: Config, folder: Workdir) -> int:
+    """The checkpoint of pre-training whose passage vectors fine-tuning keeps."""
+    result = result_step(folder, "pretrain")
+    return 0 if config.finetune.embedder == "start" else result
+
+
 def _finetune(experiment: Experiment) -> Task:
     config, models, folder = experiment.config, experiment.models, experiment.folder
-    step = result_step(folder, "pretrain")
+    step = finetuned_snapshot(config, folder)
     snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
     questions = experiment.questions("train")
     batches = questions.batches(config.finetune.batch_size, config.seed, process_part(experiment.mesh))
 
+    def part(name: str, key: jax.Array) -> Params:
+        source = getattr(config.finetune, name)
+        if source == "pretrain":
+            return restore_result(folder, "pretrain", name, models)
+        return fresh_reader(experiment, key) if source == "weights" else start_of_pretraining(experiment)(key)[name]
+
     def start(key: jax.Array) -> Params:
-        embedder = restore_result(folder, "pretrain", "embedder", models)
         span_reader = None if config.pretrain.steps else restore_imported(folder, "span_reader", models)
         if span_reader is None:
-            span_reader = models.span_reader(key, restore_result(folder, "pretrain", "reader", models))
-        return {"embedder": embedder, "reader": span_reader}
+            span_reader = models.span_reader(key, part("reader", key))
+        return {"embedder": part("embedder", key), "reader": span_reader}
 
     return Finetune(
         config,
@@ -203,7 +216,8 @@ def _recall_probe(experiment: Experiment) -> Callable[[Params], Metrics]:
     config = experiment.config
     if not config.pretrain.probe_queries:
         return lambda params: {}
-    spans = experiment.masked_queries("heldout").fixed(config.pretrain.probe_queries, config.seed)
+    masked = experiment.masked_queries("heldout", queries.salient(config.masking))
+    spans = masked.fixed(config.pretrain.probe_queries, config.seed)
     sets = {"span": (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])}
     if "dev" in split_sizes(config.questions, experiment.data):
         dev = experiment.questions("dev")

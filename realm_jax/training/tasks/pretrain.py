@@ -13,13 +13,16 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
-from realm_jax.index.candidates import search_candidates, search_candidates_device
+from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.text import features
 from realm_jax.training.follow import SnapshotFollower
 from realm_jax.training.mesh import ROWS, WHOLE, local_rows, shards_in_use, whole
 from realm_jax.training.models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task
+
+NEVER = -1e9
+"""A score that leaves a candidate no probability, and all gradients finite."""
 
 
 class Pretrain(Task):
@@ -76,14 +79,20 @@ class Pretrain(Task):
 
         Of arrays of NumPy or of the device, as `search` is.
         """
-        settings = self._config.pretrain
-        candidates = search(index, embedded, batch["origin"][:, None], settings.candidates, self._store.null_id)
+        settings, origin = self._config.pretrain, batch["origin"][:, None]
+        banned = origin if settings.ban_origin else origin[:, :0]
+        depth = max(settings.candidates, settings.answer_within + 1)
+        candidates = search(index, embedded, banned, depth, self._store.null_id)
         hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
         chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[: len(hits) // settings.oversample]
         batch = {key: value[chosen] for key, value in batch.items()}
-        return {**batch, "passages": store.rows(candidates[chosen])}, hits.mean()
+        if settings.answer_within:
+            batch["mask_weights"] = batch["mask_weights"] * hits[chosen, None]
+        return {**batch, "passages": store.rows(candidates[chosen, : settings.candidates])}, hits.mean()
 
     def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+        if not self._config.pretrain.embedder_rate:  # half of the backward pass would be for nothing
+            params = {**params, "embedder": jax.lax.stop_gradient(params["embedder"])}
         scores, log_p_y = read_candidates(self._config, self._models, params, batch, self._null_row, key)
         return {"scores": scores, "log_p_y": log_p_y}
 
@@ -131,6 +140,8 @@ def read_candidates(
     null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
     vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
     scores = objectives.scores(models.embed(params["embedder"], query, keys[1]), vectors, config.pretrain.score_scale)
+    if not config.pretrain.null_passage:
+        scores = scores.at[:, NULL_CANDIDATE].set(NEVER)
     joint, segments, _ = features.join(query, passages, config.data.joint_length)
     logits = models.read(
         params["reader"],
