@@ -131,6 +131,12 @@ def frozen_retriever(config: Config) -> Config:
     return change(config, pretrain={"embedder_rate": 0.0, "probe_queries": 0})
 
 
+def bm25(config: Config) -> Config:
+    """BM25 retrieves, from pre-training to the answer; only readers learn."""
+    change_of_retriever = change(frozen_retriever(config), ict={"steps": 0})
+    return change(change_of_retriever, index={"kind": "bm25", "store": "host"})
+
+
 def no_null_passage(config: Config) -> Config:
     """The passages retrieved share all of p(z|x)."""
     return change(config, pretrain={"null_passage": False})
@@ -188,6 +194,7 @@ ABLATIONS: dict[str, Callable[[Config], Config]] = {
         scann,
         exact,
         frozen_retriever,
+        bm25,
         no_null_passage,
         no_trivial_retrieval_ban,
         candidates_2,

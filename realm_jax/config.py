@@ -189,8 +189,10 @@ class Mesh:
 class Index:
     """Maximum inner product search, and the snapshots it reads."""
 
-    kind: Literal["scann", "exact"] = "scann"
-    """`scann`: host memory, approximate; `exact`: device memory, a full scan."""
+    kind: Literal["scann", "exact", "bm25"] = "scann"
+    """`scann`: host memory, approximate; `exact`: device memory, a full scan; `bm25`: no search of vectors but of
+    wordpieces that query and passage share, in training and in answering; its scores take the place of the inner
+    products, and no embedder learns."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the exact index's vectors; bfloat16 halves them, and rounds products to three digits. Snapshots on disk
     are float32 always."""
@@ -444,6 +446,11 @@ class Config:
     def _check_ablations(self) -> None:
         """Options that are about something which other options leave out."""
         pretrain, finetune = self.pretrain, self.finetune
+        if self.index.kind == "bm25" and pretrain.steps and pretrain.embedder_rate:
+            raise UserError(
+                f"pretrain.embedder_rate: {pretrain.embedder_rate}, but index.kind bm25 retrieves without the "
+                "embedder, which gets no gradient; set it to 0"
+            )
         for option, value, most in (
             ("pretrain.oversample", pretrain.oversample, 1),
             ("pretrain.answer_within", pretrain.answer_within, 0),

@@ -12,6 +12,7 @@ from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.evaluation.open_qa import answer_text
 from realm_jax.index import snapshots
+from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import search_candidates
 from realm_jax.text import features
 from realm_jax.training.experiment import Experiment
@@ -58,7 +59,7 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
             f"text: [MASK] stands past the query's {config.data.query_length} wordpieces; shorten the sentence"
         )
     params = {part: restore_result(experiment.folder, "pretrain", part, models) for part in ("embedder", "reader")}
-    vectors = models.embed(params["embedder"], row[None])
+    vectors = models.query_vectors(params["embedder"], row[None])
     index = _index(experiment, result_step(experiment.folder, "pretrain"))
     rows = search_candidates(index, vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
 
@@ -70,6 +71,8 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
             "mask_positions": places[None],
             "mask_targets": pieces[None],
         }
+        if isinstance(index, Bm25Index):
+            batch["scores"] = index.scores(vectors, rows[None])
         scores, log_p_y = read_candidates(config, models, params, batch, store.null_row, None)
         return objectives.retrieval_log_probs(scores), log_p_y
 
@@ -108,7 +111,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
     }
     row = query_row(config, tokenizer, text)
     index = _index(experiment, finetuned_snapshot(config, experiment.folder))
-    products, rows = index.search(models.embed(params["embedder"], row[None]), count)
+    products, rows = index.search(models.query_vectors(params["embedder"], row[None]), count)
     scores = config.finetune.score_scale * products
     logits, places, joint, is_body = read_spans(
         config, models, params["reader"], row[None], store.rows(rows), jnp.asarray(scores), count

@@ -126,9 +126,8 @@ class Evaluation:
     def _question_recall(self, embedder: Any, index, suffix: str) -> tuple[dict[str, float], np.ndarray]:
         """Test questions' recall, and the rows [B,100] that were found for them."""
         questions = self._questions["test"]
-        size = self._config.index.rows_per_batch
         depth = min(max(DEPTHS), self._store.num_passages)
-        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, depth, size)
+        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, depth)
         return recall_figures(self._hits("test", rows), suffix), rows
 
     def _hits(self, split: str, rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from realm_jax.index import build, snapshots
 from realm_jax.training import checkpoints
 from realm_jax.training.distributed import agree, everywhere, is_first
 from realm_jax.training.experiment import Experiment
+from realm_jax.training.follow import snapshot_every
 from realm_jax.training.mesh import make_mesh
 from realm_jax.training.task import Params
 from realm_jax.workdir import StageDir, Workdir, read_json, sole_owner
@@ -76,15 +77,11 @@ def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
     if config.index.refresh == "inline":
         return None
     newest = max(snapshots.list_steps(stage.snapshots), default=-1)
-    saved = [step for step in checkpoints.steps(stage.checkpoints) if step > newest and is_due(config, step)]
+    due = [step for step in checkpoints.steps(stage.checkpoints) if step % snapshot_every(config) == 0]
+    saved = [step for step in due if step > newest]
     if config.index.delay is None:
         return max(saved, default=None)
     return min((step for step in saved if step == 0 or step + config.index.delay < config.pretrain.steps), default=None)
-
-
-def is_due(config: Config, step: int) -> bool:
-    """Whether the passages are embedded again at checkpoint `step`."""
-    return step % (config.pretrain.checkpoint_every * config.index.refresh_every) == 0
 
 
 def build_one(experiment: Experiment, step: int, params: Params, mesh: jax.sharding.Mesh | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jax.sharding import Mesh
 
 from realm_jax import workdir
+from realm_jax.config import Config
 from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
@@ -21,6 +22,13 @@ class InUse(NamedTuple):
 
     step: int
     index: Index
+
+
+def snapshot_every(config: Config) -> int:
+    """Steps from one snapshot to the next; an embedder that stays as it is needs none after the first."""
+    if not config.pretrain.embedder_rate:
+        return max(config.pretrain.steps, 1)
+    return config.pretrain.checkpoint_every * config.index.refresh_every
 
 
 def scheduled(step: int, snapshot_every: int, delay: int) -> int:
@@ -37,10 +45,10 @@ class SnapshotFollower:
     """
 
     def __init__(
-        self, stage: StageDir, config: IndexConfig, checkpoint_every: int, fingerprint: str, mesh: Mesh | None = None
+        self, stage: StageDir, config: IndexConfig, snapshot_every: int, fingerprint: str, mesh: Mesh | None = None
     ):
         self._stage, self._config, self._mesh = stage, config, mesh
-        self._every, self._fingerprint = checkpoint_every * config.refresh_every, fingerprint
+        self._every, self._fingerprint = snapshot_every, fingerprint
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._loading: tuple[int, Future] | None = None
         self._in_use: InUse | None = None

@@ -14,9 +14,9 @@ from realm_jax.index.device_store import DeviceStore
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.questions import split_sizes
 from realm_jax.training import checkpoints, loop, queries
-from realm_jax.training.builder import build_one, is_due
+from realm_jax.training.builder import build_one
 from realm_jax.training.experiment import Experiment
-from realm_jax.training.follow import SnapshotFollower
+from realm_jax.training.follow import SnapshotFollower, snapshot_every
 from realm_jax.training.mesh import check_batch, local_mesh, process_part, whole
 from realm_jax.training.models import Models
 from realm_jax.training.probe import RecallProbe
@@ -128,12 +128,12 @@ def _pretrain(experiment: Experiment) -> Task:
     on_devices, store = config.index.store == "device", experiment.store
     mesh = experiment.mesh if on_devices else local_mesh()
     require_room(config, store, mesh)
-    follower = SnapshotFollower(stage, config.index, config.pretrain.checkpoint_every, store.fingerprint, mesh)
+    follower = SnapshotFollower(stage, config.index, snapshot_every(config), store.fingerprint, mesh)
     start, probe = start_of_pretraining(experiment), _recall_probe(experiment)
     device_store = DeviceStore(store.tokens, mesh) if on_devices else None
 
     def refresh(step: int, embedder: Params) -> None:
-        due = config.index.refresh == "inline" and is_due(config, step)
+        due = config.index.refresh == "inline" and step % snapshot_every(config) == 0
         if due and step not in snapshots.list_steps(stage.snapshots):
             build_one(experiment, step, whole(embedder))
 

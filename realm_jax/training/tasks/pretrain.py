@@ -13,6 +13,7 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
+from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.text import features
@@ -47,7 +48,7 @@ class Pretrain(Task):
         self._follower, self._probe, self._refresh = follower, probe, refresh
         self._null_row = store.null_row
         self.retrieves_on_devices = device_store is not None
-        self.retrieves_beside = config.index.kind == "scann" or jax.local_device_count() == 1
+        self.retrieves_beside = config.index.kind != "exact" or jax.local_device_count() == 1
         if device_store is not None:
             # The index and the store are arguments: a new snapshot is other data for the same program.
             self._choose_on_devices = jax.jit(
@@ -56,7 +57,7 @@ class Pretrain(Task):
             )
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
-        return self._models.embed(params["embedder"], batch["query"])
+        return self._models.query_vectors(params["embedder"], batch["query"])
 
     def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """The best candidates for each query, its origin left out."""
@@ -86,6 +87,8 @@ class Pretrain(Task):
         hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
         chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[: len(hits) // settings.oversample]
         batch = {key: value[chosen] for key, value in batch.items()}
+        if isinstance(index, Bm25Index):
+            batch["scores"] = index.scores(embedded[chosen], candidates[chosen, : settings.candidates])
         if settings.answer_within:
             batch["mask_weights"] = batch["mask_weights"] * hits[chosen, None]
         return {**batch, "passages": store.rows(candidates[chosen, : settings.candidates])}, hits.mean()
@@ -127,19 +130,15 @@ def read_candidates(
 ):
     """Scores f(x, z) [B,K] with live parameters and log p(y|z,x) [B,K,M] of the candidates in `batch`.
 
-    Dropout is off where `key` is None.
+    A retriever that does not learn has put its `scores` there, without their scale. Dropout is off where `key` is None.
     """
     query, passages, positions = batch["query"], batch["passages"], batch["mask_positions"]
     (b, k, _), m = passages.shape, positions.shape[1]
     keys = jax.random.split(key, 3) if key is not None else (None,) * 3
-    # The null passage is the same for every query: embedded once, on each device, which have as many rows each then.
-    nulls = shards_in_use()
-    null_rows = jnp.broadcast_to(jnp.asarray(null_row)[None], (nulls, len(null_row)))
-    rows = jnp.concatenate([null_rows, passages[:, 1:].reshape(b * (k - 1), -1)])
-    vectors = models.embed(params["embedder"], rows, keys[0])
-    null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
-    vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
-    scores = objectives.scores(models.embed(params["embedder"], query, keys[1]), vectors, config.pretrain.score_scale)
+    if "scores" in batch:
+        scores = config.pretrain.score_scale * batch["scores"]
+    else:
+        scores = _live_scores(config, models, params["embedder"], query, passages, null_row, keys)
     if not config.pretrain.null_passage:
         scores = scores.at[:, NULL_CANDIDATE].set(NEVER)
     joint, segments, _ = features.join(query, passages, config.data.joint_length)
@@ -152,3 +151,15 @@ def read_candidates(
     )
     targets = jnp.repeat(batch["mask_targets"], k, axis=0)
     return scores, objectives.target_log_probs(logits, targets).reshape(b, k, m)
+
+
+def _live_scores(config: Config, models: Models, embedder: Params, query, passages, null_row, keys) -> jax.Array:
+    b, k, _ = passages.shape
+    # The null passage is the same for every query: embedded once, on each device, which have as many rows each then.
+    nulls = shards_in_use()
+    null_rows = jnp.broadcast_to(jnp.asarray(null_row)[None], (nulls, len(null_row)))
+    rows = jnp.concatenate([null_rows, passages[:, 1:].reshape(b * (k - 1), -1)])
+    vectors = models.embed(embedder, rows, keys[0])
+    null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
+    vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
+    return objectives.scores(models.embed(embedder, query, keys[1]), vectors, config.pretrain.score_scale)
