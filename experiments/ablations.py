@@ -95,6 +95,11 @@ def all_salient_masks(config: Config) -> Config:
     return change(config, masking=masking, pretrain={"oversample": 1})
 
 
+def learned_salience(config: Config) -> Config:
+    """Any span or word is hidden, in proportion to the retrieval utility that the model measured for such ones."""
+    return change(config, masking={"kind": "learned"}, pretrain={"oversample": max(4, config.pretrain.oversample)})
+
+
 def last_checkpoint(config: Config) -> Config:
     """Pre-training takes all its steps and its last checkpoint goes on, however the probe of retrieval fell out."""
     return change(config, pretrain={"probe_queries": 0})
@@ -188,6 +193,7 @@ ABLATIONS: dict[str, Callable[[Config], Config]] = {
         random_span_masks,
         no_oversampling,
         all_salient_masks,
+        learned_salience,
         last_checkpoint,
         stale_index,
         fresh_index,

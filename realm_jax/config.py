@@ -144,9 +144,17 @@ class Model:
 class Masking:
     """What a pre-training query hides."""
 
-    kind: Literal["salient", "spans", "words", "tokens"] = "salient"
-    """What pre-training hides. `salient`: one salient span; `spans`: random spans of SpanBERT's lengths; `words`: whole
-    words; `tokens`: wordpieces. Warm-up, probe and evaluation always hide salient spans."""
+    kind: Literal["salient", "learned", "spans", "words", "tokens"] = "salient"
+    """What pre-training hides. `salient`: one salient span; `learned`: one span of any kind or one other word, in
+    proportion to the retrieval utility measured for such ones, of pretrain.oversample drawn for each; `spans`: random
+    spans of SpanBERT's lengths; `words`: whole words; `tokens`: wordpieces. Warm-up, probe and evaluation always hide
+    salient spans."""
+    temperature: Annotated[float, Range(0.05)] = 1.0
+    """Of kind `learned`: 1 is in proportion to utility; more is more even, less prefers the best."""
+    floor: Fraction = 0.2
+    """Of kind `learned`: share of the draw that is even, whatever was measured."""
+    decay: Fraction = 0.99
+    """Of kind `learned`: what a measured utility counts for one step later."""
     fraction: Fraction = 0.15
     """Share of wordpieces hidden by the kinds that are not `salient`."""
     max_masks: Positive = 10
@@ -294,7 +302,8 @@ class Pretrain(Stage):
     candidates: Annotated[int, Range(2)] = 4
     """Passages read per query, K, the null passage included (the paper: 8)."""
     oversample: Positive = 1
-    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first.
+    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first
+    (or see masking.kind learned).
     A query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known
     holders."""
     answer_within: Count = 0
@@ -455,11 +464,17 @@ class Config:
             ("pretrain.oversample", pretrain.oversample, 1),
             ("pretrain.answer_within", pretrain.answer_within, 0),
         ):
-            if self.masking.kind != "salient" and value > most:
+            chooses = option == "pretrain.oversample" and self.masking.kind == "learned"
+            if self.masking.kind != "salient" and value > most and not chooses:
                 raise UserError(
                     f"{option}: {value} needs to know which passages hold what is hidden, as is known of salient spans "
                     f"only; with masking.kind {self.masking.kind} it must be {most}"
                 )
+        if self.masking.kind == "learned" and pretrain.oversample == 1:
+            raise UserError(
+                "pretrain.oversample: 1 leaves masking.kind learned no choice; it must be at least 2, queries drawn "
+                "for each one trained on"
+            )
         if 0 < pretrain.answer_within < pretrain.candidates - 1:
             raise UserError(
                 f"pretrain.answer_within: {pretrain.answer_within} is less than the {pretrain.candidates - 1} passages "
@@ -497,7 +512,7 @@ class Config:
             "masking.max_holders": self.masking.max_holders,
             "warm_up.steps": self.warm_up.steps,
             "pretrain.probe_queries": self.pretrain.steps and self.pretrain.probe_queries,
-            "pretrain.oversample": self.pretrain.oversample - 1,
+            "pretrain.oversample": self.masking.kind == "salient" and self.pretrain.oversample > 1,
             "pretrain.answer_within": self.pretrain.answer_within,
         }
         if not data.holders and any(needing.values()):

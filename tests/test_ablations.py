@@ -30,6 +30,7 @@ CLAIMS = {
     "random_span_masks": {"masking.kind", "pretrain.oversample"},
     "no_oversampling": {"pretrain.oversample"},
     "all_salient_masks": {"masking.types", "masking.min_holders", "masking.max_holders", "pretrain.oversample"},
+    "learned_salience": {"masking.kind", "pretrain.oversample"},
     "last_checkpoint": {"pretrain.probe_queries"},
     "stale_index": {"index.refresh_every"},
     "fresh_index": {"index.refresh"},

@@ -13,6 +13,7 @@ from realm_jax.index import placement, snapshots
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.questions import split_sizes
+from realm_jax.text.salience import LearnedSalience
 from realm_jax.training import checkpoints, loop, queries
 from realm_jax.training.builder import build_one
 from realm_jax.training.experiment import Experiment
@@ -123,7 +124,9 @@ def _pretrain(experiment: Experiment) -> Task:
             "index.swap_after: 0 swaps as soon as a snapshot is there, which several processes would see at different "
             "steps; it must be at least 1"
         )
-    batches = experiment.masked_queries("train").batches(drawn, config.seed, process_part(experiment.mesh))
+    masked, part = experiment.masked_queries("train"), process_part(experiment.mesh)
+    batches = masked.batches(drawn, config.seed, part)
+    salience = LearnedSalience(config.masking, masked.kinds) if config.masking.kind == "learned" else None
     # What retrieval gathers for the host each process has for itself; what stays on the devices they share.
     on_devices, store = config.index.store == "device", experiment.store
     mesh = experiment.mesh if on_devices else local_mesh()
@@ -138,7 +141,9 @@ def _pretrain(experiment: Experiment) -> Task:
             build_one(experiment, step, whole(embedder))
 
     models = experiment.models
-    return Pretrain(config, models, store, batches, follower, start, probe, device_store, mesh, refresh)
+    return Pretrain(
+        config, models, store, batches, follower, start, probe, device_store, mesh, refresh, salience, part[0]
+    )
 
 
 def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:

@@ -17,10 +17,11 @@ from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.text import features
+from realm_jax.text.salience import LearnedSalience
 from realm_jax.training.follow import SnapshotFollower
 from realm_jax.training.mesh import ROWS, WHOLE, local_rows, shards_in_use, whole
 from realm_jax.training.models import Models
-from realm_jax.training.task import Batch, Metrics, Params, Task
+from realm_jax.training.task import Batch, Metrics, Params, Task, rng
 
 NEVER = -1e9
 """A score that leaves a candidate no probability, and all gradients finite."""
@@ -41,9 +42,13 @@ class Pretrain(Task):
         device_store: DeviceStore | None = None,
         mesh: Mesh | None = None,
         refresh: Callable[[int, Params], None] | None = None,
+        salience: LearnedSalience | None = None,
+        part: int = 0,
     ):
-        """With a `device_store`, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none."""
+        """With a `device_store`, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none.
+        With `salience` that chooses among the queries drawn; a process makes one `part` of them."""
         super().__init__(start, batches)
+        self._salience, self._part = salience, part
         self._config, self._models, self._store, self._device_store = config, models, store, device_store
         self._follower, self._probe, self._refresh = follower, probe, refresh
         self._null_row = store.null_row
@@ -55,6 +60,29 @@ class Pretrain(Task):
                 functools.partial(self._choose, search_candidates_device),
                 out_shardings=(NamedSharding(mesh, ROWS), NamedSharding(mesh, WHOLE)),
             )
+
+    def choose(self, batch: Batch, step: int) -> Batch:
+        if self._salience is None:
+            return batch
+        draw = rng(self._config.seed, 6, step, *([self._part] if self._part else []))
+        count = len(batch["kind"]) // self._config.pretrain.oversample
+        chosen = self._salience.draw(batch["kind"], batch["span"], count, draw)
+        return {name: value[chosen] for name, value in batch.items()}
+
+    def observe(self, figures: Metrics) -> Metrics:
+        if self._salience is None:
+            return figures
+        measured = [figures.pop(f"salience/{name}") for name in ("kind", "span", "utility")]
+        self._salience.observe(*measured)
+        known = zip(self._salience.kinds, self._salience.of_kinds(), strict=True)
+        return figures | {f"salience/{kind}": utility for kind, utility in known}
+
+    def memory(self) -> Any:
+        return self._salience and self._salience.state()
+
+    def set_memory(self, memory: Any) -> None:
+        if self._salience is not None:
+            self._salience.set_state(memory)
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
         return self._models.query_vectors(params["embedder"], batch["query"])
@@ -85,7 +113,8 @@ class Pretrain(Task):
         depth = max(settings.candidates, settings.answer_within + 1)
         candidates = search(index, embedded, banned, depth, self._store.null_id)
         hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
-        chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[: len(hits) // settings.oversample]
+        kept = len(hits) // (settings.oversample if self._salience is None else 1)
+        chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[:kept]
         batch = {key: value[chosen] for key, value in batch.items()}
         if isinstance(index, Bm25Index):
             batch["scores"] = index.scores(embedded[chosen], candidates[chosen, : settings.candidates])
@@ -103,7 +132,11 @@ class Pretrain(Task):
         log_p_z = objectives.retrieval_log_probs(outputs["scores"])
         spans = batch["mask_spans"] if self._config.pretrain.marginalize == "span" else None
         parts = (log_p_z, outputs["log_p_y"], batch["mask_weights"], spans)
-        return objectives.marginal_loss(*parts), {
+        learned = {}
+        if self._salience is not None:
+            learned = {"salience/kind": batch["kind"], "salience/span": batch["span"]}
+            learned["salience/utility"] = objectives.query_utilities(*parts)
+        return objectives.marginal_loss(*parts), learned | {
             "retrieval/utility": objectives.retrieval_utility(*parts),
             "retrieval/p_null": jnp.exp(log_p_z[:, 0]).mean(),
             "retrieval/p_best": jnp.exp(log_p_z[:, 1:]).max(1).mean(),
