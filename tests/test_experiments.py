@@ -93,6 +93,8 @@ def test_a_sweep_has_valid_variants_and_a_docstring(name, monkeypatch):
     sweep = importlib.import_module(name).get_sweep()
     assert len(sweep.variants) == SWEEPS[name] and sweep.reference in sweep.variants
     assert all(schema.from_dict(dataclasses.asdict(config)) == config for config in sweep.variants.values())
+    # Snapshots are swapped in at fixed steps, so that a run can be repeated.
+    assert all(config.index.delay is not None for config in sweep.variants.values())
     text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
     assert f"realm sweep experiments/{name}.py" in text and "Time: " in text and "Expected: " in text
 
