@@ -1,6 +1,7 @@
 """Pre-training whole, on eight devices, retrieval included; what does not fit is refused first."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from realm_jax.errors import UserError
 from realm_jax.index import placement
 from realm_jax.training import stages
+from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir
 
 ON_DEVICES = {"kind": "exact", "store": "device", "refresh": "inline"}
@@ -38,3 +40,25 @@ def test_what_does_not_fit_is_refused_before_training(world, tmp_path, monkeypat
 def test_a_store_on_the_devices_needs_the_exact_index(world):
     with pytest.raises(UserError, match="index.store: device needs index.kind exact, not scann"):
         world.settings(index={"kind": "scann", "store": "device"})
+
+
+def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_path):
+    """Gone on with from checkpoint 2, as after a kill at step 5: what was measured comes back, too."""
+    settings = {"steps": 6, "checkpoint_every": 2, "batch_size": 8, "oversample": 2, "probe_queries": 0}
+    config = world.settings(masking={"kind": "learned"}, pretrain=settings, index={"refresh": "inline"})
+    whole, killed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "killed")
+    stages.train("pretrain", config, whole)
+    shutil.copytree(whole.root, killed.root)
+    stage = killed.stage("pretrain")
+    stage.done.unlink()
+    for step in (4, 6):
+        shutil.rmtree(stage.checkpoints / str(step))
+        shutil.rmtree(stage.snapshots / str(step))
+    stage.metrics.write_text("".join(stage.metrics.read_text().splitlines(keepends=True)[:5]))
+    stages.train("pretrain", config, killed)
+    lines, expected = (
+        [{name: value for name, value in line.items() if not name.startswith("time")} for line in read_metrics(path)]
+        for path in (stage.metrics, whole.stage("pretrain").metrics)
+    )
+    assert lines == expected and len(lines) == 6
+    assert len({line["salience/name"] for line in lines}) == 6
