@@ -1,0 +1,132 @@
+"""Run every variant of an experiment with every seed; what runs have in common is done once.
+
+EXPERIMENT is a Python file with get_sweep(), or the folder of a sweep. Each run has a workdir of its own,
+DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that are equal, and compiled programs are
+shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from realm_jax.config import Sweep
+from realm_jax.errors import UserError
+from realm_jax.jobs.experiment import differences, load_sweep, read_record, settle
+from realm_jax.workdir import SweepDir, read_json, sole_owner, write_json
+
+
+@dataclass(frozen=True)
+class Options:
+    experiment: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="EXPERIMENT")]
+    """Python file with get_sweep(), or the folder of a sweep that was begun."""
+    sweep_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the sweep; runs/<name of the file> by default."""
+    jobs: int = 1
+    """Runs at the same time, on this machine."""
+    keep: Literal["result", "all"] = "result"
+    """What stays on disk of a stage's checkpoints when the stage is done: the parameters that later stages start from,
+    or all."""
+    print: bool = False
+    """Prepare the folders, print one command per run, and run nothing."""
+    cluster: Literal["none", "slurm", "tpu"] = "none"
+    """`slurm`: submit one job per run, through submitit; `tpu`: print one launch command of a Cloud TPU VM per run."""
+    slurm: tuple[str, ...] = ()
+    """Parameters of submitit's executor, NAME=VALUE: timeout_min=600 slurm_partition=gpu gpus_per_node=1."""
+
+
+def command(argv: list[str]) -> int:
+    """What `realm sweep` does with the rest of its command line."""
+    options = tyro.cli(Options, args=argv, prog="realm sweep", description=__doc__, use_underscores=True)
+    if options.jobs < 1:
+        raise UserError(f"--jobs: {options.jobs} is out of range; it must be at least 1")
+    if options.slurm and options.cluster != "slurm":
+        raise UserError("--slurm: goes with --cluster slurm")
+    source = options.experiment
+    if source.is_dir() and options.sweep_dir not in (None, source):
+        raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
+    folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)
+    sweep = recorded(folder) if source.is_dir() else load_sweep(source)
+    runs = plan(sweep, folder)
+    write_json(
+        folder.manifest, {"reference": sweep.reference, "variants": list(sweep.variants), "seeds": list(sweep.seeds)}
+    )
+    unfinished = [run for run in runs if not run.workdir.is_finished]
+    if options.cluster == "tpu":
+        for run in unfinished:
+            name = f"{folder.root.name}-{run.variant}-{run.seed}".lower().replace("_", "-").replace(".", "-")
+            print(shlex.join(["python", "-m", "tpu.launch", str(run.workdir.root), "--name", name]))
+        return 0
+    if options.print:
+        for run in unfinished:
+            print(with_log(run, options.keep))
+        return 0
+    if options.cluster == "slurm":
+        from realm_jax.jobs.slurm import submit
+
+        submit([with_log(run, options.keep) for run in unfinished], folder.root / "slurm", options.slurm)
+        return 0
+    from realm_jax.jobs.grid import run_all
+    from realm_jax.jobs.processes import Child
+
+    with sole_owner(folder.root, "sweep"):
+        failed = run_all(
+            runs,
+            options.jobs,
+            lambda run: Child("run", run_command(run, options.keep), {}, log=run.workdir.log),
+        )
+    return 1 if failed else 0
+
+
+def recorded(folder: SweepDir) -> Sweep:
+    """A sweep as its folder has it.
+
+    Raises:
+      UserError: the folder is not a sweep's.
+    """
+    if not folder.manifest.exists():
+        raise UserError(f"{folder.root}: a folder without {folder.manifest.name} is no sweep; name an experiment file")
+    found = read_json(folder.manifest)
+    first = found["seeds"][0]
+    variants = {name: read_record(folder.run(name, first)).config for name in found["variants"]}
+    return Sweep(variants, tuple(found["seeds"]), found["reference"])
+
+
+def plan(sweep: Sweep, folder: SweepDir) -> list:
+    """All runs, with their workdirs begun; the first seed of every variant comes first.
+
+    Raises:
+      UserError: a run was begun with other settings; nothing is then written.
+    """
+    from realm_jax.jobs.grid import Run
+    from realm_jax.jobs.sharing import link
+
+    runs = [
+        Run(variant, seed, sweep.run(variant, seed), folder.run(variant, seed))
+        for seed in sweep.seeds
+        for variant in sweep.variants
+    ]
+    records = [read_record(run.workdir) for run in runs]
+    for run, record in zip(runs, records, strict=True):
+        if record and (changes := differences(record.config, run.config, "there", "now")):
+            raise UserError(
+                f"{run.workdir.root} was begun with other settings:\n{changes}\n"
+                "A run is never overwritten: give the variant another name, or use another --sweep_dir."
+            )
+    for run, record in zip(runs, records, strict=True):
+        settle(record, run.config, run.config, run.workdir)
+        if not run.workdir.is_finished:
+            link(run.config, run.workdir, folder)
+    return runs
+
+
+def run_command(run, keep: str) -> list[str]:
+    return [sys.executable, "-m", "realm_jax", "run", str(run.workdir.root), "--keep", keep]
+
+
+def with_log(run, keep: str) -> str:
+    """One run as a line for a shell; in the folder that the sweep was planned from."""
+    return f"{shlex.join(run_command(run, keep))} >> {shlex.quote(str(run.workdir.log))} 2>&1"
