@@ -8,6 +8,7 @@ from pathlib import Path
 
 from realm_jax.config import Config
 from realm_jax.evaluation import costs
+from realm_jax.jobs import sharing
 from realm_jax.jobs.pipeline import Step, steps_of
 from realm_jax.jobs.processes import Child, stop
 from realm_jax.workdir import Workdir, owner, read_json, write_json
@@ -34,11 +35,14 @@ class Run:
         return next((step for step in steps_of(self.config, self.workdir) if not step.is_complete()), None)
 
 
-def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child]) -> int:
+def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forget: bool = False) -> int:
     """Runs what is not finished, at most `jobs` at a time; returns how many failed. Ctrl-C stops all of them.
 
     A run whose next step another one is at work on waits its turn. Where a step failed, those that need the same one
     fail with it.
+
+    Args:
+      forget: whether stages that only finished runs have are removed, but for their metrics.
     """
     left = [run for run in runs if not run.workdir.is_finished]
     failed: list[Run] = []
@@ -59,6 +63,8 @@ def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child]) -> in
                     continue
                 del running[run]
                 if code == 0:
+                    if forget:
+                        _forget(run, [other for other in runs if not other.workdir.is_finished])
                     tell(f"{run}: done in {time.monotonic() - since[run]:.0f} s")
                     continue
                 failed.append(run)
@@ -85,6 +91,13 @@ def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child]) -> in
     finally:
         stop(running.values())
     return len(failed)
+
+
+def _forget(run: Run, unfinished: Sequence[Run]) -> None:
+    needed = {stage.root.resolve() for other in unfinished for stage in sharing.stages(other.config, other.workdir)}
+    for stage in sharing.stages(run.config, run.workdir):
+        if stage.root.resolve() not in needed:
+            sharing.forget(stage)
 
 
 def _fail_with(run: Run, step: Step, other: Run) -> None:

@@ -61,6 +61,11 @@ def made_from(config: Config) -> dict[str, dict[str, Any]]:
     return made
 
 
+def stages(config: Config, workdir: Workdir) -> list[StageDir]:
+    """Folders of the stages of training that an experiment has."""
+    return [workdir.stage(stage) for stage in made_from(config) if stage != DATA]
+
+
 def key(made: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -98,6 +103,15 @@ def prune(workdir: Workdir, job: str) -> None:
     for path in (*stage.checkpoints.glob("[0-9]*"), result / "optimizer"):
         if path != result:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def forget(stage: StageDir) -> None:
+    """Removes what a stage left but its metrics: a run that needs it later makes it again."""
+    stage.done.unlink(missing_ok=True)
+    for folder in (stage.checkpoints, stage.snapshots):
+        if folder.exists():
+            forgotten = folder.rename(folder.with_name(f".{folder.name}.forgotten"))  # at once: never half a stage
+            shutil.rmtree(forgotten)
 
 
 def _is_read(option: str, reads: tuple[str, ...]) -> bool:

@@ -27,9 +27,9 @@ class Options:
     """Folder of the sweep; runs/<name of the file> by default."""
     jobs: int = 1
     """Runs at the same time, on this machine."""
-    keep: Literal["result", "all"] = "result"
-    """What stays on disk of a stage's checkpoints when the stage is done: the parameters that later stages start from,
-    or all."""
+    keep: Literal["all", "result", "figures"] = "result"
+    """What stays on disk. `all`; `result`: of the checkpoints of a stage that is done, the parameters that later stages
+    start from; `figures`: not these either, once no unfinished run of the sweep needs them."""
     print: bool = False
     """Prepare the folders, print one command per run, and run nothing."""
     cluster: Literal["none", "slurm", "tpu"] = "none"
@@ -45,6 +45,8 @@ def command(argv: list[str]) -> int:
         raise UserError(f"--jobs: {options.jobs} is out of range; it must be at least 1")
     if options.slurm and options.cluster != "slurm":
         raise UserError("--slurm: goes with --cluster slurm")
+    if options.keep == "figures" and (options.print or options.cluster != "none"):
+        raise UserError("--keep: figures is for runs on this machine; elsewhere nobody knows which are unfinished")
     source = options.experiment
     if source.is_dir() and options.sweep_dir not in (None, source):
         raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
@@ -67,7 +69,9 @@ def command(argv: list[str]) -> int:
     if options.cluster == "slurm":
         from realm_jax.jobs.slurm import submit
 
-        submit([with_log(run, options.keep) for run in unfinished], folder.root / "slurm", options.slurm)
+        commands = [with_log(run, options.keep) for run in unfinished]
+        for run, job in zip(unfinished, submit(commands, folder.root / "slurm", options.slurm), strict=True):
+            print(f"{run}: job {job}, log in {run.workdir.log}")
         return 0
     from realm_jax.jobs.grid import run_all
     from realm_jax.jobs.processes import Child
@@ -77,6 +81,7 @@ def command(argv: list[str]) -> int:
             runs,
             options.jobs,
             lambda run: Child("run", run_command(run, options.keep), {}, log=run.workdir.log),
+            forget=options.keep == "figures",
         )
     return 1 if failed else 0
 
@@ -124,6 +129,7 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
 
 
 def run_command(run, keep: str) -> list[str]:
+    keep = "all" if keep == "all" else "result"
     return [sys.executable, "-m", "realm_jax", "run", str(run.workdir.root), "--keep", keep]
 
 
