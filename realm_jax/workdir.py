@@ -241,6 +241,12 @@ def sole_owner(folder: Path, job: str, wait: Callable[[str], None] | None = None
         yield
 
 
+def last_words(log: Path) -> str:
+    """The last line of a run's log that a job wrote, not `run` about it; "" where there is none."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith("run: ")), "")
+
+
 def wait_for(
     poll: Callable[[], T | None],
     what: str,

@@ -1,5 +1,6 @@
 """Measures what training was worth: retrieval before and after, Open-QA, and the rivals without learned retrieval."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json
 
 DEPTHS = (1, 5, 20, 100)
+READINGS = 5
+"""Held-out spans shown as in table 3 of the paper."""
 SUFFIXES = {"dev": "_dev", "test": ""}
 """Of metrics; the test questions, of which examples are shown, come last."""
 
@@ -90,6 +93,7 @@ class Evaluation:
         if builders.is_written(builders.Queries, self._experiment.data.tfds):
             _say("held-out masked spans")
             results |= self._spans(start, first, "_start") | self._spans(pretrained, last, "")
+            results["readings"] = self._readings(pretrained, last)
         _say("questions before and after pre-training")
         before, before_rows = self._question_recall(start["embedder"], first, "_start")
         zero_shot, _ = self._question_recall(pretrained["embedder"], last, "_zero_shot")
@@ -120,6 +124,26 @@ class Evaluation:
             f"retrieval/unfiltered_utility{suffix}": everything.utility,
             f"retrieval/unfiltered_p_null{suffix}": everything.p_null,
         }
+
+    def _readings(self, params: dict[str, Any], index) -> list[dict[str, Any]]:
+        """Some held-out spans, with what each passage makes of them."""
+        queries = self._experiment.masked_queries("heldout").fixed(READINGS, self._config.seed)
+        found = spans.readings(self._config, self._models, params, index, self._store, queries, READINGS)
+        tokenizer = self._experiment.tokenizer
+
+        def shown(i: int) -> dict[str, str]:
+            hidden = queries["mask_weights"][i] > 0
+            return {
+                "text": tokenizer.decode(queries["query"][i]),
+                "truth": tokenizer.decode(queries["mask_targets"][i][hidden]),
+            }
+
+        return [
+            shown(i)
+            | {"title": self._texts[reading.row].title, "body": self._texts[reading.row].text}
+            | {name: float(value) for name, value in dataclasses.asdict(reading).items()}
+            for i, reading in enumerate(found)
+        ]
 
     def _question_recall(self, embedder: Any, index, suffix: str) -> tuple[dict[str, float], np.ndarray]:
         """Test questions' recall, and the rows [B,100] that were found for them."""

@@ -1,5 +1,6 @@
 """Held-out masked spans: does retrieval find what fills the mask, and is it worth reading?"""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
 from realm_jax.index.build import embed_all
-from realm_jax.index.candidates import search_candidates
+from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates
 from realm_jax.text import features
 from realm_jax.training.models import Models
 from realm_jax.training.task import padded
@@ -59,6 +60,54 @@ def measure(
         p_null.append(null[:real])
     masks = float(queries["mask_weights"][:count].sum())
     return SpanFigures(float(np.mean(np.asarray(hits).any(1))), utility / masks, float(np.concatenate(p_null).mean()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One query, and p(y|x) of all its hidden wordpieces together, as in table 3 of the paper."""
+
+    row: int
+    """The passage under which they are likeliest ..."""
+    p_z: float
+    """... its p(z|x) ..."""
+    best: float
+    """... and p(y|z,x)."""
+    null: float
+    """p(y|z,x) of the null passage."""
+    marginal: float
+    """The sum of p(y|z,x) p(z|x) over the passages read."""
+
+
+def readings(
+    config: Config,
+    models: Models,
+    params: dict[str, Any],
+    index: Index,
+    store: PassageStore,
+    queries: dict[str, np.ndarray],
+    count: int,
+) -> list[Reading]:
+    """Of the first `count` queries, but no more than evaluation.batch_size."""
+    size = config.evaluation.batch_size
+    batch = {key: padded(value[: min(count, size)], size) for key, value in queries.items()}
+    vectors = embed_all(models.embed_with(params["embedder"]), batch["query"], config.index.rows_per_batch)
+    rows = search_candidates(index, vectors, batch["origin"][:, None], config.pretrain.candidates, store.null_id)
+    batch["passages"] = store.rows(rows)
+    log_p_z, log_p_y = jax.device_get(_read_each(params, batch, store.null_row, config, models))
+    log_p_y = (log_p_y * batch["mask_weights"][:, None]).sum(-1)
+    marginal = np.exp(np.logaddexp.reduce(log_p_z + log_p_y, axis=-1))
+    best = log_p_y[:, NULL_CANDIDATE + 1 :].argmax(-1) + NULL_CANDIDATE + 1
+    return [
+        Reading(int(rows[i, k]), *np.exp([log_p_z[i, k], log_p_y[i, k], log_p_y[i, NULL_CANDIDATE]]), marginal[i])
+        for i, k in enumerate(best[: min(count, len(queries["query"]))])
+    ]
+
+
+@functools.partial(jax.jit, static_argnames=("config", "models"))
+def _read_each(params, batch, null_row, config, models):
+    """log p(z|x) [B,K] and log p(y|z,x) [B,K,M]."""
+    scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
+    return objectives.retrieval_log_probs(scores), log_p_y
 
 
 @functools.partial(jax.jit, static_argnames=("config", "models"))

@@ -11,7 +11,7 @@ from realm_jax.evaluation import costs
 from realm_jax.jobs import sharing
 from realm_jax.jobs.pipeline import Step, steps_of
 from realm_jax.jobs.processes import Child, stop
-from realm_jax.workdir import Workdir, owner, read_json, write_json
+from realm_jax.workdir import Workdir, last_words, owner, read_json, write_json
 
 POLL_S = 0.5
 
@@ -70,7 +70,7 @@ def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forge
                 failed.append(run)
                 if (step := run.next_step()) and step.folder:
                     broken[step.folder.resolve()] = run
-                tell(f"{run}: failed, see {run.workdir.log}: {last_words(run.workdir)}")
+                tell(f"{run}: failed, see {run.workdir.log}: {last_words(run.workdir.log)}")
             busy = {step.folder.resolve() for run in running if (step := run.next_step()) and step.folder}
             for run in list(left):
                 if len(running) == jobs:
@@ -106,12 +106,6 @@ def _fail_with(run: Run, step: Step, other: Run) -> None:
         log.write(f"{step.job} failed in the run that does it for this one too: {other.workdir.root}\n")
     usage = read_json(run.workdir.usage) if run.workdir.usage.exists() else {}
     write_json(run.workdir.usage, usage | {"failed": step.job})
-
-
-def last_words(workdir: Workdir) -> str:
-    """The last line of a run's log that a job wrote, not `run` about it."""
-    lines = workdir.log.read_text(errors="replace").splitlines() if workdir.log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith("run: ")), "")
 
 
 def _time_left(runs: Sequence[Run], unfinished: Sequence[Run], jobs: int) -> str:
