@@ -1,6 +1,5 @@
 """Held-out masked spans: does retrieval find what fills the mask, and is it worth reading?"""
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -21,6 +20,22 @@ from realm_jax.training.tasks.pretrain import read_candidates
 DEPTH = 5
 
 
+class Reading(NamedTuple):
+    """One query: p(y|x) of all its hidden wordpieces together, as in table 3 of the paper."""
+
+    query: int
+    row: int
+    """The passage, not the null one, under which they are likeliest ..."""
+    p_z: float
+    """... its p(z|x) ..."""
+    best: float
+    """... and p(y|z,x)."""
+    null: float
+    """p(y|z,x) of the null passage."""
+    marginal: float
+    """The sum of p(y|z,x) p(z|x) over the passages read."""
+
+
 class SpanFigures(NamedTuple):
     recall: float
     """Share of queries with a passage among the first 5, the origin left out, in which the hidden wordpieces stand."""
@@ -28,6 +43,8 @@ class SpanFigures(NamedTuple):
     """log p(y|x) - log p(y|null, x), mean over masks."""
     p_null: float
     """p(z|x) of the null passage, mean over queries."""
+    readings: list[Reading]
+    """Of each query that was read."""
 
 
 def measure(
@@ -47,7 +64,7 @@ def measure(
     hidden = np.where(queries["mask_weights"] > 0, queries["mask_targets"], features.PAD)
     hits = features.holds(store.rows(rows[:, 1 : DEPTH + 1]), hidden[:, None, None])
 
-    utility, p_null, count = 0.0, [], min(config.evaluation.read_queries, len(rows))
+    utility, p_null, readings, count = 0.0, [], [], min(config.evaluation.read_queries, len(rows))
     passages = store.rows(rows[:count, : config.pretrain.candidates])
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
@@ -55,66 +72,30 @@ def measure(
         batch = {key: padded(value[part], size) for key, value in queries.items()}
         batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
         batch["passages"] = padded(passages[part], size)
-        value, null = jax.device_get(_read(params, batch, store.null_row, config, models))
+        value, log_p_z, log_p_y = jax.device_get(_read(params, batch, store.null_row, config, models))
         utility += float(value)
-        p_null.append(null[:real])
+        p_null.append(np.exp(log_p_z[:real, NULL_CANDIDATE]))
+        readings += [_reading(start + i, rows[start + i], log_p_z[i], log_p_y[i]) for i in range(real)]
     masks = float(queries["mask_weights"][:count].sum())
-    return SpanFigures(float(np.mean(np.asarray(hits).any(1))), utility / masks, float(np.concatenate(p_null).mean()))
+    recall, null = float(np.mean(np.asarray(hits).any(1))), float(np.concatenate(p_null).mean())
+    return SpanFigures(recall, utility / masks, null, readings)
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """One query, and p(y|x) of all its hidden wordpieces together, as in table 3 of the paper."""
-
-    row: int
-    """The passage under which they are likeliest ..."""
-    p_z: float
-    """... its p(z|x) ..."""
-    best: float
-    """... and p(y|z,x)."""
-    null: float
-    """p(y|z,x) of the null passage."""
-    marginal: float
-    """The sum of p(y|z,x) p(z|x) over the passages read."""
-
-
-def readings(
-    config: Config,
-    models: Models,
-    params: dict[str, Any],
-    index: Index,
-    store: PassageStore,
-    queries: dict[str, np.ndarray],
-    count: int,
-) -> list[Reading]:
-    """Of the first `count` queries, but no more than evaluation.batch_size."""
-    size = config.evaluation.batch_size
-    batch = {key: padded(value[: min(count, size)], size) for key, value in queries.items()}
-    vectors = embed_all(models.embed_with(params["embedder"]), batch["query"], config.index.rows_per_batch)
-    rows = search_candidates(index, vectors, batch["origin"][:, None], config.pretrain.candidates, store.null_id)
-    batch["passages"] = store.rows(rows)
-    log_p_z, log_p_y = jax.device_get(_read_each(params, batch, store.null_row, config, models))
-    log_p_y = (log_p_y * batch["mask_weights"][:, None]).sum(-1)
-    marginal = np.exp(np.logaddexp.reduce(log_p_z + log_p_y, axis=-1))
-    best = log_p_y[:, NULL_CANDIDATE + 1 :].argmax(-1) + NULL_CANDIDATE + 1
-    return [
-        Reading(int(rows[i, k]), *np.exp([log_p_z[i, k], log_p_y[i, k], log_p_y[i, NULL_CANDIDATE]]), marginal[i])
-        for i, k in enumerate(best[: min(count, len(queries["query"]))])
-    ]
-
-
-@functools.partial(jax.jit, static_argnames=("config", "models"))
-def _read_each(params, batch, null_row, config, models):
-    """log p(z|x) [B,K] and log p(y|z,x) [B,K,M]."""
-    scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
-    return objectives.retrieval_log_probs(scores), log_p_y
+def _reading(query: int, rows: np.ndarray, log_p_z: np.ndarray, log_p_y: np.ndarray) -> Reading:
+    """Of one query, from [K] of each."""
+    passages = np.arange(len(log_p_y)) != NULL_CANDIDATE
+    best = int(np.where(passages, log_p_y, -np.inf).argmax())
+    marginal = np.logaddexp.reduce(log_p_z + log_p_y)
+    p = np.exp([log_p_z[best], log_p_y[best], log_p_y[NULL_CANDIDATE], marginal]).tolist()
+    return Reading(query, int(rows[best]), *p)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "models"))
 def _read(params, batch, null_row, config, models):
-    """Utility summed over masks, and p(null) of each query [B]. Compiled once for all measurements."""
+    """Utility summed over masks; log p(z|x) and log p(y|z,x) of all masks together, [B,K]. Compiled once for all
+    measurements."""
     scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
     log_p_z = objectives.retrieval_log_probs(scores)
     weights = batch["mask_weights"]
     utility = objectives.retrieval_utility(log_p_z, log_p_y, weights)
-    return utility * weights.sum(), jax.numpy.exp(log_p_z[:, 0])
+    return utility * weights.sum(), log_p_z, (log_p_y * weights[:, None]).sum(-1)

@@ -108,9 +108,7 @@ def read_sweep(root: Path) -> SweepRecord:
     """Raises UserError where the folder is not a sweep's."""
     folder = SweepDir(root)
     if not folder.manifest.exists():
-        raise UserError(
-            f"--sweep: {root} holds no {folder.manifest.name}; name the folder of a `realm sweep`"
-        )
+        raise UserError(f"--sweep: {root} holds no {folder.manifest.name}; name the folder of a `realm sweep`")
     found = read_json(folder.manifest)
     names = sorted(found["variants"], key=lambda name: name != found["reference"])
     runs = []

@@ -71,10 +71,10 @@ def variants(sweep: SweepRecord) -> Table:
     return Table(
         "variants",
         "All variants",
-        f"Means over seeds, with their standard error where there are several; {count} test questions. The last column is "
-        f"the variant's exact match on test questions less that of {sweep.reference}, with its 95 % interval: a paired "
-        "bootstrap over seeds and questions, the questions of one subject drawn together. Recall of questions is that "
-        "of test questions.",
+        f"Means over seeds, with their standard error where there are several; {count} test questions. The last column "
+        f"is the variant's exact match on test questions less that of {sweep.reference}, with its 95 % interval: a "
+        "paired bootstrap over seeds and questions, the questions of one subject drawn together. Recall of questions is "
+        "that of test questions.",
         ["variant", "seeds done", *(column for column, _, _ in METRICS), "exact match less the reference's"],
         rows,
     )
@@ -132,8 +132,8 @@ def table_2(sweep: SweepRecord) -> Table:
     return Table(
         "table2",
         "Table 2 of the paper: ablations",
-        "In per cent. The paper's are NaturalQuestions' dev questions; here exact match is of dev questions, recall before "
-        "fine-tuning of test questions.",
+        "In per cent. The paper's are NaturalQuestions' dev questions; here exact match is of dev questions, recall "
+        "before fine-tuning of test questions.",
         ["ablation", "paper: exact match", "paper: recall@5", "here: exact match", "here: recall@5"],
         rows,
     )
@@ -181,8 +181,8 @@ def costs(sweep: SweepRecord) -> Table:
         "costs",
         "What a run costs",
         "Wall-clock minutes, means over the finished runs of a variant, with the stages that it shares with others as "
-        "if it had made them itself; pre-training includes the builder beside it. Runs at the same time slow each other. "
-        "The last row is what the sweep took, failed and unfinished runs included, a shared stage counted once.",
+        "if it had made them itself; pre-training includes the builder beside it. Runs at the same time slow each "
+        "other. The last row is what the sweep took, failed and unfinished runs included, a shared stage counted once.",
         ["variant", *(STAGE_NAMES[job] for job in jobs), "a whole run"],
         rows,
     )
