@@ -73,8 +73,8 @@ def variants(sweep: SweepRecord) -> Table:
         "All variants",
         f"Means over seeds, with their standard error where there are several; {count} test questions. The last column "
         f"is the variant's exact match on test questions less that of {sweep.reference}, with its 95 % interval: a "
-        "paired bootstrap over seeds and questions, the questions of one subject drawn together. Recall of questions is "
-        "that of test questions.",
+        "paired bootstrap over seeds and questions, the questions of one subject drawn together. Recall of questions "
+        "is that of test questions.",
         ["variant", "seeds done", *(column for column, _, _ in METRICS), "exact match less the reference's"],
         rows,
     )

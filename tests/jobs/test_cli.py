@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ def failure(capsys, *argv: str) -> str:
     message = capsys.readouterr().err
     assert "Traceback" not in message
     return " ".join(message.replace("│", " ").split())
+
+
+ENTRY = r"\ndef (main\(config|command\(argv)"
 
 
 class TestHelp:
