@@ -178,10 +178,8 @@ class TestLinks:
             workdir.root.mkdir(parents=True)
             sharing.link(config, workdir, sweep)
             sharing.link(config, workdir, sweep)  # again
-        folders = [
-            (w.data("").root, w.jax_cache, w.stage("warm_up").root, w.stage("pretrain").root) for w in (one, two)
-        ]
-        for ours, theirs in zip(*folders, strict=True):
+        for place in ("data", "jax_cache", "warm_up", "pretrain"):
+            ours, theirs = one.root / place, two.root / place
             assert ours.is_symlink() and not Path(ours.readlink()).is_absolute()
             assert ours.samefile(theirs)
         assert not one.stage("finetune").root.samefile(two.stage("finetune").root)
