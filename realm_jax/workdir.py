@@ -131,7 +131,7 @@ class SweepDir:
 
     @property
     def manifest(self) -> Path:
-        """{"experiment": its file, "reference": ..., "variants": [...], "seeds": [...]}."""
+        """{"reference": ..., "variants": [...], "seeds": [...]}; settings stand in the runs' workdirs."""
         return self.root / "sweep.json"
 
     @property

@@ -85,10 +85,11 @@ def link(config: Config, workdir: Workdir, sweep: SweepDir) -> None:
             write_json(folder / "made_from.json", made)
     for place, folder in places.items():
         folder.mkdir(parents=True, exist_ok=True)
-        if place.is_symlink():
+        target = os.path.relpath(folder.resolve(), place.parent.resolve())
+        if place.is_symlink() and os.readlink(place) != target:
             place.unlink()
-        if not place.exists():
-            place.symlink_to(os.path.relpath(folder.resolve(), place.parent.resolve()))
+        if not (place.is_symlink() or place.exists()):
+            place.symlink_to(target)
 
 
 def prune(workdir: Workdir, job: str) -> None:

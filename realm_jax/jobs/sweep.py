@@ -16,7 +16,7 @@ import tyro
 from realm_jax.config import Sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs.experiment import differences, load_sweep, read_record, settle
-from realm_jax.workdir import SweepDir, read_json, sole_owner, write_json
+from realm_jax.workdir import SweepDir, owner, read_json, sole_owner, write_json
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
             )
     for run, record in zip(runs, records, strict=True):
         settle(record, run.config, run.config, run.workdir)
-        if not run.workdir.is_finished:
+        if not run.workdir.is_finished and owner(run.workdir.root, "run") is None:
             link(run.config, run.workdir, folder)
     return runs
 
