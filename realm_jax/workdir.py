@@ -218,9 +218,12 @@ def sole_owner(folder: Path, job: str, wait: Callable[[str], None] | None = None
       wait: is told once that another process holds it, whose end is then waited for.
 
     Raises:
-      UserError: another process holds it, and nobody waits.
+      UserError: another process holds it, and nobody waits; or it is no folder that can be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
     path = folder / f".{job}.lock"
     with open(path, "a+") as file:
         for tries in itertools.count(1):

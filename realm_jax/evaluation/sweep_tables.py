@@ -67,11 +67,11 @@ def variants(sweep: SweepRecord) -> Table:
             ]
         )
     asked = sorted({len(run.questions) for run in sweep.runs if run.state == "done" and run.scores is not None})
-    count = " or ".join(map(str, asked)) or "no"
+    count = f"{' or '.join(map(str, asked))} test questions" if asked else "no question has been answered yet"
     return Table(
         "variants",
         "All variants",
-        f"Means over seeds, with their standard error where there are several; {count} test questions. The last column "
+        f"Means over seeds, with their standard error where there are several; {count}. The last column "
         f"is the variant's exact match on test questions less that of {sweep.reference}, with its 95 % interval: a "
         "paired bootstrap over seeds and questions, the questions of one subject drawn together. Recall of questions "
         "is that of test questions.",

@@ -106,7 +106,7 @@ class TestHelp:
     def test_as_a_module(self):
         done = subprocess.run([sys.executable, "-m", "realm_jax", "nojob"], capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("realm: error: no job 'nojob'; there are run, import_weights, prepare")
+        assert done.stderr.startswith("realm: error: no job 'nojob'; there are run, sweep, import_weights")
 
 
 class TestCalls:
