@@ -16,9 +16,9 @@ from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
-from realm_jax.training.queries import unfiltered
+from realm_jax.training.queries import salient, unfiltered
 from realm_jax.training.questions import QuestionSet
-from realm_jax.training.stages import restore_result, result_step, start_of_pretraining
+from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step, start_of_pretraining
 from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json
 
@@ -95,11 +95,14 @@ class Evaluation:
             results |= before | after | {"readings": readings}
         _say("questions before and after pre-training")
         before, before_rows = self._question_recall(start["embedder"], first, "_start")
-        zero_shot, _ = self._question_recall(pretrained["embedder"], last, "_zero_shot")
+        # Of the retriever that is fine-tuned, as the paper's table 2 has it.
+        retriever, found_by = (start, first) if config.finetune.embedder == "start" else (pretrained, last)
+        zero_shot, _ = self._question_recall(retriever["embedder"], found_by, "_zero_shot")
         results |= before | zero_shot | self._index_figures(last_snapshot.manifest)
         if config.finetune.steps or folder.stage("finetune").done.exists():
             _say("questions after fine-tuning")
-            results |= self._open_qa(last, before_rows)
+            kept = finetuned_snapshot(config, folder)
+            results |= self._open_qa(last if kept == step else first, before_rows)
         if config.closed_book.steps:
             _say("closed book")
             results |= self._closed_book(results.get("examples", []))
@@ -112,7 +115,8 @@ class Evaluation:
         """Recall, utility and p(null) on held-out spans, with the index of the same embedder; and some of the spans."""
         arguments = (self._config, self._models, params, index, self._store)
         count, seed = self._config.evaluation.heldout_queries, self._config.seed
-        queries = self._experiment.masked_queries("heldout").fixed(count, seed)
+        named = salient(self._config.masking)
+        queries = self._experiment.masked_queries("heldout", named).fixed(count, seed)
         filtered = spans.measure(*arguments, queries)
         paper = unfiltered(self._config.masking)
         everything = spans.measure(*arguments, self._experiment.masked_queries("heldout", paper).fixed(count, seed))
@@ -136,9 +140,8 @@ class Evaluation:
     def _question_recall(self, embedder: Any, index, suffix: str) -> tuple[dict[str, float], np.ndarray]:
         """Test questions' recall, and the rows [B,100] that were found for them."""
         questions = self._questions["test"]
-        size = self._config.index.rows_per_batch
         depth = min(max(DEPTHS), self._store.num_passages)
-        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, depth, size)
+        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, depth)
         return recall_figures(self._hits("test", rows), suffix), rows
 
     def _hits(self, split: str, rows: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
-from realm_jax.index.build import embed_all
+from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates
 from realm_jax.text import features
 from realm_jax.training.models import Models
@@ -58,7 +58,7 @@ def measure(
     """Searches `index`, which must hold the vectors of `params`' own embedder, and reads pretrain.candidates
     passages."""
     size = config.evaluation.batch_size
-    vectors = embed_all(models.embed_with(params["embedder"]), queries["query"], config.index.rows_per_batch)
+    vectors = models.all_query_vectors(params["embedder"], queries["query"])
     depth = max(DEPTH + 1, config.pretrain.candidates)
     rows = search_candidates(index, vectors, queries["origin"][:, None], depth, store.null_id)
     hidden = np.where(queries["mask_weights"] > 0, queries["mask_targets"], features.PAD)
@@ -72,6 +72,8 @@ def measure(
         batch = {key: padded(value[part], size) for key, value in queries.items()}
         batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
         batch["passages"] = padded(passages[part], size)
+        if isinstance(index, Bm25Index):
+            batch["scores"] = padded(index.scores(vectors[part], rows[part, : config.pretrain.candidates]), size)
         value, log_p_z, log_p_y = jax.device_get(_read(params, batch, store.null_row, config, models))
         utility += float(value)
         p_null.append(np.exp(log_p_z[:real, NULL_CANDIDATE]))
