@@ -53,7 +53,7 @@ class Curve:
     """Values over steps. A smoothed curve shows its raw points thinly behind; one that is not has a dot per point."""
 
     label: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     values: Sequence[float]
     smooth: bool = True
     stairs: bool = False

@@ -96,7 +96,7 @@ class TestSettings:
     def test_a_field_that_is_not_there_is_named(self, tmp_path):
         path = tmp_path / "mine.py"
         path.write_text(EXPERIMENT.replace("SEEDS", "(0,)").replace("learning_rate=1e-5", "learning_rat=1e-5"))
-        with pytest.raises(UserError, match=r"mine\.py:15: .*'learning_rat'.*[Dd]id you mean '?learning_rate"):
+        with pytest.raises(UserError, match=r"mine\.py:15: .*'learning_rat'"):
             load_sweep(path)
 
     def test_a_file_without_a_sweep(self, tmp_path):
