@@ -1,17 +1,17 @@
 """Submits runs of a sweep to SLURM."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from realm_jax.errors import UserError
 
 
-def submit(commands: Sequence[str], folder: Path, parameters: Sequence[str]) -> list[str]:
+def submit(commands: Sequence[str], folder: Path, parameters: Mapping[str, str]) -> list[str]:
     """Submits each shell command as a job of its own.
 
     Args:
       folder: where submitit keeps its files; on the file system that all nodes share, as the sweep is.
-      parameters: of submitit's executor, NAME=VALUE.
+      parameters: of submitit's executor.
 
     Returns:
       the jobs' numbers.
@@ -25,7 +25,7 @@ def submit(commands: Sequence[str], folder: Path, parameters: Sequence[str]) -> 
         raise UserError(
             f"--cluster slurm: needs submitit, which is not installed ({error}): run `pip install 'realm_jax[slurm]'`"
         ) from None
-    given = dict(_parameter(text) for text in parameters)
+    given = {name: int(value) if value.isdigit() else value for name, value in parameters.items()}
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
     except RuntimeError as error:
@@ -33,13 +33,6 @@ def submit(commands: Sequence[str], folder: Path, parameters: Sequence[str]) -> 
     try:
         executor.update_parameters(**given)
     except (AssertionError, NameError, TypeError, ValueError) as error:
-        raise UserError(f"--slurm: {' '.join(parameters)}: {error}") from None
+        raise UserError(f"--cluster_options: {error}") from None
     with_shell = [["bash", "-c", command] for command in commands]
     return [executor.submit(submitit.helpers.CommandFunction(command)).job_id for command in with_shell]
-
-
-def _parameter(text: str) -> tuple[str, int | str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise UserError(f"--slurm: {text!r} is not NAME=VALUE, such as timeout_min=600")
-    return name, int(value) if value.isdigit() else value

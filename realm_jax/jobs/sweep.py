@@ -5,6 +5,7 @@ DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that 
 shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
 """
 
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from realm_jax.config import Sweep
+from realm_jax.config import Config, Sweep, flatten
 from realm_jax.errors import UserError
-from realm_jax.jobs.experiment import differences, load_sweep, read_record, settle
+from realm_jax.jobs.experiment import differences, load_experiment, load_sweep, read_record, settle
 from realm_jax.workdir import SweepDir, owner, read_json, sole_owner, write_json
 
 
@@ -33,9 +34,11 @@ class Options:
     print: bool = False
     """Prepare the folders, print one command per run, and run nothing."""
     cluster: Literal["none", "slurm", "tpu"] = "none"
-    """`slurm`: submit one job per run, through submitit; `tpu`: print one launch command of a Cloud TPU VM per run."""
-    slurm: tuple[str, ...] = ()
-    """Parameters of submitit's executor, NAME=VALUE: timeout_min=600 slurm_partition=gpu gpus_per_node=1."""
+    """`slurm`: submit one job per run, through submitit; `tpu`: print the command that launches each run on Cloud TPU
+    VMs."""
+    cluster_options: tuple[str, ...] = ()
+    """NAME=VALUE. Of submitit's executor: timeout_min=600 slurm_partition=gpu gpus_per_node=1; of tpu.launch:
+    type=v5e-8 zone=us-west4-a bucket=gs://BUCKET."""
 
 
 def command(argv: list[str]) -> int:
@@ -43,8 +46,9 @@ def command(argv: list[str]) -> int:
     options = tyro.cli(Options, args=argv, prog="realm sweep", description=__doc__, use_underscores=True)
     if options.jobs < 1:
         raise UserError(f"--jobs: {options.jobs} is out of range; it must be at least 1")
-    if options.slurm and options.cluster != "slurm":
-        raise UserError("--slurm: goes with --cluster slurm")
+    given = dict(_pair(text) for text in options.cluster_options)
+    if given and options.cluster == "none":
+        raise UserError("--cluster_options: goes with --cluster slurm or tpu")
     if options.keep == "figures" and (options.print or options.cluster != "none"):
         raise UserError("--keep: figures is for runs on this machine; elsewhere nobody knows which are unfinished")
     source = options.experiment
@@ -52,16 +56,13 @@ def command(argv: list[str]) -> int:
         raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
     folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)
     sweep = recorded(folder) if source.is_dir() else load_sweep(source)
+    if options.cluster == "tpu":
+        return print_launches(sweep, source, given)
     runs = plan(sweep, folder)
     write_json(
         folder.manifest, {"reference": sweep.reference, "variants": list(sweep.variants), "seeds": list(sweep.seeds)}
     )
     unfinished = [run for run in runs if not run.workdir.is_finished]
-    if options.cluster == "tpu":
-        for run in unfinished:
-            name = f"{folder.root.name}-{run.variant}-{run.seed}".lower().replace("_", "-").replace(".", "-")
-            print(shlex.join(["python", "-m", "tpu.launch", str(run.workdir.root), "--name", name]))
-        return 0
     if options.print:
         for run in unfinished:
             print(with_log(run, options.keep))
@@ -70,7 +71,7 @@ def command(argv: list[str]) -> int:
         from realm_jax.jobs.slurm import submit
 
         commands = [with_log(run, options.keep) for run in unfinished]
-        for run, job in zip(unfinished, submit(commands, folder.root / "slurm", options.slurm), strict=True):
+        for run, job in zip(unfinished, submit(commands, folder.root / "slurm", given), strict=True):
             print(f"{run}: job {job}, log in {run.workdir.log}")
         return 0
     from realm_jax.jobs.grid import run_all
@@ -126,6 +127,43 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
         if not run.workdir.is_finished and owner(run.workdir.root, "run") is None:
             link(run.config, run.workdir, folder)
     return runs
+
+
+def print_launches(sweep: Sweep, file: Path, given: dict[str, str]) -> int:
+    """One command per run for Cloud TPU VMs, which start from a file: each variant is the options in which it differs.
+
+    Raises:
+      UserError: the file has no get_config() that variants could differ from.
+    """
+    base = load_experiment(file)
+    launch = [word for name, value in given.items() for word in (f"--{name}", value)]
+    for seed in sweep.seeds:
+        for variant in sweep.variants:
+            name = re.sub("[^a-z0-9]+", "-", f"{variant}-{seed}".lower())
+            changes = option_words(base, sweep.run(variant, seed))
+            print(shlex.join(["python", "-m", "tpu.launch", str(file), "--name", name, *launch, "--", *changes]))
+    return 0
+
+
+def option_words(base: Config, config: Config) -> list[str]:
+    """The command line's options that make one experiment of another."""
+    before, words = flatten(base), []
+    for name, value in flatten(config).items():
+        if value == before[name]:
+            continue
+        if isinstance(value, bool):
+            path, dot, last = name.rpartition(".")
+            words.append(f"--{path}{dot}{'' if value else 'no_'}{last}")
+        else:
+            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return words
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UserError(f"--cluster_options: {text!r} is not NAME=VALUE, such as timeout_min=600")
+    return name, value
 
 
 def run_command(run, keep: str) -> list[str]:

@@ -18,6 +18,7 @@ from realm_jax.errors import UserError
 from realm_jax.evaluation import costs
 from realm_jax.jobs import cli, grid, sharing
 from realm_jax.jobs.experiment import load_sweep
+from realm_jax.jobs.sweep import option_words, plan
 from realm_jax.workdir import SweepDir, Workdir, last_words, read_json, write_json
 from tests.jobs import fake_runs
 
@@ -300,8 +301,6 @@ class TestGrid:
 
     def test_settings_that_changed_are_refused_and_nothing_is_touched(self, experiment, tmp_path):
         folder = SweepDir(tmp_path / "sweep")
-        from realm_jax.jobs.sweep import plan
-
         plan(load_sweep(experiment), folder)
         before = {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
         experiment.write_text(experiment.read_text().replace("1e-5", "1e-6").replace("(0, 1)", "(0, 1, 2)"))
@@ -339,9 +338,30 @@ class TestCommand:
         (folder / "runs" / "realm" / "0" / "report" / "index.html").touch()
         assert cli.main(["sweep", str(folder), "--print"]) == 0  # from its folder, what is left of it
         assert len(capsys.readouterr().out.splitlines()) == 7
-        assert cli.main(["sweep", str(folder), "--cluster", "tpu"]) == 0
-        (first, *_) = capsys.readouterr().out.splitlines()
-        assert first == f"python -m tpu.launch {folder}/runs/slow/0 --name sweep-slow-0"
+
+    def test_launches_on_tpus_give_each_variant_as_options(self, experiment, tmp_path, capsys):
+        command = ["sweep", str(experiment), "--cluster", "tpu", "--cluster_options", "zone=z", "bucket=gs://b"]
+        assert cli.main(command) == 2
+        assert "no function get_config()" in capsys.readouterr().err
+        experiment.write_text(experiment.read_text() + "def get_config():\n    return get_sweep().variants['realm']\n")
+        assert cli.main(command) == 0
+        lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+        fixed = ["python", "-m", "tpu.launch", str(experiment), "--name"]
+        assert all(line[:5] == fixed and line[6:11] == ["--zone", "z", "--bucket", "gs://b", "--"] for line in lines)
+        assert lines[1][5] == "slow-0"
+        assert lines[5][11:] == ["--name", "slow", "--seed", "1", "--finetune.learning_rate", "1e-05"]
+
+    def test_options_make_one_experiment_of_another(self, tmp_path):
+        other = change(
+            data={"holders": False, "taggers": ("dates", "links")},
+            masking={"types": ("name",), "subject": False},
+            pretrain={"learning_rate": 1e-7, "probe_queries": 0},
+            warm_up={"steps": 0},
+            finetune={"bias_correction": True},
+        )
+        for base, config in ((BASE, other), (other, BASE)):
+            words = option_words(base, config)
+            assert cli._parse("run", cli.load_job("run"), words, base, tmp_path)[0] == config
 
     def test_what_a_run_records_is_what_it_runs(self, experiment, tmp_path, capsys):
         folder = tmp_path / "sweep"
@@ -356,7 +376,7 @@ class TestCommand:
         ("options", "message"),
         [
             (["--jobs", "0"], "--jobs: 0 is out of range; it must be at least 1"),
-            (["--slurm", "mem_gb=3"], "--slurm: goes with --cluster slurm"),
+            (["--cluster_options", "mem_gb=3"], "--cluster_options: goes with --cluster slurm or tpu"),
             (["--print", "--keep", "figures"], "--keep: figures is for runs on this machine"),
         ],
     )
@@ -389,7 +409,7 @@ class TestSlurm:
 
     def test_each_run_is_a_job(self, experiment, tmp_path, capsys):
         command = ["sweep", str(experiment), "--sweep_dir", str(tmp_path / "s"), "--cluster", "slurm"]
-        assert cli.main([*command, "--slurm", "timeout_min=600", "slurm_partition=short"]) == 0
+        assert cli.main([*command, "--cluster_options", "timeout_min=600", "slurm_partition=short"]) == 0
         submitted = (tmp_path / "submitted").read_text()
         assert submitted.count("#SBATCH --partition=short") == submitted.count("#SBATCH --time=600") == 8
         assert "realm, seed 0: job 4" in capsys.readouterr().out
@@ -397,5 +417,5 @@ class TestSlurm:
     @pytest.mark.parametrize("parameter", ["timeout_min", "slurm_partitio=x", "timeout_min=x"])
     def test_a_parameter_that_is_none(self, experiment, tmp_path, capsys, parameter):
         command = ["sweep", str(experiment), "--sweep_dir", str(tmp_path / "s"), "--cluster", "slurm"]
-        assert cli.main([*command, "--slurm", parameter]) == 2
-        assert "--slurm: " in capsys.readouterr().err
+        assert cli.main([*command, "--cluster_options", parameter]) == 2
+        assert "--cluster_options: " in capsys.readouterr().err
