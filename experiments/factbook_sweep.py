@@ -1,6 +1,6 @@
 """The ablation table of `factbook`: every ablation of ablations.py, with three seeds each.
 
-    realm sweep experiments/factbook_sweep.py --directory runs/factbook_sweep
+    realm sweep experiments/factbook_sweep.py --sweep_dir runs/factbook_sweep
     realm report --sweep runs/factbook_sweep
 
 The closed-book rival and BM25, which no ablation changes, are left out; `factbook` itself measures them.

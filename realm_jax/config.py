@@ -541,11 +541,11 @@ class Sweep:
             raise UserError(f"reference: {self.reference!r} is none of the variants {', '.join(self.variants)}")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: {self.seeds} must be at least one number, none below 0 and none twice")
-        seen: dict[Config, str] = {}
-        for name in self.variants:
-            config = dataclasses.replace(self.run(name, 0), name="")
-            config = dataclasses.replace(config, mesh=Mesh(), index=dataclasses.replace(config.index, mesh=Mesh()))
-            if (other := seen.setdefault(config, name)) != name:
+        seen: dict[frozenset, str] = {}
+        for name, config in self.variants.items():
+            options = flatten(config).items()
+            same = frozenset(o for o in options if o[0] not in ("name", "seed") and not of_the_machine(o[0]))
+            if (other := seen.setdefault(same, name)) != name:
                 raise UserError(f"variants: {other!r} and {name!r} are equal settings, so equal runs; take one out")
 
     def run(self, variant: str, seed: int) -> Config:

@@ -142,8 +142,7 @@ def ict_batches(
 
     query [B/n,Q], passage [B/n,P].
     """
-    masking = dataclasses.replace(config.masking, kind="tokens")  # every sentence, whatever it could be masked for
-    source = SentenceSource(data, "train", masking)
+    source = SentenceSource(data, "train", Masking(kind="tokens"))  # every sentence, whatever it could be masked for
 
     def pair(sentence: Sentence, generator: np.random.Generator) -> Batch:
         row, (first, limit) = store.rows(np.int32(sentence.origin)), sentence.place

@@ -1,5 +1,6 @@
 """Pre-training whole, on eight devices, retrieval included; what does not fit is refused first."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 
 from realm_jax.errors import UserError
 from realm_jax.index import placement
+from realm_jax.jobs import sharing
 from realm_jax.training import stages
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir
@@ -62,3 +64,51 @@ def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_
     )
     assert lines == expected and len(lines) == 6
     assert len({line["salience/name"] for line in lines}) == 6
+
+
+class Seen:
+    """A part of the settings of which a stage sees some options only."""
+
+    def __init__(self, name, part, seen):
+        self._name, self._part, self._seen = name, part, seen
+
+    def __getattr__(self, option):
+        assert option in self._seen, f"{self._name}.{option} is read, but sharing.READS does not say so"
+        return getattr(self._part, option)
+
+
+def seen_by(stage, config):
+    """The settings as a stage may see them, whose folder all runs share that agree in what it reads."""
+    before, reads = [stage], set()
+    while before:
+        one = before.pop()
+        reads |= set(sharing.READS[one])
+        # Whether a stage that it may start from is there at all shows in its key.
+        reads |= {f"{name}.steps" for name in sharing.STARTS_FROM[one]}
+        before += [name for name in sharing.STARTS_FROM[one] if name in sharing.made_from(config)]
+    config = dataclasses.replace(config)
+    for field in dataclasses.fields(config):
+        part = getattr(config, field.name)
+        if dataclasses.is_dataclass(part) and field.name not in reads and field.name != "mesh":
+            seen = {name.partition(".")[2] for name in reads if name.startswith(f"{field.name}.")}
+            object.__setattr__(config, field.name, Seen(field.name, part, seen))
+    return config
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_stage_reads_no_option_that_runs_may_differ_in_which_share_it(world, tmp_path):
+    """Or a run would be given what another one's settings made."""
+    one = {"steps": 1, "batch_size": 3}
+    config = world.settings(
+        ict=one,
+        warm_up=one,
+        pretrain=one | {"probe_queries": 3},
+        finetune=one,
+        closed_book=one,
+        index={"refresh": "inline"},
+    )
+    for stage in ("ict", "warm_up", "pretrain", "finetune", "closed_book"):
+        stages.train(stage, seen_by(stage, config), Workdir(tmp_path))
+        assert Workdir(tmp_path).stage(stage).done.exists()
+    with pytest.raises(AssertionError, match="index.kind is read, but"):
+        seen_by("warm_up", config).index.kind  # noqa: B018
