@@ -26,7 +26,7 @@ class Models:
     """
 
     def __init__(self, config: Config, folder: Workdir):
-        self._config, self.by_words = config, config.index.kind == "bm25"
+        self._config = config
         self._weights: Path | None = models.resolve_weights(config.model)
         bert = models.bert_config(config.model, self._weights)
         self._embedder = models.Embedder(bert, config.model)
@@ -61,6 +61,11 @@ class Models:
         module, tokens = getattr(self, f"_{part}"), jnp.zeros((1, 8), jnp.int32)
         arguments = (tokens, tokens, tokens[:, :1]) if part == "reader" else (tokens, tokens)
         return jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments)["params"])
+
+    @property
+    def by_words(self) -> bool:
+        """Whether the index is searched with the queries' wordpieces."""
+        return self._config.index.kind == "bm25"
 
     def query_vectors(self, embedder: Any, queries: Any) -> jax.Array:
         """What the index of the experiment is searched with for query rows [B,Q]: vectors [B,E], or for BM25 the rows

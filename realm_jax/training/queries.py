@@ -122,7 +122,8 @@ def _other_words(text: str, start: int, spans: list[Span]) -> list[Span]:
 
 def salient(masking: Masking) -> Masking:
     """Salient spans, whatever pre-training hides: what holds them is known."""
-    return dataclasses.replace(masking, kind="salient")
+    named = ("types", "max_masks", "min_holders", "max_holders", "hide_label", "subject")
+    return Masking(kind="salient", **{name: getattr(masking, name) for name in named})
 
 
 def unfiltered(masking: Masking) -> Masking:
