@@ -21,7 +21,10 @@ DATA = "data"
 READS = {
     DATA: ("data", "questions", "model.weights", "model.vocab"),
     "ict": ("seed", "model", "ict"),
-    "warm_up": ("seed", "model", "masking", "warm_up"),
+    "warm_up": (
+        *("seed", "model", "warm_up", "masking.types", "masking.max_masks", "masking.min_holders"),
+        *("masking.max_holders", "masking.hide_label", "masking.subject"),
+    ),
     "pretrain": ("seed", "model", "masking", "index", "pretrain", "finetune.labels"),
     "finetune": ("seed", "model", "finetune"),
     "closed_book": ("seed", "model", "closed_book", "evaluation.batch_size"),

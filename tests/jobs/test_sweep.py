@@ -125,7 +125,8 @@ class TestKeys:
             ("finetune", {"labels": "tokens"}, {"data", "warm_up"}),  # the probe of pre-training goes by them
             ("pretrain", {"learning_rate": 7.0}, {"data", "warm_up"}),
             ("index", {"kind": "exact"}, {"data", "warm_up"}),
-            ("masking", {"kind": "tokens"}, {"data"}),
+            ("masking", {"kind": "tokens"}, {"data", "warm_up"}),  # which hides salient spans always
+            ("masking", {"min_holders": 3}, {"data"}),
             ("warm_up", {"steps": 7}, {"data"}),
             ("ict", {"steps": 7}, {"data", "warm_up"}),
             ("model", {"vector_size": 7}, {"data"}),

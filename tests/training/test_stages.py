@@ -66,15 +66,17 @@ def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_
     assert len({line["salience/name"] for line in lines}) == 6
 
 
-class Seen:
-    """A part of the settings of which a stage sees some options only."""
+def seen(name, part, options):
+    """A part of the settings, of which a stage sees some options only."""
 
-    def __init__(self, name, part, seen):
-        self._name, self._part, self._seen = name, part, seen
+    class Seen(type(part)):
+        def __getattribute__(self, option):
+            assert option in options or option.startswith("__"), (
+                f"{name}.{option} is read, but sharing.READS does not say so"
+            )
+            return getattr(part, option) if option in options else object.__getattribute__(self, option)
 
-    def __getattr__(self, option):
-        assert option in self._seen, f"{self._name}.{option} is read, but sharing.READS does not say so"
-        return getattr(self._part, option)
+    return object.__new__(Seen)
 
 
 def seen_by(stage, config):
@@ -90,8 +92,8 @@ def seen_by(stage, config):
     for field in dataclasses.fields(config):
         part = getattr(config, field.name)
         if dataclasses.is_dataclass(part) and field.name not in reads and field.name != "mesh":
-            seen = {name.partition(".")[2] for name in reads if name.startswith(f"{field.name}.")}
-            object.__setattr__(config, field.name, Seen(field.name, part, seen))
+            options = {name.partition(".")[2] for name in reads if name.startswith(f"{field.name}.")}
+            object.__setattr__(config, field.name, seen(field.name, part, options))
     return config
 
 
