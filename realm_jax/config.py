@@ -6,6 +6,7 @@ dotted name (``--pretrain.steps 100``); the text below a field is that option's 
 
 import dataclasses
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from realm_jax import settings
@@ -143,9 +144,17 @@ class Model:
 class Masking:
     """What a pre-training query hides."""
 
-    kind: Literal["salient", "spans", "words", "tokens"] = "salient"
-    """`salient`: one salient span; `spans`: random spans of SpanBERT's lengths; `words`: whole words; `tokens`:
-    wordpieces."""
+    kind: Literal["salient", "learned", "spans", "words", "tokens"] = "salient"
+    """What pre-training hides. `salient`: one salient span; `learned`: one span of any kind or one other word, in
+    proportion to the retrieval utility measured for such ones, of pretrain.oversample drawn for each; `spans`: random
+    spans of SpanBERT's lengths; `words`: whole words; `tokens`: wordpieces. Warm-up, probe and evaluation always hide
+    salient spans."""
+    temperature: Annotated[float, Range(0.05)] = 1.0
+    """Of kind `learned`: 1 is in proportion to utility; more is more even, less prefers the best."""
+    floor: Fraction = 0.2
+    """Of kind `learned`: share of the draw that is even, whatever was measured."""
+    decay: Fraction = 0.99
+    """Of kind `learned`: what a measured utility counts for one step later."""
     fraction: Fraction = 0.15
     """Share of wordpieces hidden by the kinds that are not `salient`."""
     max_masks: Positive = 10
@@ -156,6 +165,9 @@ class Masking:
     """A salient span is trained on only if its text stands in at least so many passages besides its origin ..."""
     max_holders: Count = 0
     """... and in at most so many; 0 means no limit. Not in the paper (there: 0 and 0)."""
+    hide_label: bool = False
+    """Whether a sentence's label ("Capital: ") is left out of its query, so that retrieval cannot go by it. Not in the
+    paper."""
     subject: bool = True
     """Whether what the article is about opens the query: [CLS] subject : sentence [SEP]. Not in the paper; a sentence
     such as "Capital: Paris." says little without it."""
@@ -185,17 +197,22 @@ class Mesh:
 class Index:
     """Maximum inner product search, and the snapshots it reads."""
 
-    kind: Literal["scann", "exact"] = "scann"
-    """`scann`: host memory, approximate; `exact`: device memory, a full scan."""
+    kind: Literal["scann", "exact", "bm25"] = "scann"
+    """`scann`: host memory, approximate; `exact`: device memory, a full scan; `bm25`: no search of vectors but of
+    wordpieces that query and passage share, in training and in answering; its scores take the place of the inner
+    products, and no embedder learns."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the exact index's vectors; bfloat16 halves them, and rounds products to three digits. Snapshots on disk
     are float32 always."""
     store: Literal["host", "device"] = "host"
     """Where pre-training gathers the tokens of candidates. `host`: from the memory-mapped store; `device`: from a copy
     on the devices beside the exact index, so that nothing waits for the host."""
+    refresh_every: Positive = 1
+    """Checkpoints from one snapshot to the next. The paper's stale index has 30; the result of pre-training always gets
+    one."""
     refresh: Literal["beside", "inline"] = "beside"
     """Who embeds the passages again. `beside`: the job build_index, while training goes on; `inline`: the trainer
-    itself, at every checkpoint, while training waits, for one accelerator without a second job; it searches each
+    itself, at these checkpoints, while training waits, for one accelerator without a second job; it searches each
     snapshot from the next step on, whatever `swap_after` is."""
     mesh: Mesh = Mesh()
     """Of build_index: the devices of one process, each of which embeds a part of the passages. `--index.mesh.platform
@@ -287,9 +304,19 @@ class Pretrain(Stage):
     candidates: Annotated[int, Range(2)] = 4
     """Passages read per query, K, the null passage included (the paper: 8)."""
     oversample: Positive = 1
-    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first.
+    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first
+    (or see masking.kind learned).
     A query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known
     holders."""
+    answer_within: Count = 0
+    """A query counts only if a passage that holds its answer is among so many of the best ones that may be read; 0: any
+    counts. Not in the paper (there: 0); needs known holders."""
+    null_passage: bool = True
+    """Whether the null passage has a share in p(z|x). Without, it is read only to measure retrieval's utility."""
+    ban_origin: bool = True
+    """Whether the passage that a query's sentence comes from is never retrieved for it."""
+    embedder_rate: NotNegative = 1.0
+    """Factor on the embedder's learning rate; 0 leaves the embedder as it is."""
     marginalize: Literal["token", "span"] = "token"
     """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's
     text)."""
@@ -319,6 +346,11 @@ class Finetune(Stage):
     """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the passage's bytes (ORQA);
     `tokens`: the answer's wordpieces within the passage's row; `normalized`: the normalised answer within the
     normalised passage, on word ends (DPR)."""
+    embedder: Literal["pretrain", "start"] = "pretrain"
+    """Whose embedder, with its passage vectors, is fine-tuned. `pretrain`: that of pre-training; `start`: the one that
+    pre-training started from."""
+    reader: Literal["pretrain", "start", "weights"] = "pretrain"
+    """Whose reader is fine-tuned. `pretrain`, `start`: as for the embedder; `weights`: as it was before its warm-up."""
     truncation: Literal["passage", "longest_first"] = "passage"
     """What is cut where a question and a body are too long together. `passage`: the body (ORQA); `longest_first`: the
     longer of the two, then both, as in the PyTorch port."""
@@ -434,6 +466,49 @@ class Config:
                 f"{self.model.bert.hidden_size}"
             )
 
+        self._check_ablations()
+
+    def _check_ablations(self) -> None:
+        """Options that are about something which other options leave out."""
+        pretrain, finetune = self.pretrain, self.finetune
+        if self.index.kind == "bm25" and pretrain.steps and pretrain.embedder_rate:
+            raise UserError(
+                f"pretrain.embedder_rate: {pretrain.embedder_rate}, but index.kind bm25 retrieves without the "
+                "embedder, which gets no gradient; set it to 0"
+            )
+        for option, value, most in (
+            ("pretrain.oversample", pretrain.oversample, 1),
+            ("pretrain.answer_within", pretrain.answer_within, 0),
+        ):
+            chooses = option == "pretrain.oversample" and self.masking.kind == "learned"
+            if self.masking.kind != "salient" and value > most and not chooses:
+                raise UserError(
+                    f"{option}: {value} needs to know which passages hold what is hidden, as is known of salient spans "
+                    f"only; with masking.kind {self.masking.kind} it must be {most}"
+                )
+        if self.masking.kind == "learned" and pretrain.oversample == 1:
+            raise UserError(
+                "pretrain.oversample: 1 leaves masking.kind learned no choice; it must be at least 2, queries drawn "
+                "for each one trained on"
+            )
+        if 0 < pretrain.answer_within < pretrain.candidates - 1:
+            raise UserError(
+                f"pretrain.answer_within: {pretrain.answer_within} is less than the {pretrain.candidates - 1} passages "
+                f"that pretrain.candidates {pretrain.candidates} reads; it must be 0 or at least as many"
+            )
+        if pretrain.steps and pretrain.probe_queries and not pretrain.embedder_rate:
+            raise UserError(
+                f"pretrain.probe_queries: {pretrain.probe_queries} probe an embedder that pretrain.embedder_rate 0 "
+                "leaves as it is, so that no checkpoint would be better than the first; set it to 0"
+            )
+        if not pretrain.steps:
+            for option, value in (("finetune.embedder", finetune.embedder), ("finetune.reader", finetune.reader)):
+                if value == "start":
+                    raise UserError(
+                        f"{option}: start is what pre-training begins with, and with pretrain.steps 0 also what it "
+                        "ends with; use pretrain"
+                    )
+
     def _check_corpus(self) -> None:
         data = self.data
         if unknown := set(data.taggers) - set(TAGGERS):
@@ -453,12 +528,45 @@ class Config:
             "masking.max_holders": self.masking.max_holders,
             "warm_up.steps": self.warm_up.steps,
             "pretrain.probe_queries": self.pretrain.steps and self.pretrain.probe_queries,
-            "pretrain.oversample": self.pretrain.oversample - 1,
+            "pretrain.oversample": self.masking.kind == "salient" and self.pretrain.oversample > 1,
+            "pretrain.answer_within": self.pretrain.answer_within,
         }
         if not data.holders and any(needing.values()):
             option = next(name for name, value in needing.items() if value)
             least = 1 if option == "pretrain.oversample" else 0
             raise UserError(f"data.holders: is off, but {option} needs it; set that to {least}, or turn it on")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A grid of runs, which an experiment file's ``get_sweep()`` returns: every variant with every seed."""
+
+    variants: dict[str, Config]
+    """The settings of each, by a name that can be a folder's; their own `name` and `seed` do not count."""
+    seeds: tuple[int, ...]
+    reference: str
+    """The variant that all others are compared with."""
+
+    def __post_init__(self):
+        for name, config in self.variants.items():
+            if not re.fullmatch(r"\w[\w.+-]*", name):
+                raise UserError(f"variants: {name!r} cannot name a folder; use letters, digits, _ . + -")
+            if not isinstance(config, Config):
+                raise UserError(f"variants: {name!r} is a {type(config).__name__}; it must be a Config")
+        if self.reference not in self.variants:
+            raise UserError(f"reference: {self.reference!r} is none of the variants {', '.join(self.variants)}")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds: {self.seeds} must be at least one number, none below 0 and none twice")
+        seen: dict[frozenset, str] = {}
+        for name, config in self.variants.items():
+            options = flatten(config).items()
+            same = frozenset(o for o in options if o[0] not in ("name", "seed") and not of_the_machine(o[0]))
+            if (other := seen.setdefault(same, name)) != name:
+                raise UserError(f"variants: {other!r} and {name!r} are equal settings, so equal runs; take one out")
+
+    def run(self, variant: str, seed: int) -> Config:
+        """The settings of one run."""
+        return dataclasses.replace(self.variants[variant], name=variant, seed=seed)
 
 
 def of_the_machine(option: str) -> bool:

@@ -71,9 +71,17 @@ def retrieval_utility(
     spans: Integer[AnyArray, "B M"] | None = None,
 ) -> Float[Array, ""]:
     """log p(y|x) - log p(y|null, x), mean over the masks of the batch. Candidate 0 is the null passage."""
-    null, present = _parts(log_p_y[:, :1], weights, spans)
-    without = jnp.where(present, null[:, 0], 0.0)
-    return (marginal_log_likelihood(log_p_z, log_p_y, weights, spans) - without).sum() / _count(weights)
+    return _gains(log_p_z, log_p_y, weights, spans).sum() / _count(weights)
+
+
+def query_utilities(
+    log_p_z: Float[AnyArray, "B K"],
+    log_p_y: Float[AnyArray, "B K M"],
+    weights: Float[AnyArray, "B M"],
+    spans: Integer[AnyArray, "B M"] | None = None,
+) -> Float[Array, "B"]:
+    """`retrieval_utility` of each query: mean over its own masks; 0 where it has none."""
+    return _gains(log_p_z, log_p_y, weights, spans).sum(1) / jnp.maximum(jnp.asarray(weights).sum(1), 1.0)
 
 
 def candidate_gain(
@@ -126,6 +134,12 @@ def span_loss(logits: Float[AnyArray, "B K S"], labels: Bool[AnyArray, "B K S"])
 def recall_at(hits: Bool[AnyArray, "B K"], k: int) -> Float[Array, ""]:
     """Share of queries with a hit among the first k."""
     return jnp.asarray(hits)[:, :k].any(-1).mean(dtype=jnp.float32)
+
+
+def _gains(log_p_z, log_p_y, weights, spans) -> Float[Array, "B M"]:
+    """log p(y|x) - log p(y|null, x) in the parts of `marginal_log_likelihood`."""
+    null, present = _parts(log_p_y[:, :1], weights, spans)
+    return marginal_log_likelihood(log_p_z, log_p_y, weights, spans) - jnp.where(present, null[:, 0], 0.0)
 
 
 def _parts(log_p_y, weights, spans) -> tuple[Float[Array, "B K M"], Bool[Array, "B M"]]:

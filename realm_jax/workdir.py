@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -42,6 +43,25 @@ class Workdir:
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+    @property
+    def usage(self) -> Path:
+        """Minutes, memory, seconds of each stage; and which job failed, if one did when the run was last tried."""
+        return self.root / "run.json"
+
+    @property
+    def log(self) -> Path:
+        """What the jobs of the run said, where a sweep ran them."""
+        return self.root / "log.txt"
+
+    @property
+    def jax_cache(self) -> Path:
+        return self.root / "jax_cache"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last job of `run` is done."""
+        return (self.report / "index.html").exists()
 
     def check_imported(self) -> None:
         """Raises UserError where an import was begun and is not finished: no job can go on from it."""
@@ -101,6 +121,33 @@ class StageDir:
         """Written last by the stage's trainer: {"step": the checkpoint to go on from, "last_step": ..., "reason":
         ...}; and "stage", where the checkpoint lies in that of another stage."""
         return self.root / "done.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepDir:
+    """The layout of a sweep's folder: a workdir for each run, whose stages lie in folders that equal runs share."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """{"reference": ..., "variants": [...], "seeds": [...]}; settings stand in the runs' workdirs."""
+        return self.root / "sweep.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def jax_cache(self) -> Path:
+        return self.root / "jax_cache"
+
+    def run(self, variant: str, seed: int) -> Workdir:
+        return Workdir(self.root / "runs" / variant / str(seed))
+
+    def shared(self, stage: str, key: str) -> Path:
+        """What is made once for all runs that need the same."""
+        return self.root / "stages" / stage / key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,28 +211,43 @@ def publish(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def sole_owner(folder: Path, job: str) -> Iterator[None]:
+def sole_owner(folder: Path, job: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Holds `folder` for one process of `job`; the kernel lets go when the process ends, however it ends.
 
+    Args:
+      wait: is told once that another process holds it, whose end is then waited for.
+
     Raises:
-      UserError: another process holds it.
+      UserError: another process holds it, and nobody waits; or it is no folder that can be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
     path = folder / f".{job}.lock"
     with open(path, "a+") as file:
-        for _ in range(10):  # `owner` holds the lock for an instant
+        for tries in itertools.count(1):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                time.sleep(0.05)
-        else:
-            file.seek(0)
-            raise UserError(f"{folder}: {job} is already running there (process {file.read().strip()}); stop it first")
+                time.sleep(0.05 if tries <= 10 else 0.5)
+            if tries == 10:  # `owner` holds the lock for an instant
+                file.seek(0)
+                holder = file.read().strip()
+                if wait is None:
+                    raise UserError(f"{folder}: {job} is already running there (process {holder}); stop it first")
+                wait(f"{folder}: waiting for process {holder}, which is at work there")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def last_words(log: Path) -> str:
+    """The last line of a run's log that a job wrote, not `run` about it; "" where there is none."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith("run: ")), "")
 
 
 def wait_for(

@@ -339,6 +339,30 @@ def test_killed_at_random_moments_the_result_has_the_same_index(finished, distur
     assert vectors[0] == vectors[1]
 
 
+def test_equal_settings_write_equal_metrics(place, finished):
+    """Bit for bit but for the times, in every stage, by other processes, which are killed and started again."""
+
+    def without_times(workdir: Workdir, stage: str) -> str:
+        return re.sub(r'"time[^"]*": [^,}]+(, )?', "", workdir.stage(stage).metrics.read_text())
+
+    def again(stage: str) -> None:
+        workdir = before_pretraining(finished, place.root / f"again_{stage}")
+        if stage == "finetune":
+            shutil.copytree(finished.stage("pretrain").root, workdir.stage("pretrain").root)
+        else:
+            shutil.rmtree(workdir.stage(stage).root)
+        process, metrics = place.start(stage, workdir.root), workdir.stage(stage).metrics
+        until(metrics.exists, process)
+        process.kill()
+        process.communicate()
+        said(place.start(stage, workdir.root))
+        assert without_times(workdir, stage) == without_times(finished, stage)
+
+    with ThreadPoolExecutor(2) as threads:
+        for future in [threads.submit(again, stage) for stage in ("ict", "warm_up", "finetune")]:
+            future.result()
+
+
 def test_what_was_half_written_is_not_read_and_swept_away(disturbed):
     stage = disturbed["pretrain"].stage("pretrain")
     assert not list(stage.checkpoints.glob("*tmp*"))

@@ -26,7 +26,7 @@ ROOMS_BELOW["training"] = list(ROOMS_BELOW)
 ROOMS_BELOW["evaluation"] = [*ROOMS_BELOW["training"], "training"]
 ROOMS_BELOW["jobs"] = [*ROOMS_BELOW["evaluation"], "evaluation"]
 
-LAZY = {"scann", "tensorboardX", "tensorflow", "huggingface_hub"}
+LAZY = {"scann", "tensorboardX", "tensorflow", "huggingface_hub", "submitit"}
 """Imported inside the functions that need them: they are slow to load, or missing on some machines."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -67,6 +67,11 @@ class SentenceSource:
             )
         self._records  # noqa: B018  (what is missing is missed here, not at the first sentence)
 
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of all salient spans of the split, in the order of the alphabet."""
+        found = {kind for rows in read_blocks(self._data, self._split, "spans") for kind in np.unique(rows["kind"])}
+        return tuple(sorted(kind.decode() for kind in found))
+
     def __len__(self) -> int:
         return len(self._pairs)
 

@@ -12,12 +12,13 @@ from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.evaluation.open_qa import answer_text
 from realm_jax.index import snapshots
+from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import search_candidates
 from realm_jax.text import features
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.questions import query_row
-from realm_jax.training.stages import restore_result, result_step
+from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step
 from realm_jax.training.tasks.finetune import read_spans
 from realm_jax.training.tasks.pretrain import read_candidates
 from realm_jax.workdir import Workdir
@@ -58,8 +59,9 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
             f"text: [MASK] stands past the query's {config.data.query_length} wordpieces; shorten the sentence"
         )
     params = {part: restore_result(experiment.folder, "pretrain", part, models) for part in ("embedder", "reader")}
-    vectors = models.embed(params["embedder"], row[None])
-    rows = search_candidates(_index(experiment), vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
+    vectors = models.query_vectors(params["embedder"], row[None])
+    index = _index(experiment, result_step(experiment.folder, "pretrain"))
+    rows = search_candidates(index, vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
 
     def log_p_of(pieces: np.ndarray) -> tuple[jax.Array, jax.Array]:
         """log p(z|x) [1,K] and log p(y|z,x) [1,K,M] of these wordpieces at the masks."""
@@ -69,6 +71,8 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
             "mask_positions": places[None],
             "mask_targets": pieces[None],
         }
+        if isinstance(index, Bm25Index):
+            batch["scores"] = index.scores(vectors, rows[None])
         scores, log_p_y = read_candidates(config, models, params, batch, store.null_row, None)
         return objectives.retrieval_log_probs(scores), log_p_y
 
@@ -106,7 +110,8 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
         "reader": restore_result(experiment.folder, "finetune", "reader", models, "span_reader"),
     }
     row = query_row(config, tokenizer, text)
-    products, rows = _index(experiment).search(models.embed(params["embedder"], row[None]), count)
+    index = _index(experiment, finetuned_snapshot(config, experiment.folder))
+    products, rows = index.search(models.query_vectors(params["embedder"], row[None]), count)
     scores = config.finetune.score_scale * products
     logits, places, joint, is_body = read_spans(
         config, models, params["reader"], row[None], store.rows(rows), jnp.asarray(scores), count
@@ -135,9 +140,8 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
     return "\n".join(lines + _passages(experiment, rows, p_z, readings, gains))
 
 
-def _index(experiment: Experiment):
-    step, where = result_step(experiment.folder, "pretrain"), experiment.folder.stage("pretrain").snapshots
-    dtype = experiment.config.index.dtype
+def _index(experiment: Experiment, step: int):
+    where, dtype = experiment.folder.stage("pretrain").snapshots, experiment.config.index.dtype
     return snapshots.load_index(where, step, experiment.store.fingerprint, local_mesh(), dtype)
 
 

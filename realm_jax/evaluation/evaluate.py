@@ -16,13 +16,15 @@ from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
-from realm_jax.training.queries import unfiltered
+from realm_jax.training.queries import salient, unfiltered
 from realm_jax.training.questions import QuestionSet
-from realm_jax.training.stages import restore_result, result_step, start_of_pretraining
+from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step, start_of_pretraining
 from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json
 
 DEPTHS = (1, 5, 20, 100)
+READINGS = 5
+"""Held-out spans that are shown as in table 3 of the paper."""
 SUFFIXES = {"dev": "_dev", "test": ""}
 """Of metrics; the test questions, of which examples are shown, come last."""
 
@@ -89,14 +91,18 @@ class Evaluation:
         last = last_snapshot.index(mesh, dtype)
         if builders.is_written(builders.Queries, self._experiment.data.tfds):
             _say("held-out masked spans")
-            results |= self._spans(start, first, "_start") | self._spans(pretrained, last, "")
+            (before, _), (after, readings) = self._spans(start, first, "_start"), self._spans(pretrained, last, "")
+            results |= before | after | {"readings": readings}
         _say("questions before and after pre-training")
         before, before_rows = self._question_recall(start["embedder"], first, "_start")
-        zero_shot, _ = self._question_recall(pretrained["embedder"], last, "_zero_shot")
+        # Of the retriever that is fine-tuned, as the paper's table 2 has it.
+        retriever, found_by = (start, first) if config.finetune.embedder == "start" else (pretrained, last)
+        zero_shot, _ = self._question_recall(retriever["embedder"], found_by, "_zero_shot")
         results |= before | zero_shot | self._index_figures(last_snapshot.manifest)
         if config.finetune.steps or folder.stage("finetune").done.exists():
             _say("questions after fine-tuning")
-            results |= self._open_qa(last, before_rows)
+            kept = finetuned_snapshot(config, folder)
+            results |= self._open_qa(last if kept == step else first, before_rows)
         if config.closed_book.steps:
             _say("closed book")
             results |= self._closed_book(results.get("examples", []))
@@ -105,14 +111,16 @@ class Evaluation:
             results |= self._bm25()
         return results
 
-    def _spans(self, params: dict[str, Any], index, suffix: str) -> dict[str, float]:
-        """Recall, utility and p(null) on held-out spans, with the index of the same embedder."""
+    def _spans(self, params: dict[str, Any], index, suffix: str) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Recall, utility and p(null) on held-out spans, with the index of the same embedder; and some of the spans."""
         arguments = (self._config, self._models, params, index, self._store)
         count, seed = self._config.evaluation.heldout_queries, self._config.seed
-        filtered = spans.measure(*arguments, self._experiment.masked_queries("heldout").fixed(count, seed))
+        named = salient(self._config.masking)
+        queries = self._experiment.masked_queries("heldout", named).fixed(count, seed)
+        filtered = spans.measure(*arguments, queries)
         paper = unfiltered(self._config.masking)
         everything = spans.measure(*arguments, self._experiment.masked_queries("heldout", paper).fixed(count, seed))
-        return {
+        figures = {
             f"retrieval/span_recall@5{suffix}": filtered.recall,
             f"retrieval/utility{suffix}": filtered.utility,
             f"retrieval/p_null{suffix}": filtered.p_null,
@@ -120,12 +128,19 @@ class Evaluation:
             f"retrieval/unfiltered_utility{suffix}": everything.utility,
             f"retrieval/unfiltered_p_null{suffix}": everything.p_null,
         }
+        return figures, [self._shown(queries, reading) for reading in filtered.readings[:READINGS]]
+
+    def _shown(self, queries: dict[str, np.ndarray], reading: spans.Reading) -> dict[str, Any]:
+        """A held-out span in words, with the passage that tells it best."""
+        tokenizer, passage, i = self._experiment.tokenizer, self._texts[reading.row], reading.query
+        hidden = queries["mask_targets"][i][queries["mask_weights"][i] > 0]
+        words = {"text": tokenizer.decode(queries["query"][i]), "truth": tokenizer.decode(hidden)}
+        return words | {"title": passage.title, "body": passage.text} | reading._asdict()
 
     def _question_recall(self, embedder: Any, index, suffix: str) -> tuple[dict[str, float], np.ndarray]:
         """Test questions' recall, and the rows [B,100] that were found for them."""
         questions = self._questions["test"]
-        size = self._config.index.rows_per_batch
-        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, max(DEPTHS), size)
+        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, max(DEPTHS))
         return recall_figures(self._hits("test", rows), suffix), rows
 
     def _hits(self, split: str, rows: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
-from realm_jax.index.build import embed_all
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.models import Models
@@ -36,10 +35,9 @@ class Answer:
     """float [k]: the best span score within each read passage, the retrieval score included."""
 
 
-def retrieve(models: Models, embedder: Any, index: Index, queries: np.ndarray, depth: int, batch_size: int):
+def retrieve(models: Models, embedder: Any, index: Index, queries: np.ndarray, depth: int):
     """Inner products and rows [B,depth] of the best passages for query rows [B,Q]; of all, where there are fewer."""
-    vectors = embed_all(models.embed_with(embedder), queries, batch_size)
-    return index.search(vectors, min(depth, index.num_passages))
+    return index.search(models.all_query_vectors(embedder, queries), min(depth, index.num_passages))
 
 
 def answer(
@@ -47,7 +45,7 @@ def answer(
 ) -> list[Answer]:
     """Reads the best `evaluation.read` passages for every query row [B,Q] and picks the best span of all."""
     size, read, width = config.evaluation.batch_size, config.evaluation.read, config.model.max_span_width
-    products, rows = retrieve(models, params["embedder"], index, queries, read, size)
+    products, rows = retrieve(models, params["embedder"], index, queries, read)
     scores = config.finetune.score_scale * products
     table = features.span_table(config.finetune.joint_length, width)
 

@@ -53,13 +53,21 @@ class Curve:
     """Values over steps. A smoothed curve shows its raw points thinly behind; one that is not has a dot per point."""
 
     label: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     values: Sequence[float]
     smooth: bool = True
     stairs: bool = False
 
 
-def draw(curves: Sequence[Curve], description: str, *, name: str, marks: Sequence[int] = (), zero: bool = False) -> str:
+def draw(
+    curves: Sequence[Curve],
+    description: str,
+    *,
+    name: str,
+    marks: Sequence[int] = (),
+    zero: bool = False,
+    across: str = "step",
+) -> str:
     """An `<svg>` element.
 
     Args:
@@ -68,6 +76,7 @@ def draw(curves: Sequence[Curve], description: str, *, name: str, marks: Sequenc
       name: unique in the page; its ids begin with it.
       marks: steps that get a thin vertical line.
       zero: whether the value 0 is always in sight and has a line.
+      across: what the horizontal axis tells.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -84,7 +93,7 @@ def draw(curves: Sequence[Curve], description: str, *, name: str, marks: Sequenc
             _draw_curve(axes, curve, colour, line)
         if zero:
             axes.axhline(0, color=FAINT, linewidth=0.9, zorder=1)
-        axes.set_xlabel("step", labelpad=0)
+        axes.set_xlabel(across, labelpad=0)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         buffer = io.StringIO()

@@ -37,7 +37,27 @@ def write_report(config: Config, workdir: Workdir) -> Path:
 
 
 def render(record: Record) -> str:
-    """The whole page. Jinja escapes every value; only the curves of `plots` are trusted as markup."""
+    """The whole page."""
+    return page(
+        "report.html.j2",
+        record=record,
+        options=flatten(record.config),
+        counts=record.results.get("counts") or {},
+        key_figures=key_figures(record),
+        verdict=verdict(record),
+        questions_table=questions_table(record),
+        spans_table=spans_table(record),
+        labels=LABELS.get(record.results.get("qa/labels", ""), ""),
+        figures=pretraining_figures(record),
+        losses=loss_figures(record),
+        examples=[example(item) for item in record.results.get("examples") or []],
+        stages=stage_times(record),
+        not_run=NOT_RUN,
+    )
+
+
+def page(template: str, **values: Any) -> str:
+    """A page of our own templates. Jinja escapes every value; only the curves of `plots` are trusted as markup."""
     import jinja2
     from markupsafe import Markup
 
@@ -48,25 +68,8 @@ def render(record: Record) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": lambda seconds: duration(float(seconds))}
-    figures, losses = pretraining_figures(record), loss_figures(record)
-    for figure in (*figures, *losses):
-        figure["svg"] = Markup(figure["svg"])
-    return environment.get_template("report.html.j2").render(
-        record=record,
-        options=flatten(record.config),
-        counts=record.results.get("counts") or {},
-        key_figures=key_figures(record),
-        verdict=verdict(record),
-        questions_table=questions_table(record),
-        spans_table=spans_table(record),
-        labels=LABELS.get(record.results.get("qa/labels", ""), ""),
-        figures=figures,
-        losses=losses,
-        examples=[example(item) for item in record.results.get("examples") or []],
-        stages=stage_times(record),
-        not_run=NOT_RUN,
-    )
+    environment.filters |= {"number": number, "duration": lambda seconds: duration(float(seconds)), "curves": Markup}
+    return environment.get_template(template).render(**values)
 
 
 def standard_error(share: float | None, count: int | None) -> float | None:

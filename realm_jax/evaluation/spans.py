@@ -10,14 +10,30 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
-from realm_jax.index.build import embed_all
-from realm_jax.index.candidates import search_candidates
+from realm_jax.index.bm25 import Bm25Index
+from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates
 from realm_jax.text import features
 from realm_jax.training.models import Models
 from realm_jax.training.task import padded
 from realm_jax.training.tasks.pretrain import read_candidates
 
 DEPTH = 5
+
+
+class Reading(NamedTuple):
+    """One query: p(y|x) of all its hidden wordpieces together, as in table 3 of the paper."""
+
+    query: int
+    row: int
+    """The passage, not the null one, under which they are likeliest ..."""
+    p_z: float
+    """... its p(z|x) ..."""
+    best: float
+    """... and p(y|z,x)."""
+    null: float
+    """p(y|z,x) of the null passage."""
+    marginal: float
+    """The sum of p(y|z,x) p(z|x) over the passages read."""
 
 
 class SpanFigures(NamedTuple):
@@ -27,6 +43,8 @@ class SpanFigures(NamedTuple):
     """log p(y|x) - log p(y|null, x), mean over masks."""
     p_null: float
     """p(z|x) of the null passage, mean over queries."""
+    readings: list[Reading]
+    """Of each query that was read."""
 
 
 def measure(
@@ -40,13 +58,13 @@ def measure(
     """Searches `index`, which must hold the vectors of `params`' own embedder, and reads pretrain.candidates
     passages."""
     size = config.evaluation.batch_size
-    vectors = embed_all(models.embed_with(params["embedder"]), queries["query"], config.index.rows_per_batch)
+    vectors = models.all_query_vectors(params["embedder"], queries["query"])
     depth = max(DEPTH + 1, config.pretrain.candidates)
     rows = search_candidates(index, vectors, queries["origin"][:, None], depth, store.null_id)
     hidden = np.where(queries["mask_weights"] > 0, queries["mask_targets"], features.PAD)
     hits = features.holds(store.rows(rows[:, 1 : DEPTH + 1]), hidden[:, None, None])
 
-    utility, p_null, count = 0.0, [], min(config.evaluation.read_queries, len(rows))
+    utility, p_null, readings, count = 0.0, [], [], min(config.evaluation.read_queries, len(rows))
     passages = store.rows(rows[:count, : config.pretrain.candidates])
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
@@ -54,18 +72,32 @@ def measure(
         batch = {key: padded(value[part], size) for key, value in queries.items()}
         batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
         batch["passages"] = padded(passages[part], size)
-        value, null = jax.device_get(_read(params, batch, store.null_row, config, models))
+        if isinstance(index, Bm25Index):
+            batch["scores"] = padded(index.scores(vectors[part], rows[part, : config.pretrain.candidates]), size)
+        value, log_p_z, log_p_y = jax.device_get(_read(params, batch, store.null_row, config, models))
         utility += float(value)
-        p_null.append(null[:real])
+        p_null.append(np.exp(log_p_z[:real, NULL_CANDIDATE]))
+        readings += [_reading(start + i, rows[start + i], log_p_z[i], log_p_y[i]) for i in range(real)]
     masks = float(queries["mask_weights"][:count].sum())
-    return SpanFigures(float(np.mean(np.asarray(hits).any(1))), utility / masks, float(np.concatenate(p_null).mean()))
+    recall, null = float(np.mean(np.asarray(hits).any(1))), float(np.concatenate(p_null).mean())
+    return SpanFigures(recall, utility / masks, null, readings)
+
+
+def _reading(query: int, rows: np.ndarray, log_p_z: np.ndarray, log_p_y: np.ndarray) -> Reading:
+    """Of one query, from [K] of each."""
+    passages = np.arange(len(log_p_y)) != NULL_CANDIDATE
+    best = int(np.where(passages, log_p_y, -np.inf).argmax())
+    marginal = np.logaddexp.reduce(log_p_z + log_p_y)
+    p = np.exp([log_p_z[best], log_p_y[best], log_p_y[NULL_CANDIDATE], marginal]).tolist()
+    return Reading(query, int(rows[best]), *p)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "models"))
 def _read(params, batch, null_row, config, models):
-    """Utility summed over masks, and p(null) of each query [B]. Compiled once for all measurements."""
+    """Utility summed over masks; log p(z|x) and log p(y|z,x) of all masks together, [B,K]. Compiled once for all
+    measurements."""
     scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
     log_p_z = objectives.retrieval_log_probs(scores)
     weights = batch["mask_weights"]
     utility = objectives.retrieval_utility(log_p_z, log_p_y, weights)
-    return utility * weights.sum(), jax.numpy.exp(log_p_z[:, 0])
+    return utility * weights.sum(), log_p_z, (log_p_y * weights[:, None]).sum(-1)

@@ -18,7 +18,8 @@ class Index(abc.ABC):
     """
 
     num_passages: int
-    dimension: int
+    dimension: int | None
+    """Size of vectors; None where queries are searched by their wordpieces."""
 
     def search(
         self, queries: Float[HostOrDevice, "B E"], k: int
@@ -30,7 +31,7 @@ class Index(abc.ABC):
         """
         if not 1 <= k <= self.num_passages:
             raise UserError(f"search for {k} passages: the index holds {self.num_passages}; ask for 1 to that many")
-        if queries.shape[1] != self.dimension:
+        if self.dimension is not None and queries.shape[1] != self.dimension:
             raise ValueError(f"queries of size {queries.shape[1]} do not fit vectors of size {self.dimension}")
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if bad := int((~np.isfinite(queries).all(axis=1)).sum()):

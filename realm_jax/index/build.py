@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from realm_jax import config
+from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.exact import recall_against_exact
 from realm_jax.index.scann import ScannIndex
 from realm_jax.index.snapshots import PARTS, Manifest, check_finite, known_vectors, list_steps, publish_snapshot
@@ -100,11 +101,9 @@ def build_snapshot(
     vectors = gather_parts(folder, len(store_tokens), part[1], index_config.stop_after_s)
     check_finite(step, vectors)  # ScaNN would fail on such ones in its own words
     embedded = time.monotonic()
-    index, recall = None, None
-    if index_config.kind == "scann":
-        index = ScannIndex(vectors[:-1])
+    index, recall = make_searcher(index_config.kind, vectors[:-1], store_tokens[:-1]), None
     built = time.monotonic()
-    if index is not None:
+    if index_config.kind == "scann":
         queries = probe_queries(vectors[:-1], step) if queries is None else queries
         recall = recall_against_exact(index, vectors[:-1], queries, min(PROBE_DEPTH, len(vectors) - 1))
     seconds = {"embed": embedded - start, "build": built - embedded, "recall": time.monotonic() - built}
@@ -122,6 +121,15 @@ def build_snapshot(
     )
     shutil.rmtree(folder, ignore_errors=True)
     return manifest
+
+
+def make_searcher(
+    kind: str, vectors: Float[np.ndarray, "N E"], tokens: Integer[np.ndarray, "N P"]
+) -> ScannIndex | Bm25Index | None:
+    """The searcher that a snapshot of this kind has files of, over all passages but the null passage."""
+    if kind == "exact":
+        return None
+    return ScannIndex(vectors) if kind == "scann" else Bm25Index(tokens)
 
 
 def blocks(rows: int, processes: int) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Snapshots: one embedder's vectors of all passages and the searcher over them, published whole or not at all.
 
 <snapshots>/<step>/vectors.npy     float32 [N + 1, E]; the last row is the null passage
-<snapshots>/<step>/scann/          ScaNN's files, where the index is ScaNN
+<snapshots>/<step>/scann/, bm25/   the searcher's files, where the index is ScaNN or BM25
 <snapshots>/<step>/digests.npy     uint64 [N + 1, 2]; of each passage's tokens, so that its vector can be kept
 <snapshots>/<step>/manifest.json   what it is, and the checksum of every other file
 """
@@ -21,11 +21,14 @@ from jaxtyping import Float, Integer
 
 from realm_jax.errors import UserError
 from realm_jax.index.base import Index
+from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.exact import ExactIndex
 from realm_jax.index.scann import ScannIndex
 from realm_jax.workdir import publish, write_json
 
-VECTORS, SCANN, DIGESTS, MANIFEST = "vectors.npy", "scann", "digests.npy", "manifest.json"
+VECTORS, DIGESTS, MANIFEST = "vectors.npy", "digests.npy", "manifest.json"
+SEARCHERS = {"scann": ScannIndex, "bm25": Bm25Index}
+"""Kinds of index that have files of their own, in a folder of that name."""
 REMOVED, PARTS = ".removed", ".parts"
 REMEDY = "delete this folder, and run build_index to make it again"
 FIRST_STEP = 0
@@ -58,7 +61,7 @@ class Manifest:
     """Passages, N, without the null passage."""
     dimension: int
     kind: str
-    """`exact` or `scann`."""
+    """`exact`, `scann` or `bm25`."""
     fingerprint: str
     """Of the passage store that was embedded."""
     recall: float | None
@@ -95,7 +98,7 @@ class Snapshot:
         if self.manifest.kind == "exact":
             return ExactIndex(self.vectors[:-1], mesh, dtype)
         try:
-            return ScannIndex.load(self.directory / SCANN)
+            return SEARCHERS[self.manifest.kind].load(self.directory / self.manifest.kind)
         except (OSError, ValueError, RuntimeError):
             if self.directory.is_dir():
                 raise
@@ -119,7 +122,7 @@ def publish_snapshot(
 
     Args:
       vectors: the last row is the null passage. They are read a part at a time, so they may be larger than memory.
-      index: the searcher over all rows but the last, where the kind is `scann`.
+      index: the searcher over all rows but the last, where the kind is not `exact`.
       digests: of the rows' tokens; together with `embedder`, the digest of the parameters, they let a later build keep
         the vectors of rows that have not changed.
 
@@ -131,10 +134,11 @@ def publish_snapshot(
         _write_vectors(folder / VECTORS, vectors)
         if digests is not None:
             np.save(folder / DIGESTS, digests)
-        if kind == "scann":
-            if not isinstance(index, ScannIndex):
-                raise TypeError(f"a snapshot of kind scann needs a ScannIndex, not {type(index).__name__}")
-            index.save(folder / SCANN)
+        if kind in SEARCHERS:
+            if not isinstance(index, SEARCHERS[kind]):
+                expected = SEARCHERS[kind].__name__
+                raise TypeError(f"a snapshot of kind {kind} needs a {expected}, not {type(index).__name__}")
+            index.save(folder / kind)
         manifest = Manifest(
             step=step,
             count=vectors.shape[0] - 1,

@@ -23,6 +23,7 @@ from realm_jax.workdir import Workdir
 
 JOBS = (
     "run",
+    "sweep",
     "import_weights",
     "prepare",
     "prepare_with_beam",
@@ -111,6 +112,9 @@ def _run(argv: list[str]) -> int:
         return 0
     name, rest = _job_name(argv[0]), argv[1:]
     job = load_job(name)
+    command = getattr(job, "command", None)  # what works on many runs reads its own options
+    if command is not None and (code := command(rest)) is not None:
+        return code
     wants_help = "-h" in rest or "--help" in rest
     begin = getattr(job, "begin", None)  # what makes an experiment, or completes one
     if not rest or rest[0].startswith("-"):

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from realm_jax import config as schema
-from realm_jax.config import Config
+from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError
 from realm_jax.workdir import Workdir, read_json, write_json
+
+T = TypeVar("T")
 
 
 def load_experiment(path: Path) -> Config:
@@ -24,17 +27,27 @@ def load_experiment(path: Path) -> Config:
     Raises:
       UserError: the file is missing, does not run, or gives no Config; the message says where.
     """
+    return _load(path, "get_config", Config)
+
+
+def load_sweep(path: Path) -> Sweep:
+    """The same of ``get_sweep()``."""
+    return _load(path, "get_sweep", Sweep)
+
+
+def _load(path: Path, function: str, kind: type[T]) -> T:
     if not path.is_file():
         raise UserError(f"{path}: no such experiment file{_near(path)}")
+    kind_name = f"{kind.__module__}.{kind.__name__}"
     module = ModuleType(path.stem)
     module.__file__ = str(path)
     with _importable(path.parent.resolve(), module):
         try:
             exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
-            get_config = getattr(module, "get_config", None)
-            if not callable(get_config):
-                raise UserError(f"{path}: no function get_config(); define one that returns realm_jax.config.Config")
-            config = get_config()
+            get = getattr(module, function, None)
+            if not callable(get):
+                raise UserError(f"{path}: no function {function}(); define one that returns {kind_name}")
+            value = get()
         except SyntaxError as error:
             raise UserError(f"{error.filename}:{error.lineno}: syntax error: {error.msg}") from None
         except Exception as error:
@@ -43,9 +56,9 @@ def load_experiment(path: Path) -> Config:
                 raise UserError(f"{where}: {error}" if where else str(error)) from None
             name = type(error).__name__
             raise UserError(f"{where or path}: {name}: {error}{_nearest_field(error)}") from error
-    if not isinstance(config, Config):
-        raise UserError(f"{path}: get_config() gave a {type(config).__name__}; it must return realm_jax.config.Config")
-    return config
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: {function}() gave a {type(value).__name__}; it must return {kind_name}")
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +96,7 @@ def starting_point(record: Record | None, experiment: Config, source: Path, work
     """
     if record is None:
         return experiment
-    if changes := _differences(record.experiment, experiment, "then", "now"):
+    if changes := differences(record.experiment, experiment, "then", "now"):
         raise UserError(
             f"{source} has changed since {workdir.root} was begun:\n{changes}\n"
             f"Use another --workdir for the new settings, or name {workdir.root} in place of the file to go on with "
@@ -120,7 +133,7 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
             raise UserError(f"{workdir.root}: cannot be written ({error.strerror}); name another --workdir") from None
         # Another job may have begun at the same moment: what stands now counts, for both.
         record = read_record(workdir)
-    if changes := _differences(record.config, config, "there", "asked for"):
+    if changes := differences(record.config, config, "there", "asked for"):
         raise UserError(
             f"{workdir.root} belongs to other settings:\n{changes}\n"
             "The settings of a run never change: leave these options out, or use another --workdir."
@@ -161,7 +174,7 @@ def _check_inputs(config: Config) -> None:
                 raise UserError(f"{option}: {name!r} is not there; no workdir was begun")
 
 
-def _differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
+def differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
     """One line for each option that differs, or nothing."""
     before, after = schema.flatten(old), schema.flatten(new)
     return "\n".join(

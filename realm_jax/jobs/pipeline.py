@@ -1,9 +1,11 @@
 """The stages of an experiment as child processes, in order; what is complete is skipped."""
 
+import contextlib
 import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from realm_jax.config import Config
 from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
@@ -24,13 +26,15 @@ class Step:
     """A second job that runs at the same time and ends when this one is done."""
     always: bool = False
     """Run even when complete: the job itself then sees whether what stands fits these settings."""
+    folder: Path | None = None
+    """What it fills, which several runs may share: one of them does it, and the others wait for that one."""
 
 
 def steps_of(config: Config, workdir: Workdir) -> list[Step]:
     """The stages that the experiment has, in order."""
 
     def stage(job: str, beside: str = "") -> Step:
-        return Step(job, workdir.stage(job).done.exists, beside)
+        return Step(job, workdir.stage(job).done.exists, beside, folder=workdir.stage(job).root)
 
     def optional(*jobs: str) -> list[Step]:
         return [stage(job) for job in jobs if getattr(config, job).steps]
@@ -38,15 +42,19 @@ def steps_of(config: Config, workdir: Workdir) -> list[Step]:
     data = workdir.data(config.data.directory)
     return [
         # Prepared data that several workdirs share may be another experiment's; documents of one's own change.
-        Step("prepare", data.manifest.exists, always=bool(config.data.directory or config.data.path)),
+        Step("prepare", data.manifest.exists, always=bool(config.data.directory or config.data.path), folder=data.root),
         *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
         stage("pretrain", beside="build_index" if config.index.refresh == "beside" else ""),
         # Complete already, unless the builder was stopped before it came to the result.
-        Step("build_index", lambda: _result_is_indexed(workdir.stage("pretrain"), data)),
+        Step(
+            "build_index",
+            lambda: _result_is_indexed(workdir.stage("pretrain"), data),
+            folder=workdir.stage("pretrain").root,
+        ),
         *optional("finetune", "closed_book"),
         Step("evaluate", (workdir.evaluation / "results.json").exists),
-        Step("report", (workdir.report / "index.html").exists),
+        Step("report", lambda: workdir.is_finished),
     ]
 
 
@@ -65,6 +73,8 @@ class Pipeline:
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     shares: Callable[[], dict[str, dict[str, str]]] = dict
     """What is added to it for each of two jobs that run at the same time."""
+    finish: Callable[[str], None] = lambda job: None
+    """Called with each job that is complete."""
     restart_pause_s: float = 2.0
     patience_s: tuple[float, ...] = PATIENCE_S
     sample_s: float = 2.0
@@ -74,22 +84,31 @@ class Pipeline:
         """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
         with (
             sole_owner(self.workdir.root, "run"),
-            Usage(self.workdir.root / "run.json", interval_s=self.sample_s) as usage,
+            Usage(self.workdir.usage, interval_s=self.sample_s) as usage,
         ):
             for step in steps:
-                if step.is_complete() and not step.always:
-                    say(f"{step.job} is complete")
-                    continue
-                say(step.job + (f", with {step.beside} beside it" if step.beside else ""))
-                start = time.monotonic()
-                with usage.stage(step.job):
-                    code = self._run_step(step, usage)
-                if code:
-                    return code
-                if not step.is_complete():
-                    say(f"{step.job} ended without an error, but what it should have made is not there")
-                    return 1
-                say(f"{step.job} done in {time.monotonic() - start:.0f} s")
+                turn = sole_owner(step.folder, "run", wait=say) if step.folder else contextlib.nullcontext()
+                with turn:
+                    if code := self._complete(step, usage):
+                        usage.failed = step.job
+                        return code
+                    self.finish(step.job)
+        return 0
+
+    def _complete(self, step: Step, usage: Usage) -> int:
+        if step.is_complete() and not step.always:
+            say(f"{step.job} is complete")
+            return 0
+        say(step.job + (f", with {step.beside} beside it" if step.beside else ""))
+        start = time.monotonic()
+        with usage.stage(step.job):
+            code = self._run_step(step, usage)
+        if code:
+            return code
+        if not step.is_complete():
+            say(f"{step.job} ended without an error, but what it should have made is not there")
+            return 1
+        say(f"{step.job} done in {time.monotonic() - start:.0f} s")
         return 0
 
     def _run_step(self, step: Step, usage: Usage) -> int:

@@ -23,17 +23,21 @@ PATIENCE_S = (60.0, 10.0)
 class Child:
     """A job in a session of its own, so that the terminal's Ctrl-C reaches it only by way of `stop`, once."""
 
-    def __init__(self, job: str, command: Sequence[str], env: dict[str, str], *, prefix: str = ""):
-        """With a `prefix`, each line of the job's output is passed on behind it; else it writes to our own output."""
+    def __init__(
+        self, job: str, command: Sequence[str], env: dict[str, str], *, prefix: str = "", log: Path | None = None
+    ):
+        """With a `prefix`, each line of the job's output is passed on behind it; with a `log`, it is added to it;
+        else it writes to our own output."""
         self.job = job
-        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if prefix else {}
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, **env, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            **piped,
-        )
+        with open(log, "ab") if log else contextlib.nullcontext(subprocess.PIPE if prefix else None) as output:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, **env, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if prefix or log else None,
+                start_new_session=True,
+            )
         self.pid = self._process.pid
         self._output = None
         if prefix:
@@ -96,6 +100,7 @@ class Usage:
         self._minutes_before = before.get("time/minutes", 0.0)
         self._peak = before.get("memory/peak_gib", 0.0)
         self._stages = before.get("stages", {})
+        self.failed = ""
         self._running: dict[str, float] = {}  # job -> moment of its last entry in _stages
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -133,6 +138,8 @@ class Usage:
                 "memory/peak_gib": round(self._peak, 4),
                 "stages": self._stages,
             }
+            if self.failed:
+                values["failed"] = self.failed
             write_json(self._path, values)
 
     def _watch(self) -> None:

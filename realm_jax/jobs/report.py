@@ -1,13 +1,34 @@
-"""Write the page of the run, with its curves, results and examples.
+"""Write the page of the run, with its curves, results and examples; with --sweep that of a sweep.
 
 Reads metrics and <workdir>/evaluation, writes <workdir>/report/index.html (one file, opens without a network) and
-summary.json.
+summary.json. `realm report --sweep DIR` reads all runs of a sweep and writes DIR/report: index.html, report.md, CSV.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
 
 from realm_jax.config import Config
 from realm_jax.workdir import Workdir
+
+
+@dataclass(frozen=True)
+class OfSweep:
+    sweep: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the sweep."""
+
+
+def command(argv: list[str]) -> int | None:
+    """The report of a sweep; None where it is not asked for."""
+    if not any(word == "--sweep" or word.startswith("--sweep=") for word in argv):
+        return None
+    options = tyro.cli(OfSweep, args=argv, prog="realm report", description=__doc__, use_underscores=True)
+    from realm_jax.evaluation.sweep_report import write_sweep_report
+
+    print(f"report: {write_sweep_report(options.sweep)}", flush=True)
+    return 0
 
 
 def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:

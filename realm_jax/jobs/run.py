@@ -7,15 +7,24 @@ command goes on. Time and memory of all processes together are written to <workd
 
 import os
 import sys
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from realm_jax.config import Config
 from realm_jax.jobs.devices import check, shares
 from realm_jax.workdir import Workdir
 
 
-def main(config: Config, workdir: Workdir, arguments: Any = None) -> int:
+@dataclass(frozen=True)
+class Arguments:
+    keep: Literal["all", "result"] = "all"
+    """What stays on disk of a stage's checkpoints when the stage is done. `result`: the parameters that later stages
+    start from, which is a tenth of all."""
+
+
+def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -> int:
     from realm_jax.jobs.pipeline import Pipeline, steps_of
+    from realm_jax.jobs.sharing import prune
 
     check(config)
     # Jobs are given the workdir in place of the experiment file, which may be edited while they run.
@@ -24,6 +33,7 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> int:
         command=lambda job: [sys.executable, "-m", "realm_jax", job, str(workdir.root)],
         environment=environment(workdir),
         shares=lambda: shares(config),
+        finish=lambda job: prune(workdir, job) if arguments.keep == "result" else None,
     )
     return pipeline.run(steps_of(config, workdir))
 
@@ -34,6 +44,6 @@ def environment(workdir: Workdir) -> dict[str, str]:
         # Huge pages make a step on the CPU a quarter faster.
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         # A job that is started again need not compile again.
-        "JAX_COMPILATION_CACHE_DIR": str((workdir.root / "jax_cache").resolve()),
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.jax_cache.resolve()),
     }
     return {name: value for name, value in defaults.items() if name not in os.environ}

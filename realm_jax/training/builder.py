@@ -15,6 +15,7 @@ from realm_jax.index import build, snapshots
 from realm_jax.training import checkpoints
 from realm_jax.training.distributed import agree, everywhere, is_first
 from realm_jax.training.experiment import Experiment
+from realm_jax.training.follow import snapshot_every
 from realm_jax.training.mesh import make_mesh
 from realm_jax.training.task import Params
 from realm_jax.workdir import StageDir, Workdir, read_json, sole_owner
@@ -66,16 +67,18 @@ def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
     """The checkpoint to embed now.
 
     Once training is done: its result, if that has no snapshot yet, or one of other passages than those of the store
-    with this `fingerprint`: then documents have changed since. Before: with a schedule the oldest checkpoint that
-    is newer than every snapshot and will still be searched, without one the newest; none where the trainer embeds.
+    with this `fingerprint`: then documents have changed since. Before, of those that are due: with a schedule the
+    oldest checkpoint that is newer than every snapshot and will still be searched, without one the newest; none where
+    the trainer embeds.
     """
     if stage.done.exists():
         result = read_json(stage.done)["step"]
         return None if result in snapshots.list_steps(stage.snapshots, fingerprint) else result
     if config.index.refresh == "inline":
         return None
-    published = snapshots.list_steps(stage.snapshots)
-    saved = [step for step in checkpoints.steps(stage.checkpoints) if step > max(published, default=-1)]
+    newest = max(snapshots.list_steps(stage.snapshots), default=-1)
+    due = [step for step in checkpoints.steps(stage.checkpoints) if step % snapshot_every(config) == 0]
+    saved = [step for step in due if step > newest]
     if config.index.delay is None:
         return max(saved, default=None)
     return min((step for step in saved if step == 0 or step + config.index.delay < config.pretrain.steps), default=None)

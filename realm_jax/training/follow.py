@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jax.sharding import Mesh
 
 from realm_jax import workdir
+from realm_jax.config import Config
 from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
@@ -23,9 +24,16 @@ class InUse(NamedTuple):
     index: Index
 
 
-def scheduled(step: int, checkpoint_every: int, delay: int) -> int:
+def snapshot_every(config: Config) -> int:
+    """Steps from one snapshot to the next; an embedder that stays as it is needs none after the first."""
+    if not config.pretrain.embedder_rate:
+        return max(config.pretrain.steps, 1)
+    return config.pretrain.checkpoint_every * config.index.refresh_every
+
+
+def scheduled(step: int, snapshot_every: int, delay: int) -> int:
     """The checkpoint whose snapshot training searches at `step`, when swaps happen at fixed steps."""
-    return max(0, (step - delay) // checkpoint_every * checkpoint_every)
+    return max(0, (step - delay) // snapshot_every * snapshot_every)
 
 
 class SnapshotFollower:
@@ -37,10 +45,10 @@ class SnapshotFollower:
     """
 
     def __init__(
-        self, stage: StageDir, config: IndexConfig, checkpoint_every: int, fingerprint: str, mesh: Mesh | None = None
+        self, stage: StageDir, config: IndexConfig, snapshot_every: int, fingerprint: str, mesh: Mesh | None = None
     ):
         self._stage, self._config, self._mesh = stage, config, mesh
-        self._every, self._fingerprint = checkpoint_every, fingerprint
+        self._every, self._fingerprint = snapshot_every, fingerprint
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._loading: tuple[int, Future] | None = None
         self._in_use: InUse | None = None
@@ -92,7 +100,8 @@ class SnapshotFollower:
     def _check_age(self) -> None:
         """Without a schedule nothing is waited for, so the time since there is a newer checkpoint stands for the
         wait."""
-        if max(checkpoints.steps(self._stage.checkpoints), default=0) <= self._in_use.step:
+        saved = [step for step in checkpoints.steps(self._stage.checkpoints) if step % self._every == 0]
+        if max(saved, default=0) <= self._in_use.step:
             self._current_since = time.monotonic()
         age = time.monotonic() - self._current_since
         what = f"no snapshot newer than that of step {self._in_use.step} since {age:.0f} s"

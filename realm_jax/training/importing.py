@@ -23,7 +23,7 @@ from realm_jax.corpus.prepare import prepare_corpus
 from realm_jax.corpus.store import write_store
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
-from realm_jax.index.scann import ScannIndex
+from realm_jax.index.build import make_searcher
 from realm_jax.qa.prepare import prepare_questions
 from realm_jax.qa.questions import SPLITS
 from realm_jax.qa.sources import read_questions
@@ -276,7 +276,7 @@ def _import_vectors(experiment: Experiment, parts: Parts, say: Say) -> None:
     kind = experiment.config.index.kind
     embed = experiment.models.embed_with(parts.params["embedder"])
     vectors = _WithNull(parts.vectors, np.asarray(embed(store.rows(slice(store.null_id, None)))))
-    index = ScannIndex(parts.vectors) if kind == "scann" else None
+    index = make_searcher(kind, parts.vectors, store.rows(slice(store.null_id)))
     snapshots.publish_snapshot(
         folder, snapshots.FIRST_STEP, vectors, kind=kind, fingerprint=store.fingerprint, index=index
     )

@@ -8,6 +8,7 @@ work with the same numbers as one that was never stopped.
 
 import contextlib
 import math
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -65,13 +66,14 @@ def _train(
         state, position = checkpoints.restore(directory.checkpoints, step, state)
         batches.set_state(position["data"])
         probes = [(at, score) for at, score in position["probes"]]
+        task.set_memory(position.get("memory"))
         say(f"{name}: going on from checkpoint {step}")
     layout = (shardings(mesh, state), jax.sharding.NamedSharding(mesh, WHOLE))
     take_step = make_step(task, optimizer, jax.random.key(seed), stage.accumulate, layout)
     writer = CheckpointWriter(directory.checkpoints, stage.keep)
     settings = (directory, name, stage.steps, stage.log_every)
     metrics = MetricsWriter(*settings, resume_at=step) if is_first() else NoMetrics()
-    window = _Window(name, metrics, stage.log_every)
+    window = _Window(name, metrics, stage.log_every, task.observe)
 
     def save() -> None:
         figures = task.probe(state.params)
@@ -79,14 +81,15 @@ def _train(
             probes.append((step, float(figures["probe/score"])))
         if figures:
             metrics.write(step, figures)
-        writer.save(step, state, {"data": batches.get_state(), "probes": probes}, agree(_best(probes)))
+        position = {"data": batches.get_state(), "probes": probes, "memory": task.memory()}
+        writer.save(step, state, position, agree(_best(probes)))
         task.saved(step, state.params)
 
     with ThreadPoolExecutor(1, thread_name_prefix="retrieval") as background:
 
         def fetch(at: int) -> Future:
             """Starts the retrieval for the step after `at` steps."""
-            batch = next(batches)
+            batch = task.choose(next(batches), at)
             placed = put_rows(mesh, batch)
             with jax.set_mesh(mesh):
                 embedded = task.embed(state.params, placed)
@@ -170,8 +173,14 @@ def make_step(task: Task, optimizer: Any, key: jax.Array, parts: int = 1, layout
 class _Window:
     """Metrics of the steps since the last line; reads a step's only when the next one has been dispatched."""
 
-    def __init__(self, name: str, metrics: MetricsWriter | NoMetrics, log_every: int):
-        self._name, self._metrics, self._log_every = name, metrics, log_every
+    def __init__(
+        self,
+        name: str,
+        metrics: MetricsWriter | NoMetrics,
+        log_every: int,
+        observe: Callable[[Metrics], Metrics],
+    ):
+        self._name, self._metrics, self._log_every, self._observe = name, metrics, log_every, observe
         self._unread: tuple[int, Metrics] | None = None
         self._read: list[dict[str, float]] = []
 
@@ -190,13 +199,13 @@ class _Window:
             return
         self._step, figures = self._unread
         self._unread = None
-        figures = {key: float(value) for key, value in jax.device_get(figures).items()}
+        figures = jax.device_get(figures)
         if not math.isfinite(figures["loss/total"]):
             raise UserError(
                 f"{self._name}: the loss of step {self._step} is {figures['loss/total']}; the last checkpoint is kept. "
                 f"Try a lower --{self._name}.learning-rate or another --seed, in another --workdir"
             )
-        self._read.append(figures)
+        self._read.append({key: float(value) for key, value in self._observe(figures).items()})
         if self._step % self._log_every == 0:
             self._write(self._step)
 

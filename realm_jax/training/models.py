@@ -10,6 +10,7 @@ import numpy as np
 
 from realm_jax import models
 from realm_jax.config import Config
+from realm_jax.index.build import embed_all
 from realm_jax.text import features
 from realm_jax.training.mesh import local_mesh, put_params, put_rows, shards
 from realm_jax.training.task import padded
@@ -60,6 +61,22 @@ class Models:
         module, tokens = getattr(self, f"_{part}"), jnp.zeros((1, 8), jnp.int32)
         arguments = (tokens, tokens, tokens[:, :1]) if part == "reader" else (tokens, tokens)
         return jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments)["params"])
+
+    @property
+    def by_words(self) -> bool:
+        """Whether the index is searched with the queries' wordpieces."""
+        return self._config.index.kind == "bm25"
+
+    def query_vectors(self, embedder: Any, queries: Any) -> jax.Array:
+        """What the index of the experiment is searched with for query rows [B,Q]: vectors [B,E], or for BM25 the rows
+        themselves."""
+        return jnp.asarray(queries, jnp.float32) if self.by_words else self.embed(embedder, queries)
+
+    def all_query_vectors(self, embedder: Any, queries: np.ndarray) -> np.ndarray:
+        """`query_vectors` of any number of rows, a part at a time."""
+        if self.by_words:
+            return np.asarray(queries, np.float32)
+        return embed_all(self.embed_with(embedder), queries, self._config.index.rows_per_batch)
 
     def embed_with(self, params: Any, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any], jax.Array]:
         """tokens [R,T] -> vectors [R,E], with these parameters, on a mesh of this process; by default all it has."""

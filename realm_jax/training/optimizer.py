@@ -49,9 +49,21 @@ def learning_rate(stage: Stage) -> optax.Schedule:
 
 def bert_optimizer(stage: Stage) -> optax.GradientTransformation:
     """Weight decay touches matrices alone: LayerNorm's weights and all biases are vectors."""
+    embedder_rate = getattr(stage, "embedder_rate", 1.0)
     return optax.chain(
         optax.clip_by_global_norm(stage.clip_norm) if stage.clip_norm else optax.identity(),
         optax.scale_by_adam(eps=EPS) if stage.bias_correction else scale_by_bert_adam(),
         optax.add_decayed_weights(stage.weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),
         optax.scale_by_learning_rate(learning_rate(stage)),
+        *([] if embedder_rate == 1.0 else [_scale_part("embedder", embedder_rate)]),
     )
+
+
+def _scale_part(part: str, factor: float) -> optax.GradientTransformation:
+    """Multiplies the updates of one top-level part of the parameters."""
+
+    def scaled(updates, params=None):
+        del params
+        return {**updates, part: jax.tree.map(lambda update: factor * update, updates[part])}
+
+    return optax.stateless(scaled)

@@ -1,18 +1,25 @@
 """Masked queries and ICT pairs as Grain iterators, whose position is a checkpoint's."""
 
 import dataclasses
+import re
+from functools import cached_property
 
 import grain
 import numpy as np
 from jaxtyping import Int
 
 from realm_jax.config import Config, Masking
-from realm_jax.corpus.queries import NO_HOLDERS, Sentence, SentenceSource
+from realm_jax.corpus.queries import NO_HOLDERS, Sentence, SentenceSource, Span
 from realm_jax.corpus.store import PassageStore
-from realm_jax.text.masking import Special, mask_query
+from realm_jax.text.masking import MaskKind, Special, mask_query
+from realm_jax.text.salience import bucket
+from realm_jax.text.salient import body_start
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.task import READ_AHEAD, Batch, in_batches, rng
 from realm_jax.workdir import DataDir
+
+WORD = "word"
+"""The kind, in learned salience, of words that no tagger found."""
 
 
 class MaskedQueries:
@@ -47,14 +54,46 @@ class MaskedQueries:
         return {key: np.stack([query[key] for query in chosen]) for key in chosen[0]}
 
     def mask(self, sentence: Sentence, generator: np.random.Generator) -> Batch | None:
-        """query [Q], mask_positions, mask_targets, mask_weights, mask_spans [M], origin, holders [16]."""
-        encoding = self._tokenizer.encode(sentence.text)
+        """query [Q], mask_positions, mask_targets, mask_weights, mask_spans [M], origin, holders [16]; of learned
+        salience, kind and span too."""
         masking = self._masking
+        if masking.kind == "learned":
+            return self._mask_any_kind(sentence, generator)
+        start = body_start(sentence.text) if masking.hide_label else 0
+        spans = [span for span in sentence.spans if span.start >= start]
+        return self._hide(sentence, start, spans, masking.kind, generator)
+
+    def _mask_any_kind(self, sentence: Sentence, generator: np.random.Generator) -> Batch | None:
+        """Hides one span of a kind drawn from those that the sentence has; words outside all spans are a kind too."""
+        start = body_start(sentence.text) if self._masking.hide_label else 0
+        spans = [span for span in sentence.spans if span.start >= start]
+        spans += _other_words(sentence.text, start, spans)
+        kinds = sorted({span.kind for span in spans})
+        for i in generator.permutation(len(kinds)):
+            of_kind = [span for span in spans if span.kind == kinds[i]]
+            masked = self._hide(sentence, start, of_kind, "salient", generator)
+            if masked is not None:
+                hidden = masked["mask_targets"][masked["mask_weights"] > 0]
+                place = {"kind": np.int32(self.kinds.index(kinds[i])), "span": np.int32(bucket(hidden))}
+                return masked | place
+        return None
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """What learned salience tells apart."""
+        return (*self._source.kinds(), WORD)
+
+    def _hide(
+        self, sentence: Sentence, start: int, spans: list[Span], kind: MaskKind, generator: np.random.Generator
+    ) -> Batch | None:
+        """Masks the sentence from the character `start` on."""
+        masking = self._masking
+        encoding = self._tokenizer.encode(sentence.text[start:])
         masked = mask_query(
             encoding.ids,
             encoding.offsets,
-            [(span.start, span.limit) for span in sentence.spans],
-            masking.kind,
+            [(span.start - start, span.limit - start) for span in spans],
+            kind,
             generator,
             query_length=self._config.data.query_length,
             max_masks=masking.max_masks,
@@ -67,8 +106,24 @@ class MaskedQueries:
             return None
         arrays = dict(vars(masked))  # dataclasses.asdict would copy each array
         chosen = arrays.pop("chosen")
-        holders = sentence.spans[chosen].holders if chosen >= 0 else NO_HOLDERS
+        holders = spans[chosen].holders if chosen >= 0 else NO_HOLDERS
         return {**arrays, "origin": np.int32(sentence.origin), "holders": np.asarray(holders, np.int32)}
+
+
+def _other_words(text: str, start: int, spans: list[Span]) -> list[Span]:
+    """Words of a sentence outside its spans."""
+    words = (match.span() for match in re.finditer(r"\w+", text) if match.start() >= start)
+    return [
+        Span(first, limit, WORD, NO_HOLDERS, 0)
+        for first, limit in words
+        if all(limit <= span.start or span.limit <= first for span in spans)
+    ]
+
+
+def salient(masking: Masking) -> Masking:
+    """Salient spans, whatever pre-training hides: what holds them is known."""
+    named = ("types", "max_masks", "min_holders", "max_holders", "hide_label", "subject")
+    return Masking(kind="salient", **{name: getattr(masking, name) for name in named})
 
 
 def unfiltered(masking: Masking) -> Masking:
@@ -88,8 +143,7 @@ def ict_batches(
 
     query [B/n,Q], passage [B/n,P].
     """
-    masking = dataclasses.replace(config.masking, kind="tokens")  # every sentence, whatever it could be masked for
-    source = SentenceSource(data, "train", masking)
+    source = SentenceSource(data, "train", Masking(kind="tokens"))  # every sentence, whatever it could be masked for
 
     def pair(sentence: Sentence, generator: np.random.Generator) -> Batch:
         row, (first, limit) = store.rows(np.int32(sentence.origin)), sentence.place

@@ -13,10 +13,11 @@ from realm_jax.index import placement, snapshots
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.questions import split_sizes
+from realm_jax.text.salience import LearnedSalience
 from realm_jax.training import checkpoints, loop, queries
 from realm_jax.training.builder import build_one
 from realm_jax.training.experiment import Experiment
-from realm_jax.training.follow import SnapshotFollower
+from realm_jax.training.follow import SnapshotFollower, snapshot_every
 from realm_jax.training.mesh import check_batch, local_mesh, process_part, whole
 from realm_jax.training.models import Models
 from realm_jax.training.probe import RecallProbe
@@ -110,7 +111,8 @@ def _ict(experiment: Experiment) -> Task:
 def _warm_up(experiment: Experiment) -> Task:
     config, models = experiment.config, experiment.models
     part = process_part(experiment.mesh)
-    batches = experiment.masked_queries("train").batches(config.warm_up.batch_size, config.seed, part)
+    masked = experiment.masked_queries("train", queries.salient(config.masking))
+    batches = masked.batches(config.warm_up.batch_size, config.seed, part)
     start = lambda key: {"reader": fresh_reader(experiment, key)}  # noqa: E731
     return WarmUp(config, models, experiment.store, batches, start, part[0])
 
@@ -123,21 +125,26 @@ def _pretrain(experiment: Experiment) -> Task:
             "index.swap_after: 0 swaps as soon as a snapshot is there, which several processes would see at different "
             "steps; it must be at least 1"
         )
-    batches = experiment.masked_queries("train").batches(drawn, config.seed, process_part(experiment.mesh))
+    masked, part = experiment.masked_queries("train"), process_part(experiment.mesh)
+    batches = masked.batches(drawn, config.seed, part)
+    salience = LearnedSalience(config.masking, masked.kinds) if config.masking.kind == "learned" else None
     # What retrieval gathers for the host each process has for itself; what stays on the devices they share.
     on_devices, store = config.index.store == "device", experiment.store
     mesh = experiment.mesh if on_devices else local_mesh()
     require_room(config, store, mesh)
-    follower = SnapshotFollower(stage, config.index, config.pretrain.checkpoint_every, store.fingerprint, mesh)
+    follower = SnapshotFollower(stage, config.index, snapshot_every(config), store.fingerprint, mesh)
     start, probe = start_of_pretraining(experiment), _recall_probe(experiment)
     device_store = DeviceStore(store.tokens, mesh) if on_devices else None
 
     def refresh(step: int, embedder: Params) -> None:
-        if config.index.refresh == "inline" and step not in snapshots.list_steps(stage.snapshots):
+        due = config.index.refresh == "inline" and step % snapshot_every(config) == 0
+        if due and step not in snapshots.list_steps(stage.snapshots):
             build_one(experiment, step, whole(embedder))
 
     models = experiment.models
-    return Pretrain(config, models, store, batches, follower, start, probe, device_store, mesh, refresh)
+    return Pretrain(
+        config, models, store, batches, follower, start, probe, device_store, mesh, refresh, salience, part[0]
+    )
 
 
 def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
@@ -155,19 +162,30 @@ def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
     placement.require_room(store.num_passages, tables, mesh)
 
 
+def finetuned_snapshot(config: Config, folder: Workdir) -> int:
+    """The checkpoint of pre-training whose passage vectors fine-tuning keeps."""
+    result = result_step(folder, "pretrain")
+    return 0 if config.finetune.embedder == "start" else result
+
+
 def _finetune(experiment: Experiment) -> Task:
     config, models, folder = experiment.config, experiment.models, experiment.folder
-    step = result_step(folder, "pretrain")
+    step = finetuned_snapshot(config, folder)
     snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
     questions = experiment.questions("train")
     batches = questions.batches(config.finetune.batch_size, config.seed, process_part(experiment.mesh))
 
+    def part(name: str, key: jax.Array) -> Params:
+        source = getattr(config.finetune, name)
+        if source == "pretrain":
+            return restore_result(folder, "pretrain", name, models)
+        return fresh_reader(experiment, key) if source == "weights" else start_of_pretraining(experiment)(key)[name]
+
     def start(key: jax.Array) -> Params:
-        embedder = restore_result(folder, "pretrain", "embedder", models)
         span_reader = None if config.pretrain.steps else restore_imported(folder, "span_reader", models)
         if span_reader is None:
-            span_reader = models.span_reader(key, restore_result(folder, "pretrain", "reader", models))
-        return {"embedder": embedder, "reader": span_reader}
+            span_reader = models.span_reader(key, part("reader", key))
+        return {"embedder": part("embedder", key), "reader": span_reader}
 
     return Finetune(
         config,
@@ -215,7 +233,8 @@ def _recall_probe(experiment: Experiment) -> Callable[[Params], Metrics]:
     config = experiment.config
     if not config.pretrain.probe_queries:
         return lambda params: {}
-    spans = experiment.masked_queries("heldout").fixed(config.pretrain.probe_queries, config.seed)
+    masked = experiment.masked_queries("heldout", queries.salient(config.masking))
+    spans = masked.fixed(config.pretrain.probe_queries, config.seed)
     sets = {"span": (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])}
     if "dev" in split_sizes(config.questions, experiment.data):
         dev = experiment.questions("dev")

@@ -71,6 +71,22 @@ class Task(abc.ABC):
         outputs = jax.tree.map(lambda value: value.swapaxes(0, 1).reshape(-1, *value.shape[2:]), outputs)
         return self.objective(outputs, batch)
 
+    def choose(self, batch: Batch, step: int) -> Batch:
+        """What of a drawn batch step `step` works with; called in the order of steps, before `embed`."""
+        return batch
+
+    def observe(self, figures: Metrics) -> Metrics:
+        """Takes out of the figures of one step what the task itself keeps; the rest are scalars. Called in the order of
+        steps; before a checkpoint for all steps that it follows."""
+        return figures
+
+    def memory(self) -> Any:
+        """What `choose` goes by, as JSON; part of every checkpoint."""
+        return None
+
+    def set_memory(self, memory: Any) -> None:  # noqa: B027
+        """Goes on with the memory of a checkpoint."""
+
     def probe(self, params: Params) -> Metrics:
         """Figures on held-out data, measured at every checkpoint; ``probe/score`` decides which one is the best."""
         return {}

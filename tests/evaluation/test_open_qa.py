@@ -105,9 +105,7 @@ def test_answers_do_not_depend_on_the_batch(experiment, params, vectors, questio
 
 
 def test_retrieval_is_the_search_of_embedded_queries(experiment, params, vectors, questions):
-    scores, rows = retrieve(
-        experiment.models, params["embedder"], ExactIndex(vectors[:-1]), questions.queries, 7, batch_size=4
-    )
+    scores, rows = retrieve(experiment.models, params["embedder"], ExactIndex(vectors[:-1]), questions.queries, 7)
     embedded = np.asarray(experiment.models.embed(params["embedder"], jnp.asarray(questions.queries)))
     expected = embedded @ vectors[:-1].T
     np.testing.assert_array_equal(rows, np.argsort(-expected, axis=1, kind="stable")[:, :7])

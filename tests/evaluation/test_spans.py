@@ -74,7 +74,7 @@ def test_recall_equals_brute_force(experiment, params, vectors, queries):
 @pytest.mark.parametrize("read_queries", [10, 7])
 def test_utility_and_p_null_equal_the_formula(experiment, params, vectors, queries, read_queries):
     read = jax.jit(experiment.models.read)
-    null, utilities, p_null = vectors[-1], [], []
+    null, utilities, p_null, readings = vectors[-1], [], [], []
     for i, (vector, order) in enumerate(ranked(experiment, params, vectors, queries)):
         if i == read_queries:
             break
@@ -89,12 +89,20 @@ def test_utility_and_p_null_equal_the_formula(experiment, params, vectors, queri
         p_y = np.exp(np.asarray(objectives.target_log_probs(logits, targets), np.float64))[:, masks]
         utilities += list(np.log(p_z @ p_y) - np.log(p_y[0]))
         p_null.append(p_z[0])
+        whole = p_y.prod(1)
+        best = 1 + int(whole[1:].argmax())
+        readings.append((i, rows[best], p_z[best], whole[best], whole[0], p_z @ whole))
     found = measured(experiment, params, vectors, queries, read_queries=read_queries)
     assert found.utility == pytest.approx(np.mean(utilities), rel=1e-3, abs=1e-5)
     assert found.p_null == pytest.approx(np.mean(p_null), rel=1e-4)
+    for ours, theirs in zip(found.readings, readings, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
 
 
 def test_figures_do_not_depend_on_the_batch(experiment, params, vectors, queries):
     first = measured(experiment, params, vectors, queries, batch_size=4)
     for size in (3, 16):
-        assert measured(experiment, params, vectors, queries, batch_size=size) == pytest.approx(first, rel=1e-4)
+        found = measured(experiment, params, vectors, queries, batch_size=size)
+        assert found[:3] == pytest.approx(first[:3], rel=1e-4)
+        for ours, theirs in zip(found.readings, first.readings, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-3)

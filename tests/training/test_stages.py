@@ -1,13 +1,17 @@
 """Pre-training whole, on eight devices, retrieval included; what does not fit is refused first."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from realm_jax.errors import UserError
 from realm_jax.index import placement
+from realm_jax.jobs import sharing
 from realm_jax.training import stages
+from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir
 
 ON_DEVICES = {"kind": "exact", "store": "device", "refresh": "inline"}
@@ -38,3 +42,75 @@ def test_what_does_not_fit_is_refused_before_training(world, tmp_path, monkeypat
 def test_a_store_on_the_devices_needs_the_exact_index(world):
     with pytest.raises(UserError, match="index.store: device needs index.kind exact, not scann"):
         world.settings(index={"kind": "scann", "store": "device"})
+
+
+def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_path):
+    """Gone on with from checkpoint 2, as after a kill at step 5: what was measured comes back, too."""
+    settings = {"steps": 6, "checkpoint_every": 2, "batch_size": 8, "oversample": 2, "probe_queries": 0}
+    config = world.settings(masking={"kind": "learned"}, pretrain=settings, index={"refresh": "inline"})
+    whole, killed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "killed")
+    stages.train("pretrain", config, whole)
+    shutil.copytree(whole.root, killed.root)
+    stage = killed.stage("pretrain")
+    stage.done.unlink()
+    for step in (4, 6):
+        shutil.rmtree(stage.checkpoints / str(step))
+        shutil.rmtree(stage.snapshots / str(step))
+    stage.metrics.write_text("".join(stage.metrics.read_text().splitlines(keepends=True)[:5]))
+    stages.train("pretrain", config, killed)
+    lines, expected = (
+        [{name: value for name, value in line.items() if not name.startswith("time")} for line in read_metrics(path)]
+        for path in (stage.metrics, whole.stage("pretrain").metrics)
+    )
+    assert lines == expected and len(lines) == 6
+    assert len({line["salience/name"] for line in lines}) == 6
+
+
+def seen(name, part, options):
+    """A part of the settings, of which a stage sees some options only."""
+
+    class Seen(type(part)):
+        def __getattribute__(self, option):
+            assert option in options or option.startswith("__"), (
+                f"{name}.{option} is read, but sharing.READS does not say so"
+            )
+            return getattr(part, option) if option in options else object.__getattribute__(self, option)
+
+    return object.__new__(Seen)
+
+
+def seen_by(stage, config):
+    """The settings as a stage may see them, whose folder all runs share that agree in what it reads."""
+    before, reads = [stage], set()
+    while before:
+        one = before.pop()
+        reads |= set(sharing.READS[one])
+        # Whether a stage that it may start from is there at all shows in its key.
+        reads |= {f"{name}.steps" for name in sharing.STARTS_FROM[one]}
+        before += [name for name in sharing.STARTS_FROM[one] if name in sharing.made_from(config)]
+    config = dataclasses.replace(config)
+    for field in dataclasses.fields(config):
+        part = getattr(config, field.name)
+        if dataclasses.is_dataclass(part) and field.name not in reads and field.name != "mesh":
+            options = {name.partition(".")[2] for name in reads if name.startswith(f"{field.name}.")}
+            object.__setattr__(config, field.name, seen(field.name, part, options))
+    return config
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_stage_reads_no_option_that_runs_may_differ_in_which_share_it(world, tmp_path):
+    """Or a run would be given what another one's settings made."""
+    one = {"steps": 1, "batch_size": 3}
+    config = world.settings(
+        ict=one,
+        warm_up=one,
+        pretrain=one | {"probe_queries": 3},
+        finetune=one,
+        closed_book=one,
+        index={"refresh": "inline"},
+    )
+    for stage in ("ict", "warm_up", "pretrain", "finetune", "closed_book"):
+        stages.train(stage, seen_by(stage, config), Workdir(tmp_path))
+        assert Workdir(tmp_path).stage(stage).done.exists()
+    with pytest.raises(AssertionError, match="index.kind is read, but"):
+        seen_by("warm_up", config).index.kind  # noqa: B018

@@ -8,6 +8,7 @@ import numpy as np
 from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
+from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.snapshots import Snapshot
 from realm_jax.text import features
 from realm_jax.training.mesh import local_rows
@@ -24,28 +25,35 @@ class Finetune(Task):
         super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
         self._snapshot, self._index, self._labels = snapshot, index, labels
-        self.retrieves_beside = config.index.kind == "scann" or jax.local_device_count() == 1
+        self.retrieves_beside = config.index.kind != "exact" or jax.local_device_count() == 1
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
-        return self._models.embed(params["embedder"], batch["query"])
+        return self._models.query_vectors(params["embedder"], batch["query"])
 
     def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """The beam: its vectors, its tokens, and which of its passages hold an answer."""
         depth = min(self._config.finetune.beam, self._index.num_passages)
-        _, beam = self._index.search(local_rows(embedded), depth)
+        scores, beam = self._index.search(local_rows(embedded), depth)
         passages = self._store.rows(beam)
         labels = self._labels(batch["question"], beam)
         metrics = {"retrieval/beam_recall": labels.any(1).mean()}
-        beam_vectors = np.asarray(self._snapshot.vectors[beam])
-        found = {"passages": passages, "beam_vectors": beam_vectors, "beam_labels": labels}
+        found = {"passages": passages, "beam_labels": labels}
+        if isinstance(self._index, Bm25Index):
+            found["beam_scores"] = scores
+        else:
+            found["beam_vectors"] = np.asarray(self._snapshot.vectors[beam])
         if self._labels.by_pattern:  # regular expressions are matched here, in the text; the device knows wordpieces
             found["answer_widths"] = self._labels.widths(batch["question"], beam, labels)
         return {**batch, **found}, metrics
 
     def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
         query_key, reader_key = jax.random.split(key)
-        queries = self._models.embed(params["embedder"], batch["query"], query_key)
-        scores = objectives.scores(queries, batch["beam_vectors"], self._config.finetune.score_scale)
+        scale = self._config.finetune.score_scale
+        if "beam_scores" in batch:  # of BM25, which learns nothing
+            scores = scale * batch["beam_scores"]
+        else:
+            queries = self._models.embed(params["embedder"], batch["query"], query_key)
+            scores = objectives.scores(queries, batch["beam_vectors"], scale)
         retriever_loss = objectives.early_loss(scores, batch["beam_labels"])
         read = min(self._config.finetune.read, scores.shape[1])
         logits, places, joint, is_body = read_spans(

@@ -13,13 +13,18 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
-from realm_jax.index.candidates import search_candidates, search_candidates_device
+from realm_jax.index.bm25 import Bm25Index
+from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.text import features
+from realm_jax.text.salience import LearnedSalience
 from realm_jax.training.follow import SnapshotFollower
 from realm_jax.training.mesh import ROWS, WHOLE, local_rows, shards_in_use, whole
 from realm_jax.training.models import Models
-from realm_jax.training.task import Batch, Metrics, Params, Task
+from realm_jax.training.task import Batch, Metrics, Params, Task, rng
+
+NEVER = -1e9
+"""A score that leaves a candidate no probability, and all gradients finite."""
 
 
 class Pretrain(Task):
@@ -37,14 +42,18 @@ class Pretrain(Task):
         device_store: DeviceStore | None = None,
         mesh: Mesh | None = None,
         refresh: Callable[[int, Params], None] | None = None,
+        salience: LearnedSalience | None = None,
+        part: int = 0,
     ):
-        """With a `device_store`, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none."""
+        """With a `device_store`, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none.
+        With `salience` that chooses among the queries drawn; a process makes one `part` of them."""
         super().__init__(start, batches)
+        self._salience, self._part = salience, part
         self._config, self._models, self._store, self._device_store = config, models, store, device_store
         self._follower, self._probe, self._refresh = follower, probe, refresh
         self._null_row = store.null_row
         self.retrieves_on_devices = device_store is not None
-        self.retrieves_beside = config.index.kind == "scann" or jax.local_device_count() == 1
+        self.retrieves_beside = config.index.kind != "exact" or jax.local_device_count() == 1
         if device_store is not None:
             # The index and the store are arguments: a new snapshot is other data for the same program.
             self._choose_on_devices = jax.jit(
@@ -52,8 +61,31 @@ class Pretrain(Task):
                 out_shardings=(NamedSharding(mesh, ROWS), NamedSharding(mesh, WHOLE)),
             )
 
+    def choose(self, batch: Batch, step: int) -> Batch:
+        if self._salience is None:
+            return batch
+        draw = rng(self._config.seed, 6, step, *([self._part] if self._part else []))
+        count = len(batch["kind"]) // self._config.pretrain.oversample
+        chosen = self._salience.draw(batch["kind"], batch["span"], count, draw)
+        return {name: value[chosen] for name, value in batch.items()}
+
+    def observe(self, figures: Metrics) -> Metrics:
+        if self._salience is None:
+            return figures
+        measured = [figures.pop(f"salience/{name}") for name in ("kind", "span", "utility")]
+        self._salience.observe(*measured)
+        known = zip(self._salience.kinds, self._salience.of_kinds(), strict=True)
+        return figures | {f"salience/{kind}": utility for kind, utility in known}
+
+    def memory(self) -> Any:
+        return self._salience and self._salience.state()
+
+    def set_memory(self, memory: Any) -> None:
+        if self._salience is not None:
+            self._salience.set_state(memory)
+
     def embed(self, params: Params, batch: Batch) -> jax.Array:
-        return self._models.embed(params["embedder"], batch["query"])
+        return self._models.query_vectors(params["embedder"], batch["query"])
 
     def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """The best candidates for each query, its origin left out."""
@@ -76,14 +108,23 @@ class Pretrain(Task):
 
         Of arrays of NumPy or of the device, as `search` is.
         """
-        settings = self._config.pretrain
-        candidates = search(index, embedded, batch["origin"][:, None], settings.candidates, self._store.null_id)
+        settings, origin = self._config.pretrain, batch["origin"][:, None]
+        banned = origin if settings.ban_origin else origin[:, :0]
+        depth = max(settings.candidates, settings.answer_within + 1)
+        candidates = search(index, embedded, banned, depth, self._store.null_id)
         hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
-        chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[: len(hits) // settings.oversample]
+        kept = len(hits) // (settings.oversample if self._salience is None else 1)
+        chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[:kept]
         batch = {key: value[chosen] for key, value in batch.items()}
-        return {**batch, "passages": store.rows(candidates[chosen])}, hits.mean()
+        if isinstance(index, Bm25Index):
+            batch["scores"] = index.scores(embedded[chosen], candidates[chosen, : settings.candidates])
+        if settings.answer_within:
+            batch["mask_weights"] = batch["mask_weights"] * hits[chosen, None]
+        return {**batch, "passages": store.rows(candidates[chosen, : settings.candidates])}, hits.mean()
 
     def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+        if not self._config.pretrain.embedder_rate:  # half of the backward pass would be for nothing
+            params = {**params, "embedder": jax.lax.stop_gradient(params["embedder"])}
         scores, log_p_y = read_candidates(self._config, self._models, params, batch, self._null_row, key)
         return {"scores": scores, "log_p_y": log_p_y}
 
@@ -91,7 +132,11 @@ class Pretrain(Task):
         log_p_z = objectives.retrieval_log_probs(outputs["scores"])
         spans = batch["mask_spans"] if self._config.pretrain.marginalize == "span" else None
         parts = (log_p_z, outputs["log_p_y"], batch["mask_weights"], spans)
-        return objectives.marginal_loss(*parts), {
+        learned = {}
+        if self._salience is not None:
+            learned = {"salience/kind": batch["kind"], "salience/span": batch["span"]}
+            learned["salience/utility"] = objectives.query_utilities(*parts)
+        return objectives.marginal_loss(*parts), learned | {
             "retrieval/utility": objectives.retrieval_utility(*parts),
             "retrieval/p_null": jnp.exp(log_p_z[:, 0]).mean(),
             "retrieval/p_best": jnp.exp(log_p_z[:, 1:]).max(1).mean(),
@@ -118,19 +163,17 @@ def read_candidates(
 ):
     """Scores f(x, z) [B,K] with live parameters and log p(y|z,x) [B,K,M] of the candidates in `batch`.
 
-    Dropout is off where `key` is None.
+    A retriever that does not learn has put its `scores` there, without their scale. Dropout is off where `key` is None.
     """
     query, passages, positions = batch["query"], batch["passages"], batch["mask_positions"]
     (b, k, _), m = passages.shape, positions.shape[1]
     keys = jax.random.split(key, 3) if key is not None else (None,) * 3
-    # The null passage is the same for every query: embedded once, on each device, which have as many rows each then.
-    nulls = shards_in_use()
-    null_rows = jnp.broadcast_to(jnp.asarray(null_row)[None], (nulls, len(null_row)))
-    rows = jnp.concatenate([null_rows, passages[:, 1:].reshape(b * (k - 1), -1)])
-    vectors = models.embed(params["embedder"], rows, keys[0])
-    null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
-    vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
-    scores = objectives.scores(models.embed(params["embedder"], query, keys[1]), vectors, config.pretrain.score_scale)
+    if "scores" in batch:
+        scores = config.pretrain.score_scale * batch["scores"]
+    else:
+        scores = _live_scores(config, models, params["embedder"], query, passages, null_row, keys)
+    if not config.pretrain.null_passage:
+        scores = scores.at[:, NULL_CANDIDATE].set(NEVER)
     joint, segments, _ = features.join(query, passages, config.data.joint_length)
     logits = models.read(
         params["reader"],
@@ -141,3 +184,15 @@ def read_candidates(
     )
     targets = jnp.repeat(batch["mask_targets"], k, axis=0)
     return scores, objectives.target_log_probs(logits, targets).reshape(b, k, m)
+
+
+def _live_scores(config: Config, models: Models, embedder: Params, query, passages, null_row, keys) -> jax.Array:
+    b, k, _ = passages.shape
+    # The null passage is the same for every query: embedded once, on each device, which have as many rows each then.
+    nulls = shards_in_use()
+    null_rows = jnp.broadcast_to(jnp.asarray(null_row)[None], (nulls, len(null_row)))
+    rows = jnp.concatenate([null_rows, passages[:, 1:].reshape(b * (k - 1), -1)])
+    vectors = models.embed(embedder, rows, keys[0])
+    null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
+    vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
+    return objectives.scores(models.embed(embedder, query, keys[1]), vectors, config.pretrain.score_scale)

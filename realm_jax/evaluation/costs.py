@@ -1,0 +1,42 @@
+"""What the stages of runs cost in wall-clock time; a stage that runs share is counted once."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from realm_jax.config import Config
+from realm_jax.workdir import STAGES, Workdir, read_json
+
+Run = tuple[Config, Workdir]
+Made = tuple[str, Path]
+"""A job and the folder that it filled."""
+
+
+def folder_of(run: Run, job: str) -> Path:
+    """What a job of a run fills: the folder itself, not the link by which the run has it."""
+    config, workdir = run
+    if job == "prepare":
+        return workdir.data(config.data.directory).root.resolve()
+    return (workdir.stage(job).root if job in STAGES else workdir.root).resolve()
+
+
+def seconds(runs: Iterable[Run]) -> dict[Made, float]:
+    """Seconds of each job in each folder, summed up over all runs that worked there.
+
+    The builder works beside pre-training, and is counted with it: the longer of the two times.
+    """
+    found: dict[Made, float] = {}
+    for run in runs:
+        usage = run[1].usage
+        stages = dict(read_json(usage).get("stages", {})) if usage.exists() else {}
+        builder = stages.pop("build_index", 0.0)
+        if builder or "pretrain" in stages:
+            stages["pretrain"] = max(stages.get("pretrain", 0.0), builder)
+        for job, value in stages.items():
+            made = (job, folder_of(run, job))
+            found[made] = found.get(made, 0.0) + value
+    return found
+
+
+def of_run(run: Run, found: dict[Made, float]) -> dict[str, float]:
+    """{job: seconds} of all that a run consists of, whichever run did it."""
+    return {job: value for (job, folder), value in found.items() if folder == folder_of(run, job)}

@@ -1,0 +1,120 @@
+"""What the folder of a sweep tells: its runs, finished or not, and their answers question by question."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from realm_jax import config as schema
+from realm_jax.config import Config
+from realm_jax.errors import UserError
+from realm_jax.evaluation import costs
+from realm_jax.evaluation.bootstrap import Difference, paired_difference
+from realm_jax.evaluation.record import Record, read_record
+from realm_jax.qa.answers import exact_match
+from realm_jax.qa.predictions import read_predictions
+from realm_jax.qa.questions import Question, load_questions, prepared_set
+from realm_jax.workdir import SweepDir, Workdir, owner, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One variant with one seed."""
+
+    variant: str
+    seed: int
+    config: Config
+    workdir: Workdir
+
+    @functools.cached_property
+    def state(self) -> str:
+        """`done`, `running`, `failed` or `not finished`."""
+        if self.workdir.is_finished:
+            return "done"
+        if owner(self.workdir.root, "run") is not None:
+            return "running"
+        return "failed" if self.failed_job else "not finished"
+
+    @property
+    def failed_job(self) -> str:
+        return read_json(self.workdir.usage).get("failed", "") if self.workdir.usage.exists() else ""
+
+    @functools.cached_property
+    def record(self) -> Record:
+        return read_record(self.config, self.workdir)
+
+    @functools.cached_property
+    def questions(self) -> list[Question]:
+        """The test questions."""
+        data = self.workdir.data(self.config.data.directory)
+        return _questions(prepared_set(self.config.questions, data).resolve())
+
+    @functools.cached_property
+    def scores(self) -> np.ndarray | None:
+        """Exact match, 0 or 1, of each test question; None where none was answered."""
+        path = self.workdir.evaluation / "predictions_test.jsonl"
+        if self.state != "done" or not path.exists():
+            return None
+        pairs = zip(read_predictions(path, self.questions), self.questions, strict=True)
+        match = self.config.questions.match
+        return np.array([said is not None and exact_match(said, q.answers, match) for said, q in pairs], float)
+
+
+@functools.lru_cache
+def _questions(folder: Path) -> list[Question]:
+    return load_questions(folder, "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRecord:
+    """All runs of a sweep; `runs` has the reference's first."""
+
+    name: str
+    reference: str
+    runs: list[RunRecord]
+
+    @property
+    def variants(self) -> list[str]:
+        return list(dict.fromkeys(run.variant for run in self.runs))
+
+    def of(self, variant: str, state: str = "done") -> list[RunRecord]:
+        return [run for run in self.runs if run.variant == variant and run.state == state]
+
+    def numbers(self, variant: str, metric: str) -> list[float]:
+        """A metric of the variant's finished runs that have it."""
+        return [value for run in self.of(variant) if (value := run.record.number(metric)) is not None]
+
+    @functools.cached_property
+    def seconds(self) -> dict[costs.Made, float]:
+        return costs.seconds((run.config, run.workdir) for run in self.runs)
+
+    def cost(self, run: RunRecord) -> dict[str, float]:
+        """{job: seconds} of a run, shared stages included."""
+        return costs.of_run((run.config, run.workdir), self.seconds)
+
+    def difference(self, variant: str, other: str) -> Difference | None:
+        """Of exact match on test questions, over the seeds that both variants have; None where there is none, or they
+        answered other questions."""
+        ours, theirs = ({run.seed: run for run in self.of(name) if run.scores is not None} for name in (variant, other))
+        pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+        if not pairs or any(one.questions != two.questions for one, two in pairs):
+            return None
+        groups = [question.subject or question.id for question in pairs[0][0].questions]
+        return paired_difference(*(np.stack([run.scores for run in runs]) for runs in zip(*pairs, strict=True)), groups)
+
+
+def read_sweep(root: Path) -> SweepRecord:
+    """Raises UserError where the folder is not a sweep's."""
+    folder = SweepDir(root)
+    if not folder.manifest.exists():
+        raise UserError(f"--sweep: {root} holds no {folder.manifest.name}; name the folder of a `realm sweep`")
+    found = read_json(folder.manifest)
+    names = sorted(found["variants"], key=lambda name: name != found["reference"])
+    runs = []
+    for variant in names:
+        for seed in found["seeds"]:
+            workdir = folder.run(variant, seed)
+            config = schema.from_dict(read_json(workdir.config)["config"])
+            runs.append(RunRecord(variant, seed, config, workdir))
+    return SweepRecord(root.resolve().name, found["reference"], runs)

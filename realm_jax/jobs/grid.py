@@ -1,0 +1,131 @@
+"""Many runs on this machine, several at a time; a stage that two of them share is never waited for by a process."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from realm_jax.config import Config
+from realm_jax.evaluation import costs
+from realm_jax.jobs import sharing
+from realm_jax.jobs.pipeline import Step, steps_of
+from realm_jax.jobs.processes import Child, stop
+from realm_jax.workdir import Workdir, last_words, owner, read_json, write_json
+
+POLL_S = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One variant with one seed."""
+
+    variant: str
+    seed: int
+    config: Config
+    workdir: Workdir
+
+    def __str__(self) -> str:
+        return f"{self.variant}, seed {self.seed}"
+
+    def next_step(self) -> Step | None:
+        """The first step that is not complete."""
+        if self.workdir.is_finished:
+            return None
+        return next((step for step in steps_of(self.config, self.workdir) if not step.is_complete()), None)
+
+
+def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forget: bool = False) -> int:
+    """Runs what is not finished, at most `jobs` at a time; returns how many failed. Ctrl-C stops all of them.
+
+    A run whose next step another one is at work on waits its turn. Where a step failed, those that need the same one
+    fail with it.
+
+    Args:
+      forget: whether stages that only finished runs have are removed, but for their metrics.
+    """
+    left = [run for run in runs if not run.workdir.is_finished]
+    failed: list[Run] = []
+    broken: dict[Path, Run] = {}
+    running: dict[Run, Child] = {}
+    since: dict[Run, float] = {}
+
+    def tell(what: str) -> None:
+        done = len(runs) - len(left) - len(failed) - len(running)
+        counts = f"{done} done, {len(failed)} failed, {len(running)} running, {len(left)} left"
+        say(f"{what} | {counts}{_time_left(runs, [*running, *left], jobs)}")
+
+    tell(f"{len(runs)} runs")
+    try:
+        while left or running:
+            for run, child in list(running.items()):
+                if (code := child.exit_code()) is None:
+                    continue
+                del running[run]
+                if code == 0:
+                    if forget:
+                        _forget(run, [other for other in runs if not other.workdir.is_finished])
+                    tell(f"{run}: done in {time.monotonic() - since[run]:.0f} s")
+                    continue
+                failed.append(run)
+                if (step := run.next_step()) and step.folder:
+                    broken[step.folder.resolve()] = run
+                tell(f"{run}: failed, see {run.workdir.log}: {last_words(run.workdir.log)}")
+            busy = {step.folder.resolve() for run in running if (step := run.next_step()) and step.folder}
+            for run in list(left):
+                if len(running) == jobs:
+                    break
+                step = run.next_step()
+                folder = step.folder.resolve() if step and step.folder else None
+                if folder in broken:
+                    left.remove(run)
+                    failed.append(run)
+                    _fail_with(run, step, broken[folder])
+                    tell(f"{run}: failed with {broken[folder]}")
+                elif folder is None or (folder not in busy and owner(folder, "run") is None):
+                    left.remove(run)
+                    running[run], since[run] = start(run), time.monotonic()
+                    busy.add(folder)
+                    say(f"{run}: {step.job if step else 'nothing left'}, log in {run.workdir.log}")
+            time.sleep(POLL_S)
+    finally:
+        stop(running.values())
+    return len(failed)
+
+
+def _forget(run: Run, unfinished: Sequence[Run]) -> None:
+    needed = {stage.root.resolve() for other in unfinished for stage in sharing.stages(other.config, other.workdir)}
+    for stage in sharing.stages(run.config, run.workdir):
+        if stage.root.resolve() not in needed:
+            sharing.forget(stage)
+
+
+def _fail_with(run: Run, step: Step, other: Run) -> None:
+    """Records that a run cannot go on, as the run itself would have."""
+    with open(run.workdir.log, "a") as log:
+        log.write(f"{step.job} failed in the run that does it for this one too: {other.workdir.root}\n")
+    usage = read_json(run.workdir.usage) if run.workdir.usage.exists() else {}
+    write_json(run.workdir.usage, usage | {"failed": step.job})
+
+
+def _time_left(runs: Sequence[Run], unfinished: Sequence[Run], jobs: int) -> str:
+    """By the mean time of each job so far; nothing where a job that is still to be done has not been seen yet."""
+    found = costs.seconds((run.config, run.workdir) for run in runs)
+    to_do = {
+        (step.job, costs.folder_of((run.config, run.workdir), step.job))
+        for run in unfinished
+        for step in steps_of(run.config, run.workdir)
+        if step.job != "build_index" and not step.is_complete()
+    }
+    known: dict[str, list[float]] = {}
+    for made, seconds in found.items():
+        if made not in to_do:
+            known.setdefault(made[0], []).append(seconds)
+    if not to_do or not {job for job, _ in to_do} <= set(known):
+        return ""
+    total = sum(sum(known[job]) / len(known[job]) for job, _ in to_do) / jobs
+    return f", about {total / 60:.0f} min"
+
+
+def say(message: str) -> None:
+    print(f"sweep: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,138 @@
+"""What runs of a sweep have in common is made once: a stage's folder is named by a digest of all it is made from.
+
+A run's workdir has links to such folders in place of folders of its own; nothing else knows of them. What a stage is
+made from is the part of the settings that it reads, the files those name, and the stages it starts from. So of two
+runs that differ in fine-tuning alone, all before it is the same folder.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from realm_jax import config as schema
+from realm_jax.config import Config
+from realm_jax.workdir import StageDir, SweepDir, Workdir, read_json, write_json
+
+DATA = "data"
+READS = {
+    DATA: ("data", "questions", "model.weights", "model.vocab"),
+    "ict": ("seed", "model", "ict"),
+    "warm_up": (
+        *("seed", "model", "warm_up", "masking.types", "masking.max_masks", "masking.min_holders"),
+        *("masking.max_holders", "masking.hide_label", "masking.subject"),
+    ),
+    "pretrain": ("seed", "model", "masking", "index", "pretrain", "finetune.labels"),
+    "finetune": ("seed", "model", "finetune"),
+    "closed_book": ("seed", "model", "closed_book", "evaluation.batch_size"),
+}
+"""Parts of the settings that a stage reads, beside those that the stages read which it starts from."""
+STARTS_FROM = {
+    DATA: (),
+    "ict": (DATA,),
+    "warm_up": (DATA,),
+    "pretrain": (DATA, "ict", "warm_up"),
+    "finetune": ("pretrain",),
+    "closed_book": (DATA, "ict", "warm_up"),
+}
+"""Stages of no steps are left out, all but pre-training, whose result is then its start."""
+PLACES = ("data.directory", "data.processes")
+"""Where and how data are prepared, not which."""
+FILES = (
+    "data.path", "data.text_path", "data.tagger_weights", "questions.train", "questions.dev", "questions.test",
+    "model.weights", "model.vocab",
+)  # fmt: skip
+JOBS = {"ict": "ict", "warm_up": "warm_up", "build_index": "pretrain", "finetune": "finetune"}
+"""The job after which a stage's checkpoints are needed by none that is part of it."""
+
+
+def made_from(config: Config) -> dict[str, dict[str, Any]]:
+    """{stage: all that its content depends on}, of the stages that an experiment has, in order."""
+    made: dict[str, dict[str, Any]] = {}
+    for stage, reads in READS.items():
+        if stage not in (DATA, "pretrain") and not getattr(config, stage).steps:
+            continue
+        options = {name: value for name, value in schema.flatten(config).items() if _is_read(name, reads)}
+        made[stage] = {
+            "options": options,
+            "files": {name: found for name in FILES if name in options and (found := _stamps(options[name]))},
+            "stages": {before: key(made[before]) for before in STARTS_FROM[stage] if before in made},
+        }
+    return made
+
+
+def stages(config: Config, workdir: Workdir) -> list[StageDir]:
+    """Folders of the stages of training that an experiment has."""
+    return [workdir.stage(stage) for stage in made_from(config) if stage != DATA]
+
+
+def key(made: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def link(config: Config, workdir: Workdir, sweep: SweepDir) -> None:
+    """Makes the folders of the workdir's stages links to those that are shared; what is no link is left as it is."""
+    places = {workdir.jax_cache: sweep.jax_cache}
+    for stage, made in made_from(config).items():
+        folder = sweep.shared(stage, key(made))
+        if stage != DATA:
+            places[workdir.stage(stage).root] = folder
+        elif not config.data.directory:
+            places[workdir.data("").root] = folder
+        else:
+            continue
+        if not (folder / "made_from.json").exists():
+            write_json(folder / "made_from.json", made)
+    for place, folder in places.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        target = os.path.relpath(folder.resolve(), place.parent.resolve())
+        if place.is_symlink() and os.readlink(place) != target:
+            place.unlink()
+        if not (place.is_symlink() or place.exists()):
+            place.symlink_to(target)
+
+
+def prune(workdir: Workdir, job: str) -> None:
+    """Removes all checkpoints of the stage that `job` completed, but for the parameters of its result."""
+    if job not in JOBS:
+        return
+    stage: StageDir = workdir.stage(JOBS[job])
+    done = read_json(stage.done)
+    if "stage" in done:  # its result lies in another one
+        return
+    result = stage.checkpoints / str(done["step"])
+    for path in (*stage.checkpoints.glob("[0-9]*"), result / "optimizer"):
+        if path != result:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def forget(stage: StageDir) -> None:
+    """Removes what a stage left but its metrics: a run that needs it later makes it again."""
+    stage.done.unlink(missing_ok=True)
+    for folder in (stage.checkpoints, stage.snapshots):
+        if folder.exists():
+            forgotten = folder.rename(folder.with_name(f".{folder.name}.forgotten"))  # at once: never half a stage
+            shutil.rmtree(forgotten)
+
+
+def _is_read(option: str, reads: tuple[str, ...]) -> bool:
+    if option in PLACES or schema.of_the_machine(option):
+        return False
+    return any(option == part or option.startswith(f"{part}.") for part in reads)
+
+
+def _stamps(value: str | tuple[str, ...]) -> dict[str, list[int]]:
+    """Size and time of change of each file that an option names, at any depth; {} where it names none."""
+    names = [value] if isinstance(value, str) else value
+    paths = [path for name in names if name for path in _files(Path(name.rpartition(":")[0] or name))]
+    return {str(path): [(found := path.stat()).st_size, found.st_mtime_ns] for path in paths}
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file())
+    elif path.is_file():
+        yield path

@@ -1,0 +1,176 @@
+"""Run every variant of an experiment with every seed; what runs have in common is done once.
+
+EXPERIMENT is a Python file with get_sweep(), or the folder of a sweep. Each run has a workdir of its own,
+DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that are equal, and compiled programs are
+shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
+"""
+
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from realm_jax.config import Config, Sweep, flatten
+from realm_jax.errors import UserError
+from realm_jax.jobs.experiment import differences, load_experiment, load_sweep, read_record, settle
+from realm_jax.workdir import SweepDir, owner, read_json, sole_owner, write_json
+
+
+@dataclass(frozen=True)
+class Options:
+    experiment: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="EXPERIMENT")]
+    """Python file with get_sweep(), or the folder of a sweep that was begun."""
+    sweep_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the sweep; runs/<name of the file> by default."""
+    jobs: int = 1
+    """Runs at the same time, on this machine."""
+    keep: Literal["all", "result", "figures"] = "result"
+    """What stays on disk. `all`; `result`: of the checkpoints of a stage that is done, the parameters that later stages
+    start from; `figures`: not these either, once no unfinished run of the sweep needs them."""
+    print: bool = False
+    """Prepare the folders, print one command per run, and run nothing."""
+    cluster: Literal["none", "slurm", "tpu"] = "none"
+    """`slurm`: submit one job per run, through submitit; `tpu`: print the command that launches each run on Cloud TPU
+    VMs."""
+    cluster_options: tuple[str, ...] = ()
+    """NAME=VALUE. Of submitit's executor: timeout_min=600 slurm_partition=gpu gpus_per_node=1; of tpu.launch:
+    type=v5e-8 zone=us-west4-a bucket=gs://BUCKET."""
+
+
+def command(argv: list[str]) -> int:
+    """What `realm sweep` does with the rest of its command line."""
+    options = tyro.cli(Options, args=argv, prog="realm sweep", description=__doc__, use_underscores=True)
+    if options.jobs < 1:
+        raise UserError(f"--jobs: {options.jobs} is out of range; it must be at least 1")
+    given = dict(_pair(text) for text in options.cluster_options)
+    if given and options.cluster == "none":
+        raise UserError("--cluster_options: goes with --cluster slurm or tpu")
+    if options.keep == "figures" and (options.print or options.cluster != "none"):
+        raise UserError("--keep: figures is for runs on this machine; elsewhere nobody knows which are unfinished")
+    source = options.experiment
+    if source.is_dir() and options.sweep_dir not in (None, source):
+        raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
+    folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)
+    sweep = recorded(folder) if source.is_dir() else load_sweep(source)
+    if options.cluster == "tpu":
+        return print_launches(sweep, source, given)
+    runs = plan(sweep, folder)
+    write_json(
+        folder.manifest, {"reference": sweep.reference, "variants": list(sweep.variants), "seeds": list(sweep.seeds)}
+    )
+    unfinished = [run for run in runs if not run.workdir.is_finished]
+    if options.print:
+        for run in unfinished:
+            print(with_log(run, options.keep))
+        return 0
+    if options.cluster == "slurm":
+        from realm_jax.jobs.slurm import submit
+
+        commands = [with_log(run, options.keep) for run in unfinished]
+        for run, job in zip(unfinished, submit(commands, folder.root / "slurm", given), strict=True):
+            print(f"{run}: job {job}, log in {run.workdir.log}")
+        return 0
+    from realm_jax.jobs.grid import run_all
+    from realm_jax.jobs.processes import Child
+
+    with sole_owner(folder.root, "sweep"):
+        failed = run_all(
+            runs,
+            options.jobs,
+            lambda run: Child("run", run_command(run, options.keep), {}, log=run.workdir.log),
+            forget=options.keep == "figures",
+        )
+    return 1 if failed else 0
+
+
+def recorded(folder: SweepDir) -> Sweep:
+    """A sweep as its folder has it.
+
+    Raises:
+      UserError: the folder is not a sweep's.
+    """
+    if not folder.manifest.exists():
+        raise UserError(f"{folder.root}: a folder without {folder.manifest.name} is no sweep; name an experiment file")
+    found = read_json(folder.manifest)
+    first = found["seeds"][0]
+    variants = {name: read_record(folder.run(name, first)).config for name in found["variants"]}
+    return Sweep(variants, tuple(found["seeds"]), found["reference"])
+
+
+def plan(sweep: Sweep, folder: SweepDir) -> list:
+    """All runs, with their workdirs begun; the first seed of every variant comes first.
+
+    Raises:
+      UserError: a run was begun with other settings; nothing is then written.
+    """
+    from realm_jax.jobs.grid import Run
+    from realm_jax.jobs.sharing import link
+
+    runs = [
+        Run(variant, seed, sweep.run(variant, seed), folder.run(variant, seed))
+        for seed in sweep.seeds
+        for variant in sweep.variants
+    ]
+    records = [read_record(run.workdir) for run in runs]
+    for run, record in zip(runs, records, strict=True):
+        if record and (changes := differences(record.config, run.config, "there", "now")):
+            raise UserError(
+                f"{run.workdir.root} was begun with other settings:\n{changes}\n"
+                "A run is never overwritten: give the variant another name, or use another --sweep_dir."
+            )
+    for run, record in zip(runs, records, strict=True):
+        settle(record, run.config, run.config, run.workdir)
+        if not run.workdir.is_finished and owner(run.workdir.root, "run") is None:
+            link(run.config, run.workdir, folder)
+    return runs
+
+
+def print_launches(sweep: Sweep, file: Path, given: dict[str, str]) -> int:
+    """One command per run for Cloud TPU VMs, which start from a file: each variant is the options in which it differs.
+
+    Raises:
+      UserError: the file has no get_config() that variants could differ from.
+    """
+    base = load_experiment(file)
+    launch = [word for name, value in given.items() for word in (f"--{name}", value)]
+    for seed in sweep.seeds:
+        for variant in sweep.variants:
+            name = re.sub("[^a-z0-9]+", "-", f"{variant}-{seed}".lower())
+            changes = option_words(base, sweep.run(variant, seed))
+            print(shlex.join(["python", "-m", "tpu.launch", str(file), "--name", name, *launch, "--", *changes]))
+    return 0
+
+
+def option_words(base: Config, config: Config) -> list[str]:
+    """The command line's options that make one experiment of another."""
+    before, words = flatten(base), []
+    for name, value in flatten(config).items():
+        if value == before[name]:
+            continue
+        if isinstance(value, bool):
+            path, dot, last = name.rpartition(".")
+            words.append(f"--{path}{dot}{'' if value else 'no_'}{last}")
+        else:
+            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return words
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UserError(f"--cluster_options: {text!r} is not NAME=VALUE, such as timeout_min=600")
+    return name, value
+
+
+def run_command(run, keep: str) -> list[str]:
+    keep = "all" if keep == "all" else "result"
+    return [sys.executable, "-m", "realm_jax", "run", str(run.workdir.root), "--keep", keep]
+
+
+def with_log(run, keep: str) -> str:
+    """One run as a line for a shell; in the folder that the sweep was planned from."""
+    return f"{shlex.join(run_command(run, keep))} >> {shlex.quote(str(run.workdir.log))} 2>&1"

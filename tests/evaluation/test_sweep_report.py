@@ -1,0 +1,231 @@
+"""The report of a sweep: tables with the right numbers in three forms, and what is not there said plainly."""
+
+import csv
+import dataclasses
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from realm_jax.config import Config, Data, Finetune, Index, Pretrain, Sweep
+from realm_jax.evaluation import paper
+from realm_jax.evaluation.sweep_record import read_sweep
+from realm_jax.evaluation.sweep_report import curves, staleness, write_sweep_report
+from realm_jax.evaluation.sweep_tables import tables
+from realm_jax.jobs import cli
+from realm_jax.jobs.sharing import link
+from realm_jax.qa.predictions import write_predictions
+from realm_jax.qa.questions import Question, write_questions
+from realm_jax.workdir import DataDir, SweepDir, write_json
+
+RIGHT = {  # of 8 test questions, for each seed
+    "reference": (0.75, 0.5),
+    "no_pretraining": (0.25, 0.25),
+    "stale_index": (0.5, 0.5),
+    "slow": (0.75, None),  # the second run failed
+}
+EVIL = "<script>alert('x')</script> | and a bar"
+
+
+def questions(split: str) -> list[Question]:
+    return [Question(f"{split}-{i}", f"What is {i}?", (f"answer {i}",), f"country {i // 2}") for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A sweep of made-up runs."""
+    root = tmp_path_factory.mktemp("sweeps") / "made_up"
+    data = DataDir(root / "mine")
+    write_questions(data.tfds, {split: questions(split) for split in ("train", "dev", "test")})
+    base = Config(data=Data(directory=str(data.root)), finetune=Finetune(steps=3), pretrain=Pretrain(steps=20))
+    none = dataclasses.replace(base, pretrain=Pretrain(steps=0))
+    stale = dataclasses.replace(base, index=Index(swap_after=80))
+    slow = dataclasses.replace(base, finetune=Finetune(steps=3, learning_rate=1e-6))
+    variants = dict(zip(RIGHT, (base, none, stale, slow), strict=True))
+    sweep, folder = Sweep(variants, (0, 1), "reference"), SweepDir(root)
+    write_json(folder.manifest, {"reference": "reference", "variants": list(reversed(RIGHT)), "seeds": [0, 1]})
+    for variant, shares in RIGHT.items():
+        for seed, share in enumerate(shares):
+            workdir, config = folder.run(variant, seed), sweep.run(variant, seed)
+            write_json(workdir.config, {"config": dataclasses.asdict(config)})
+            link(config, workdir, folder)
+            if share is None:
+                write_json(workdir.usage, {"failed": "finetune", "stages": {"finetune": 6.0}})
+                workdir.log.write_text(f"run: finetune\n{EVIL}\n\nrun: finetune failed with exit code 2; see above.\n")
+                continue
+            times = {"finetune": 60.0} if variant == "slow" else {"pretrain": 600.0, "finetune": 60.0}
+            write_json(workdir.usage, {"stages": times, "time/minutes": 11.0})
+            asked = questions("test")
+            said = [q.answers[0] if i < 8 * share else "wrong" for i, q in enumerate(asked)]
+            write_predictions(workdir.evaluation, "predictions_test", asked, said, "nq_open")
+            reading = {"text": "the [MASK] of x", "truth": "y", "null": 0.1, "best": 0.9, "marginal": 0.5, "p_z": 0.25}
+            results = {
+                "qa/exact_match": share,
+                "qa/exact_match_dev": share / 2,
+                "retrieval/recall@5_zero_shot": 0.5,
+                "index/max_staleness_steps": 100.0 if variant == "stale_index" else 40.0,
+                "readings": [reading | {"title": "T", "body": EVIL, "query": 0, "row": 3}],
+            }
+            write_json(workdir.evaluation / "results.json", results)
+            lines = [
+                {"step": s, "probe/span_recall@5": s / 100 + seed / 10, "retrieval/utility": share * s}
+                for s in range(0, 21, 10)
+            ]
+            if config.pretrain.steps:
+                metrics = workdir.stage("pretrain").metrics
+                metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            (workdir.report).mkdir()
+            (workdir.report / "index.html").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return {table.name: table for table in tables(read_sweep(folder.root))}
+
+
+def cell(table, row: str, column: str) -> str:
+    (line,) = [line for line in table.rows if line[0].startswith(row)]
+    return line[table.columns.index(column)]
+
+
+def test_means_errors_and_counts(found):
+    table = found["variants"]
+    assert [row[0] for row in table.rows][0] == "reference (reference)"
+    assert cell(table, "reference", "exact match, test") == "0.625 ± 0.125"
+    assert cell(table, "no_pretraining", "exact match, test") == "0.250 ± 0.000"
+    assert cell(table, "slow", "exact match, test") == "0.750"  # one seed has no error
+    assert cell(table, "slow", "seeds done") == "1 of 2, failed"
+    assert cell(table, "slow", "F1, test") == "–"
+    assert "8 test questions" in table.caption
+
+
+def test_differences_are_paired_with_the_reference(folder, found):
+    sweep = read_sweep(folder.root)
+    assert sweep.difference("no_pretraining", "reference").mean == pytest.approx(-0.375)
+    assert sweep.difference("slow", "reference").mean == 0  # over the seed that both have
+    text = cell(found["variants"], "no_pretraining", "exact match less the reference's")
+    assert re.fullmatch(r"−0\.375 \[−0\.\d{3}, −?0\.\d{3}\]", text)
+    assert cell(found["variants"], "reference", "exact match less the reference's") == "–"
+
+
+def test_orderings_of_the_paper(found):
+    table = found["orderings"]
+    assert [row[0] for row in table.rows] == ["reference > no_pretraining", "reference > stale_index"]
+    assert {row[2] for row in table.rows} <= {"holds", "cannot be told apart"}
+
+
+def test_the_papers_tables_stand_beside_ours(found):
+    assert found["table1"].rows[0] == ["ORQA", "33.3", "36.4", "30.1", "25.0 ± 0.0"]
+    assert found["table1"].rows[1][-1] == "62.5 ± 12.5" and found["table1"].rows[2][-1] == "–"
+    assert cell(found["table2"], "30 times", "here: exact match") == "25.0 ± 0.0"
+    assert found["table2"].rows[0][1:3] == ["38.2", "38.5"]
+    assert found["table3"].rows[0][1:5] == ["Fermat", "1.1e-14", "1", "0.13"]
+    assert found["table3"].rows[1][:6] == ["the [MASK] of x", "y", "0.1", "0.9", "0.5", "0.25"]
+
+
+def test_the_papers_numbers_are_those_of_its_page():
+    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
+    for name, values, _ in (*paper.TABLE_1, *paper.TABLE_2):
+        (line,) = re.findall(rf"^\| {re.escape(name)} \| (.*) \|$", page, re.MULTILINE)
+        assert [float(value) for value in line.split(" | ")] == list(values)
+    assert "1.1 × 10⁻¹⁴" in page and "0.129" in page
+
+
+def test_costs_count_a_shared_stage_once(found):
+    table = found["costs"]
+    assert cell(table, "reference", "a whole run") == cell(table, "slow", "a whole run") == "11.0"
+    assert cell(table, "slow", "Pre-training") == "10.0"  # which the reference made
+    assert cell(table, "the whole sweep", "Pre-training") == "60.0"
+    assert cell(table, "the whole sweep", "Fine-tuning") == "7.1"
+    assert cell(table, "the whole sweep", "a whole run") == "67.1"
+
+
+def test_what_failed_is_shown_with_its_last_words(found):
+    assert found["unfinished"].rows == [["slow", "1", "failed", "finetune", EVIL]]
+
+
+def test_curves(folder):
+    shown = curves(read_sweep(folder.root))
+    titles = [figure["title"] for figure in shown]
+    # `slow` has the reference's pre-training, `no_pretraining` has none.
+    assert titles == [f"{what}: {v}" for v in ("reference", "stale_index") for what in (
+        "Recall of held-out spans", "Retrieval utility")]  # fmt: skip
+    assert shown[2]["labels"] == ["stale_index", "reference"]
+    assert "held-out spans, reference. reference: 0.050 at step 0, 0.250 at step 20" in shown[0]["svg"]
+
+
+def test_exact_match_against_staleness(folder):
+    (figure,) = staleness(read_sweep(folder.root))
+    assert "0.625 at staleness 40.0, 0.500 at staleness 100.0" in figure["svg"]
+    assert figure["caption"].endswith("From left to right: reference, stale_index.")
+
+
+class Checker(html.parser.HTMLParser):
+    """Tags that are not closed, and cells of each row."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.rows, self.tags = [], [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in ("meta", "br", "img", "path", "use", "rect", "circle"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append(0)
+        elif tag in ("td", "th"):
+            self.rows[-1] += 1
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+
+def test_page_markdown_and_csv_agree(folder, found, capsys):
+    assert cli.main(["report", "--sweep", str(folder.root)]) == 0
+    assert str(folder.report / "index.html") in capsys.readouterr().out
+    text = (folder.report / "index.html").read_text()
+    checker = Checker()
+    checker.feed(text)
+    assert not checker.open and "script" not in checker.tags
+    assert checker.rows == [len(table.columns) for table in found.values() for _ in range(1 + len(table.rows))]
+    assert not re.search("https?://", re.sub(r'xmlns(:xlink)?="[^"]*"', "", text))
+    markdown = (folder.report / "report.md").read_text()
+    for table in found.values():
+        with open(folder.report / f"{table.name}.csv", newline="") as file:
+            assert list(csv.reader(file)) == [table.columns, *table.rows]
+        assert f"## {table.title}\n" in markdown
+    lines = [line for line in markdown.splitlines() if line.startswith("| ")]
+    assert len(lines) == sum(2 + len(table.rows) for table in found.values())
+    with open(folder.report / "runs.csv", newline="") as file:
+        runs = list(csv.DictReader(file))
+    assert len(runs) == 8
+    assert [run["state"] for run in runs if run["variant"] == "slow"] == ["done", "failed"]
+    assert runs[0]["qa/exact_match"] == "0.75" and runs[0]["seconds/pretrain"] == "600.0"
+
+
+def test_a_sweep_that_has_just_begun(tmp_path):
+    folder = SweepDir(tmp_path / "new")
+    write_json(folder.manifest, {"reference": "a", "variants": ["a"], "seeds": [0]})
+    write_json(folder.run("a", 0).config, {"config": dataclasses.asdict(Config(name="a"))})
+    write_sweep_report(folder.root)
+    assert "| a | 0 | not finished | – | – |" in (folder.report / "report.md").read_text()
+
+
+def test_a_folder_that_is_no_sweep(tmp_path, capsys):
+    assert cli.main(["report", "--sweep", str(tmp_path)]) == 2
+    assert f"--sweep: {tmp_path} holds no sweep.json" in capsys.readouterr().err
+
+
+def test_arms_that_answered_other_questions_are_not_compared(folder, monkeypatch):
+    sweep = read_sweep(folder.root)
+    run = sweep.of("no_pretraining")[0]
+    run.__dict__["questions"] = questions("dev")
+    run.__dict__["scores"] = np.zeros(8)
+    other = sweep.of("no_pretraining")[1]
+    other.__dict__["scores"] = None
+    assert sweep.difference("no_pretraining", "reference") is None

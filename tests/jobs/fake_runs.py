@@ -1,0 +1,83 @@
+"""Runs of a sweep whose jobs are small scripts, in place of `realm run`: the real pipeline, with its locks.
+
+    python tests/jobs/fake_runs.py run WORKDIR           one run
+    python tests/jobs/fake_runs.py sweep FILE DIR JOBS   a sweep
+
+Each job adds "start JOB FOLDER" and "end JOB FOLDER" to SWEEP/made, takes a moment, and leaves what completes it. The
+job whose name and variant stand in SWEEP/fails does not.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from realm_jax.jobs import grid, sweep
+from realm_jax.jobs.experiment import load_sweep, read_record
+from realm_jax.jobs.pipeline import Pipeline, steps_of
+from realm_jax.jobs.processes import Child
+from realm_jax.jobs.sharing import prune
+from realm_jax.jobs.signals import stop_with_parent, stoppable
+from realm_jax.workdir import SweepDir, Workdir
+
+JOB = """
+import json, os, pathlib, sys, time
+job, root = sys.argv[1], pathlib.Path(sys.argv[2])
+above = root.parents[2]
+names = {"prepare": "data", "build_index": "pretrain", "evaluate": "evaluation"}
+folder = root / names.get(job, job)
+folder.mkdir(parents=True, exist_ok=True)
+def tell(word):
+    with open(above / "made", "a") as file: file.write(f"{word} {job} {folder.resolve()}\\n")
+tell("start")
+time.sleep(0.15)
+fails = above / "fails"
+if fails.exists() and f"{job} {root.parent.name}" in fails.read_text().splitlines():
+    print("the reason why")
+    sys.exit(2)
+def write(name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".tmp").write_text(text)
+    path.with_suffix(".tmp").rename(path)
+if job == "prepare": write("manifest.json", json.dumps({"fingerprint": "f"}))
+elif job == "build_index": write("snapshots/4/manifest.json", json.dumps({"fingerprint": "f"}))
+elif job == "evaluate": write("results.json", json.dumps({"qa/exact_match": 0.5}))
+elif job == "report": write("index.html", "finished")
+else:
+    for step in (2, 4):
+        for part in ("reader", "optimizer"): write(f"checkpoints/{step}/{part}/x", "")
+    write("metrics.jsonl", '{"step": 4}\\n')
+    write("done.json", json.dumps({"step": 4, "last_step": 4}))
+tell("end")
+"""
+
+
+def run(root: Path) -> int:
+    stop_with_parent(0.05)
+    workdir = Workdir(root)
+
+    def command(job: str) -> list[str]:
+        return [sys.executable, "-S", "-c", JOB, job, str(root)]
+
+    pipeline = Pipeline(workdir, command, patience_s=(1.0, 1.0), sample_s=60.0, finish=lambda job: prune(workdir, job))
+    return pipeline.run(steps_of(read_record(workdir).config, workdir))
+
+
+def start(run: grid.Run) -> Child:
+    command = [sys.executable, __file__, "run", str(run.workdir.root)]
+    root = str(Path(__file__).parents[2])
+    return Child("run", command, {"PYTHONPATH": root}, log=run.workdir.log)
+
+
+def sweep_of(experiment: Path, folder: Path, jobs: int = 2, **settings) -> int:
+    """As `realm sweep` does it."""
+    return grid.run_all(sweep.plan(load_sweep(experiment), SweepDir(folder)), jobs, start, **settings)
+
+
+if __name__ == "__main__":
+    grid.POLL_S = 0.02
+    with stoppable():
+        if sys.argv[1] == "run":
+            sys.exit(run(Path(sys.argv[2])))
+        os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+        sys.exit(sweep_of(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

@@ -1,0 +1,422 @@
+"""Sweeps with real processes whose jobs are small scripts: nothing is made twice, whatever is killed or fails."""
+
+import collections
+import dataclasses
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from realm_jax import config as schema
+from realm_jax.config import Config, Data, Finetune, Index, Mesh, Model, Pretrain, Sweep, WarmUp
+from realm_jax.errors import UserError
+from realm_jax.evaluation import costs
+from realm_jax.jobs import cli, grid, sharing
+from realm_jax.jobs.experiment import load_sweep
+from realm_jax.jobs.sweep import option_words, plan
+from realm_jax.workdir import SweepDir, Workdir, last_words, read_json, write_json
+from tests.jobs import fake_runs
+
+BASE = Config(
+    index=Index(refresh="inline"),
+    warm_up=WarmUp(steps=2),
+    pretrain=Pretrain(steps=4, checkpoint_every=2),
+    finetune=Finetune(steps=4),
+)
+EXPERIMENT = """
+from dataclasses import replace
+from realm_jax.config import *
+
+def get_sweep():
+    base = Config(
+        index=Index(refresh="inline"),
+        warm_up=WarmUp(steps=2),
+        pretrain=Pretrain(steps=4, checkpoint_every=2),
+        finetune=Finetune(steps=4),
+    )
+    none = replace(base, warm_up=WarmUp(), pretrain=replace(base.pretrain, steps=0))
+    variants = {
+        "realm": base,
+        "slow": replace(base, finetune=replace(base.finetune, learning_rate=1e-5)),
+        "stale": replace(base, index=replace(base.index, keep=2)),
+        "none": none,
+    }
+    return Sweep(variants, SEEDS, "realm")
+"""
+
+
+def change(config: Config = BASE, **parts) -> Config:
+    return dataclasses.replace(
+        config, **{name: dataclasses.replace(getattr(config, name), **values) for name, values in parts.items()}
+    )
+
+
+def keys(config: Config) -> dict[str, str]:
+    return {stage: sharing.key(made) for stage, made in sharing.made_from(config).items()}
+
+
+def shared(one: Config, other: Config) -> set[str]:
+    """Stages that two runs have in common."""
+    ours, theirs = keys(one), keys(other)
+    return {stage for stage in ours if ours[stage] == theirs.get(stage)}
+
+
+class TestSettings:
+    def test_a_run_is_named_by_its_variant_and_has_its_seed(self):
+        sweep = Sweep({"a": BASE, "b": change(finetune={"steps": 5})}, (3, 4), "a")
+        assert sweep.run("b", 4) == dataclasses.replace(change(finetune={"steps": 5}), name="b", seed=4)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{}, {"name": "other"}, {"seed": 7}, {"mesh": Mesh(data=2)}, {"index": Index(refresh="inline", mesh=Mesh(1))}],
+    )
+    def test_equal_runs_are_refused(self, changed):
+        with pytest.raises(UserError, match="'a' and 'b' are equal settings, so equal runs; take one out"):
+            Sweep({"a": BASE, "b": dataclasses.replace(BASE, **changed)}, (0,), "a")
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"seeds": (1, 2, 1)}, r"seeds: \(1, 2, 1\) must be"),
+            ({"seeds": ()}, r"seeds: \(\) must be at least one"),
+            ({"seeds": (-1,)}, r"seeds: \(-1,\) must be"),
+            ({"reference": "c"}, "reference: 'c' is none of the variants a"),
+            ({"variants": {"a/b": BASE}, "reference": "a/b"}, "'a/b' cannot name a folder"),
+            ({"variants": {"..": BASE}, "reference": ".."}, "cannot name a folder"),
+        ],
+    )
+    def test_faults(self, changes, message):
+        with pytest.raises(UserError, match=message):
+            Sweep(**{"variants": {"a": BASE}, "seeds": (0,), "reference": "a", **changes})
+
+    def test_a_field_that_is_not_there_is_named(self, tmp_path):
+        path = tmp_path / "mine.py"
+        path.write_text(EXPERIMENT.replace("SEEDS", "(0,)").replace("learning_rate=1e-5", "learning_rat=1e-5"))
+        with pytest.raises(UserError, match=r"mine\.py:15: .*'learning_rat'"):
+            load_sweep(path)
+
+    def test_a_file_without_a_sweep(self, tmp_path):
+        path = tmp_path / "mine.py"
+        path.write_text("def get_config():\n  return 1\n")
+        with pytest.raises(
+            UserError, match=r"no function get_sweep\(\); define one that returns realm_jax.config.Sweep"
+        ):
+            load_sweep(path)
+
+
+class TestKeys:
+    """What runs share."""
+
+    def test_a_run_has_the_stages_that_it_trains(self):
+        assert list(keys(BASE)) == ["data", "warm_up", "pretrain", "finetune"]
+        assert list(keys(Config())) == ["data", "pretrain"]
+
+    @pytest.mark.parametrize(
+        ("part", "values", "common"),
+        [
+            ("evaluation", {"read": 7}, {"data", "warm_up", "pretrain", "finetune"}),
+            ("closed_book", {"steps": 7}, {"data", "warm_up", "pretrain", "finetune"}),
+            ("finetune", {"steps": 7}, {"data", "warm_up", "pretrain"}),
+            ("finetune", {"labels": "tokens"}, {"data", "warm_up"}),  # the probe of pre-training goes by them
+            ("pretrain", {"learning_rate": 7.0}, {"data", "warm_up"}),
+            ("index", {"kind": "exact"}, {"data", "warm_up"}),
+            ("masking", {"kind": "tokens"}, {"data", "warm_up"}),  # which hides salient spans always
+            ("masking", {"min_holders": 3}, {"data"}),
+            ("warm_up", {"steps": 7}, {"data"}),
+            ("ict", {"steps": 7}, {"data", "warm_up"}),
+            ("model", {"vector_size": 7}, {"data"}),
+            ("data", {"passage_length": 32}, set()),
+            ("questions", {"match": "squad"}, set()),
+            ("mesh", {"data": 2}, {"data", "warm_up", "pretrain", "finetune"}),
+            ("warm_up", {"accumulate": 2}, {"data", "warm_up", "pretrain", "finetune"}),
+        ],
+    )
+    def test_variants_share_what_does_not_read_their_difference(self, part, values, common):
+        assert shared(BASE, change(**{part: values})) == common
+
+    def test_without_pretraining_only_the_data_are_shared(self):
+        assert shared(BASE, change(warm_up={"steps": 0}, pretrain={"steps": 0})) == {"data"}
+
+    def test_seeds_share_the_data(self):
+        assert shared(BASE, dataclasses.replace(BASE, seed=1)) == {"data"}
+
+    def test_the_name_and_the_place_of_data_do_not_count(self):
+        assert keys(dataclasses.replace(BASE, name="x")) == keys(BASE) == keys(change(data={"processes": 3}))
+        assert keys(change(data={"directory": "there"})) == keys(BASE)
+
+    def test_every_option_is_read_by_some_stage_or_known_not_to_be(self):
+        """An option of a new part of the schema cannot be forgotten."""
+        unread = {"name", "mesh", "evaluation"}
+        parts = {part.partition(".")[0] for reads in sharing.READS.values() for part in reads} | unread
+        assert parts == {field.name for field in dataclasses.fields(Config)}
+
+    def test_a_file_that_is_named_counts_by_size_and_time(self, tmp_path):
+        weights = tmp_path / "weights"
+        (weights / "deep").mkdir(parents=True)
+        (weights / "deep" / "model").write_text("1")
+        config = dataclasses.replace(BASE, model=Model(weights=str(weights)))
+        before = keys(config)
+        (weights / "deep" / "model").write_text("12")
+        assert not set(before.values()) & set(keys(config).values())
+        documents = tmp_path / "documents.jsonl"
+        corpus = dataclasses.replace(BASE, data=Data(source="jsonl", path=str(documents)))
+        before = keys(corpus)
+        documents.write_text("{}")
+        assert not set(before.values()) & set(keys(corpus).values())
+        asked = change(corpus, questions={"train": (f"{documents}:train",)})
+        assert sharing.made_from(asked)["data"]["files"]["questions.train"]
+
+
+class TestLinks:
+    def test_equal_stages_are_one_folder(self, tmp_path):
+        sweep = SweepDir(tmp_path)
+        one, two = sweep.run("a", 0), sweep.run("b", 0)
+        for workdir, config in ((one, BASE), (two, change(finetune={"steps": 7}))):
+            workdir.root.mkdir(parents=True)
+            sharing.link(config, workdir, sweep)
+            sharing.link(config, workdir, sweep)  # again
+        for place in ("data", "jax_cache", "warm_up", "pretrain"):
+            ours, theirs = one.root / place, two.root / place
+            assert ours.is_symlink() and not Path(ours.readlink()).is_absolute()
+            assert ours.samefile(theirs)
+        assert not one.stage("finetune").root.samefile(two.stage("finetune").root)
+        made = read_json(one.stage("finetune").root / "made_from.json")
+        assert made["options"]["finetune.steps"] == 4
+        assert made["stages"] == {"pretrain": one.stage("pretrain").root.resolve().name}
+        moved = tmp_path.rename(tmp_path.with_name("moved"))
+        assert (SweepDir(moved).run("a", 0).stage("pretrain").root / "made_from.json").exists()
+
+    def test_data_elsewhere_stay_there(self, tmp_path):
+        sweep = SweepDir(tmp_path)
+        workdir = sweep.run("a", 0)
+        workdir.root.mkdir(parents=True)
+        sharing.link(change(data={"directory": str(tmp_path / "mine")}), workdir, sweep)
+        assert not workdir.data("").root.is_symlink() and not (tmp_path / "stages" / "data").exists()
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "POLL_S", 0.02)
+    path = tmp_path / "small.py"
+    path.write_text(EXPERIMENT.replace("SEEDS", "(0, 1)"))
+    return path
+
+
+def made(folder: Path, word: str = "end") -> collections.Counter:
+    """How often each job was begun or ended in each folder."""
+    lines = [line.split(maxsplit=2) for line in (folder / "made").read_text().splitlines()]
+    return collections.Counter((job, where) for kind, job, where in lines if kind == word)
+
+
+SHARED = ("prepare", "warm_up", "pretrain", "build_index", "finetune")
+TRAINED = {"prepare": 1, "warm_up": 2, "pretrain": 6, "build_index": 6, "finetune": 8, "evaluate": 8, "report": 8}
+"""How often each job is done in the sweep above: 4 variants, 2 seeds."""
+
+
+def is_complete(folder: Path) -> None:
+    """Every stage was made once, and every run is finished."""
+    ends = made(folder)
+    assert set(ends.values()) == {1}
+    assert collections.Counter(job for job, _ in ends) == TRAINED
+    assert len(list(folder.glob("runs/*/*/report/index.html"))) == 8
+
+
+class TestGrid:
+    def test_nothing_is_made_twice_and_nothing_again(self, experiment, tmp_path, capfd):
+        folder = tmp_path / "sweep"
+        assert fake_runs.sweep_of(experiment, folder, 3) == 0
+        is_complete(folder)
+        assert made(folder, "start") == made(folder)
+        assert "8 done, 0 failed, 0 running, 0 left" in capfd.readouterr().err.splitlines()[-1]
+        stage = Workdir(folder / "runs" / "realm" / "0").stage("pretrain")
+        assert [path.name for path in stage.checkpoints.iterdir()] == ["4"]  # the result, without the optimiser's state
+        assert [path.name for path in (stage.checkpoints / "4").iterdir()] == ["reader"]
+        (folder / "made").unlink()
+        before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/**/*")}
+        assert fake_runs.sweep_of(experiment, folder) == 0
+        assert not (folder / "made").exists()
+        assert before == {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/**/*")}
+
+    def test_kill_and_resume(self, experiment, tmp_path):
+        """The sweep is killed as by the kernel, twice; its runs end with it, and go on where they were."""
+        folder = tmp_path / "sweep"
+        for wanted in (5, 20):
+            command = [sys.executable, fake_runs.__file__, "sweep", str(experiment), str(folder), "2"]
+            root = str(Path(__file__).parents[2])
+            process = subprocess.Popen(command, env={"PYTHONPATH": root}, stderr=subprocess.DEVNULL)
+            while not (folder / "made").exists() or sum(made(folder).values()) < wanted:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            locks = [folder / "runs" / v / str(s) for v in ("realm", "slow", "stale", "none") for s in (0, 1)]
+            end = time.monotonic() + 10
+            while any(grid.owner(lock, "run") for lock in locks):
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            assert len(list(folder.glob("runs/*/*/report/index.html"))) < 8
+        assert fake_runs.sweep_of(experiment, folder, 2) == 0
+        is_complete(folder)
+
+    def test_a_failed_run_lets_the_others_go_on(self, experiment, tmp_path, capfd):
+        folder = tmp_path / "sweep"
+        folder.mkdir()
+        (folder / "fails").write_text("finetune slow\n")
+        assert fake_runs.sweep_of(experiment, folder) == 2
+        assert len(list(folder.glob("runs/*/*/report/index.html"))) == 6
+        workdir = Workdir(folder / "runs" / "slow" / "1")
+        assert read_json(workdir.usage)["failed"] == "finetune"
+        assert last_words(workdir.log) == "the reason why"
+        said = capfd.readouterr().err
+        assert f"slow, seed 1: failed, see {workdir.log}: the reason why" in said
+        assert "6 done, 2 failed" in said.splitlines()[-1]
+        (folder / "fails").unlink()
+        assert fake_runs.sweep_of(experiment, folder) == 0
+        assert "failed" not in read_json(workdir.usage)
+        is_complete(folder)
+
+    def test_runs_that_need_what_failed_fail_with_it(self, experiment, tmp_path):
+        """It is tried once, not by each of them."""
+        folder = tmp_path / "sweep"
+        folder.mkdir()
+        (folder / "fails").write_text("\n".join(f"warm_up {variant}" for variant in ("realm", "slow", "stale")))
+        assert fake_runs.sweep_of(experiment, folder, 3) == 6
+        assert collections.Counter(job for job, _ in made(folder, "start"))["warm_up"] == 2
+        assert set(made(folder, "start").values()) == {1}
+        assert len(list(folder.glob("runs/none/*/report/index.html"))) == 2
+        failed = Workdir(folder / "runs" / "stale" / "1")
+        assert read_json(failed.usage)["failed"] == "warm_up"
+        assert "warm_up failed in the run that does it for this one too: " in last_words(failed.log)
+
+    def test_figures_alone_stay(self, experiment, tmp_path):
+        folder = tmp_path / "sweep"
+        assert fake_runs.sweep_of(experiment, folder, 2, forget=True) == 0
+        is_complete(folder)
+        assert not list(folder.glob("stages/**/checkpoints")) and not list(folder.glob("stages/**/snapshots"))
+        assert len(list(folder.glob("stages/pretrain/*/metrics.jsonl"))) == 6
+
+    def test_settings_that_changed_are_refused_and_nothing_is_touched(self, experiment, tmp_path):
+        folder = SweepDir(tmp_path / "sweep")
+        plan(load_sweep(experiment), folder)
+        before = {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
+        experiment.write_text(experiment.read_text().replace("1e-5", "1e-6").replace("(0, 1)", "(0, 1, 2)"))
+        with pytest.raises(UserError, match=r"slow/0 was begun with other settings:\n  finetune.learning_rate: 1e-05"):
+            plan(load_sweep(experiment), folder)
+        assert before == {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
+
+
+class TestCosts:
+    def test_a_shared_stage_counts_once(self, tmp_path):
+        sweep, runs = SweepDir(tmp_path), []
+        times = {"a": {"warm_up": 5.0, "pretrain": 30.0, "build_index": 32.0, "finetune": 7.0}, "b": {"finetune": 11.0}}
+        for name, config in (("a", BASE), ("b", change(finetune={"steps": 7}))):
+            workdir = sweep.run(name, 0)
+            workdir.root.mkdir(parents=True)
+            sharing.link(config, workdir, sweep)
+            write_json(workdir.usage, {"stages": times[name]})
+            runs.append((config, workdir))
+        found = costs.seconds(runs)
+        assert sum(found.values()) == 5 + 32 + 7 + 11
+        assert costs.of_run(runs[0], found) == {"warm_up": 5, "pretrain": 32, "finetune": 7}
+        assert costs.of_run(runs[1], found) == {"warm_up": 5, "pretrain": 32, "finetune": 11}
+
+
+class TestCommand:
+    def test_prints_one_command_for_each_run(self, experiment, tmp_path, capsys):
+        folder = tmp_path / "sweep"
+        assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print", "--keep", "all"]) == 0
+        lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(lines) == 8
+        assert lines[0][1:7] == ["-m", "realm_jax", "run", str(folder / "runs" / "realm" / "0"), "--keep", "all"]
+        assert lines[0][7:] == [">>", str(folder / "runs" / "realm" / "0" / "log.txt"), "2>&1"]
+        assert json.loads((folder / "sweep.json").read_text())["variants"] == ["realm", "slow", "stale", "none"]
+        Workdir(folder / "runs" / "realm" / "0").report.mkdir()
+        (folder / "runs" / "realm" / "0" / "report" / "index.html").touch()
+        assert cli.main(["sweep", str(folder), "--print"]) == 0  # from its folder, what is left of it
+        assert len(capsys.readouterr().out.splitlines()) == 7
+
+    def test_launches_on_tpus_give_each_variant_as_options(self, experiment, tmp_path, capsys):
+        command = ["sweep", str(experiment), "--cluster", "tpu", "--cluster_options", "zone=z", "bucket=gs://b"]
+        assert cli.main(command) == 2
+        assert "no function get_config()" in capsys.readouterr().err
+        experiment.write_text(experiment.read_text() + "def get_config():\n    return get_sweep().variants['realm']\n")
+        assert cli.main(command) == 0
+        lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+        fixed = ["python", "-m", "tpu.launch", str(experiment), "--name"]
+        assert all(line[:5] == fixed and line[6:11] == ["--zone", "z", "--bucket", "gs://b", "--"] for line in lines)
+        assert lines[1][5] == "slow-0"
+        assert lines[5][11:] == ["--name", "slow", "--seed", "1", "--finetune.learning_rate", "1e-05"]
+
+    def test_options_make_one_experiment_of_another(self, tmp_path):
+        other = change(
+            data={"holders": False, "taggers": ("dates", "links")},
+            masking={"types": ("name",), "subject": False},
+            pretrain={"learning_rate": 1e-7, "probe_queries": 0},
+            warm_up={"steps": 0},
+            finetune={"bias_correction": True},
+        )
+        for base, config in ((BASE, other), (other, BASE)):
+            words = option_words(base, config)
+            assert cli._parse("run", cli.load_job("run"), words, base, tmp_path)[0] == config
+
+    def test_what_a_run_records_is_what_it_runs(self, experiment, tmp_path, capsys):
+        folder = tmp_path / "sweep"
+        cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"])
+        sweep = load_sweep(experiment)
+        for variant in sweep.variants:
+            for seed in sweep.seeds:
+                recorded = read_json(SweepDir(folder).run(variant, seed).config)["config"]
+                assert schema.from_dict(recorded) == sweep.run(variant, seed)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--jobs", "0"], "--jobs: 0 is out of range; it must be at least 1"),
+            (["--cluster_options", "mem_gb=3"], "--cluster_options: goes with --cluster slurm or tpu"),
+            (["--print", "--keep", "figures"], "--keep: figures is for runs on this machine"),
+        ],
+    )
+    def test_faults(self, experiment, tmp_path, capsys, options, message):
+        assert cli.main(["sweep", str(experiment), "--sweep_dir", str(tmp_path / "sweep"), *options]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "sweep").exists()
+
+    def test_a_folder_that_is_no_sweep(self, tmp_path, capsys):
+        assert cli.main(["sweep", str(tmp_path)]) == 2
+        assert "a folder without sweep.json is no sweep" in capsys.readouterr().err
+
+    def test_slurm_without_submitit(self, experiment, tmp_path, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "submitit", None)
+        assert cli.main(["sweep", str(experiment), "--sweep_dir", str(tmp_path / "s"), "--cluster", "slurm"]) == 2
+        assert "run `pip install 'realm_jax[slurm]'`" in capsys.readouterr().err
+
+
+class TestSlurm:
+    @pytest.fixture(autouse=True)
+    def slurm(self, tmp_path, monkeypatch):
+        """Commands that take jobs as SLURM's do."""
+        pytest.importorskip("submitit")
+        (tmp_path / "bin").mkdir()
+        sbatch = tmp_path / "bin" / "sbatch"
+        sbatch.write_text(f'#!/bin/sh\ncat "$1" >> {tmp_path}/submitted\necho Submitted batch job 4$(date +%N)\n')
+        sbatch.chmod(0o755)
+        (tmp_path / "bin" / "srun").symlink_to(sbatch)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+
+    def test_each_run_is_a_job(self, experiment, tmp_path, capsys):
+        command = ["sweep", str(experiment), "--sweep_dir", str(tmp_path / "s"), "--cluster", "slurm"]
+        assert cli.main([*command, "--cluster_options", "timeout_min=600", "slurm_partition=short"]) == 0
+        submitted = (tmp_path / "submitted").read_text()
+        assert submitted.count("#SBATCH --partition=short") == submitted.count("#SBATCH --time=600") == 8
+        assert "realm, seed 0: job 4" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("parameter", ["timeout_min", "slurm_partitio=x", "timeout_min=x"])
+    def test_a_parameter_that_is_none(self, experiment, tmp_path, capsys, parameter):
+        command = ["sweep", str(experiment), "--sweep_dir", str(tmp_path / "s"), "--cluster", "slurm"]
+        assert cli.main([*command, "--cluster_options", parameter]) == 2
+        assert "--cluster_options: " in capsys.readouterr().err
