@@ -49,7 +49,7 @@ def realm_retriever_baseline_encoder(config: Config) -> Config:
 
 def realm_retriever_warmed_up_encoder(config: Config) -> Config:
     """Only the embedder comes out of pre-training; the reader is that of `warm_up_only`."""
-    return change(config, finetune={"reader": "start"})
+    return change(config, finetune={"reader": "start" if config.warm_up.steps else "weights"})
 
 
 def baseline_retriever_realm_encoder(config: Config) -> Config:

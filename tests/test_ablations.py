@@ -6,11 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from realm_jax import config as schema
 from realm_jax.config import Config
-from realm_jax.training import stages
+from realm_jax.errors import UserError
+from realm_jax.training import checkpoints, stages
+from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir
 from tests.devices import have
@@ -84,7 +87,19 @@ def with_parts(config: Config, **parts: dict) -> Config:
     return dataclasses.replace(config, **changed)
 
 
-SIZES = {"factbook": factbook, "rich": rich}
+def base() -> Config:
+    import wikipedia
+
+    return wikipedia.get_config()
+
+
+def small() -> Config:
+    import wikipedia_small
+
+    return wikipedia_small.get_config()
+
+
+SIZES = {"factbook": factbook, "small": small, "base": base, "rich": rich}
 
 
 def differences(one: Config, other: Config) -> set[str]:
@@ -139,7 +154,7 @@ def one_device():
 
 
 @pytest.fixture(scope="module")
-def small(world, one_device) -> Config:
+def steps(world, one_device) -> Config:
     """One to two steps of everything; the trainer embeds, so that no builder is needed."""
     return world.settings(
         index={"refresh": "inline"},
@@ -151,18 +166,18 @@ def small(world, one_device) -> Config:
 
 
 @pytest.fixture(scope="module")
-def done(small, tmp_path_factory) -> Workdir:
+def done(steps, tmp_path_factory) -> Workdir:
     """The experiment itself, up to pre-training."""
     folder = Workdir(tmp_path_factory.mktemp("ablations"))
     for stage in ("ict", "warm_up", "pretrain"):
-        stages.train(stage, small, folder)
+        stages.train(stage, steps, folder)
     return folder
 
 
-def run(name: str, small: Config, done: Workdir, function, folder: Path) -> tuple[Config, Workdir]:
+def run(steps: Config, done: Workdir, function, folder: Path) -> tuple[Config, Workdir]:
     """What is not as in the run that is done; of fine-tuning, only where the ablation is about it."""
-    config, workdir = function(small), Workdir(folder)
-    parts = {option.partition(".")[0] for option in differences(small, config)}
+    config, workdir = function(steps), Workdir(folder)
+    parts = {option.partition(".")[0] for option in differences(steps, config)}
     before = {"finetune": ("ict", "warm_up", "pretrain")}.get(*parts, ("ict", "warm_up")) if len(parts) == 1 else ()
     for stage in before:
         if stage not in parts:
@@ -175,11 +190,85 @@ def run(name: str, small: Config, done: Workdir, function, folder: Path) -> tupl
     return config, workdir
 
 
-@pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"fresh_index", "exact"}))  # `small` has these
-def test_each_runs(ablations, small, done, tmp_path, name):
-    config, workdir = run(name, small, done, ablations.ABLATIONS[name], tmp_path)
-    assert config != small or name == "token_marginal"
+ALONE = (
+    "no_pretraining",
+    "random_uniform_masks",
+    "learned_salience",
+    "scann",
+    "frozen_retriever",
+    "bm25",
+    "no_null_passage",
+)
+"""Those that take a way of their own through the code; the rest run together, or start fine-tuning elsewhere."""
+STARTS = ("realm_retriever_baseline_encoder", "realm_retriever_warmed_up_encoder", "baseline_retriever_realm_encoder")
+SAME = ("fresh_index", "exact", "token_marginal", "warm_up_only", "random_span_masks", "candidates_4", "candidates_8")
+"""What `steps` has, or what runs under another name."""
+
+
+def check_metrics(config: Config, workdir: Workdir) -> None:
     for stage in ("pretrain", "finetune"):
         lines = [line for line in read_metrics(workdir.stage(stage).metrics) if "loss/total" in line]
         wanted = getattr(config, stage).steps if workdir.stage(stage).root.exists() else 0
         assert len(lines) == wanted and all(math.isfinite(line["loss/total"]) for line in lines)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_each_runs(ablations, steps, done, tmp_path, name):
+    config, workdir = run(steps, done, ablations.ABLATIONS[name], tmp_path)
+    assert config != steps
+    check_metrics(config, workdir)
+
+
+def test_the_others_run_together(ablations, steps, done, tmp_path):
+    together = (
+        *("no_ict", "no_warm_up", "no_oversampling", "all_salient_masks", "last_checkpoint", "stale_index"),
+        *("no_trivial_retrieval_ban", "candidates_2", "span_marginal"),
+    )
+    equal_steps = {"no_pretraining_equal_steps", "warm_up_only_equal_steps"}  # no more than steps
+    assert {*ALONE, *STARTS, *SAME, *together} == set(CLAIMS) - equal_steps
+
+    def all_of_them(config: Config) -> Config:
+        for name in together:
+            config = ablations.ABLATIONS[name](config)
+        return config
+
+    check_metrics(*run(steps, done, all_of_them, tmp_path))
+
+
+def test_fine_tuning_starts_from_what_it_says(ablations, steps, done, tmp_path):
+    """Of checkpoint 0: bit for bit what ICT, warm-up and pre-training left."""
+    experiment = Experiment(steps, done)
+
+    def result(stage: str, part: str):
+        return stages.restore_result(done, stage, part, experiment.models)
+
+    fresh = stages.fresh_reader(experiment, jax.random.key(steps.seed))
+    expected = {
+        "realm_retriever_baseline_encoder": (result("pretrain", "embedder"), fresh),
+        "realm_retriever_warmed_up_encoder": (result("pretrain", "embedder"), result("warm_up", "reader")),
+        "baseline_retriever_realm_encoder": (result("ict", "embedder"), result("pretrain", "reader")),
+    }
+    for name, (embedder, reader) in expected.items():
+        _, workdir = run(steps, done, ablations.ABLATIONS[name], tmp_path / name)
+        folder, shapes = workdir.stage("finetune").checkpoints, experiment.models.shapes
+        assert checkpoints.same(checkpoints.restore_part(folder, 0, "embedder", shapes("embedder")), embedder)
+        found = checkpoints.restore_part(folder, 0, "reader", shapes("span_reader"))
+        assert checkpoints.same(found["trunk"], reader["trunk"])
+    assert not checkpoints.same(result("ict", "embedder"), result("pretrain", "embedder"))
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"masking": {"kind": "tokens"}}, "pretrain.oversample: 4 needs to know .* masking.kind tokens it must be 1"),
+        ({"masking": {"kind": "learned"}, "pretrain": {"oversample": 1}}, "pretrain.oversample: 1 leaves .* least 2"),
+        ({"pretrain": {"answer_within": 2}}, "pretrain.answer_within: 2 is less than the 3 passages"),
+        ({"pretrain": {"embedder_rate": 0.0}}, "pretrain.probe_queries: 200 probe an embedder .* set it to 0"),
+        ({"index": {"kind": "bm25"}}, "pretrain.embedder_rate: 1.0, but index.kind bm25 .* set it to 0"),
+        ({"pretrain": {"steps": 0}, "finetune": {"reader": "start"}}, "finetune.reader: start is what .* use pretrain"),
+        ({"index": {"kind": "bm25", "store": "device"}}, "index.store: device needs index.kind exact, not bm25"),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused(parts, message):
+    with pytest.raises(UserError, match=message):
+        with_parts(factbook(), **parts)

@@ -1,6 +1,7 @@
 """Every experiment file that is shipped gives a valid configuration, and a variant differs only where it says so."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import pytest
@@ -9,30 +10,63 @@ from realm_jax import config as schema
 from realm_jax.jobs.experiment import load_experiment
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-BASE = "factbook"
 CLOSED_BOOK = {f"closed_book.{name}" for name in ("steps", "batch_size", "bias_correction")}
 SHIPPED = {
-    # name: the options that differ from those of the base
-    "factbook": set(),
-    "factbook_no_pretraining": {"name", "pretrain.steps", "warm_up.steps"},
-    "factbook_warm_up_only": {"name", "pretrain.steps"},
-    "own_documents": {
-        *("name", "data.source", "data.passage_length", "data.joint_length", "finetune.joint_length", "finetune.beam"),
-        *("masking.types", "masking.min_holders", "masking.max_holders"),
-        *CLOSED_BOOK,
-    },
-    "wikipedia_excerpt": {
-        *("name", "data.source", "data.path", "data.taggers", "data.passage_length", "data.query_length"),
-        *("data.joint_length", "masking.types", "masking.max_holders", "masking.max_masks", "masking.subject"),
-        *("finetune.steps", "finetune.bias_correction", "finetune.score_scale", "finetune.read", "finetune.labels"),
-        *("finetune.beam", "finetune.joint_length"),
-        *CLOSED_BOOK,
-    },
+    # name: what it is a variant of, and the options that differ from that
+    "factbook": ("factbook", set()),
+    "factbook_no_pretraining": ("factbook", {"name", "pretrain.steps", "warm_up.steps"}),
+    "factbook_warm_up_only": ("factbook", {"name", "pretrain.steps"}),
+    "own_documents": (
+        "factbook",
+        {
+            *("name", "data.source", "data.passage_length", "data.joint_length", "finetune.joint_length"),
+            *("finetune.beam", "masking.types", "masking.min_holders", "masking.max_holders"),
+            *CLOSED_BOOK,
+        },
+    ),
+    "wikipedia_excerpt": (
+        "factbook",
+        {
+            *("name", "data.source", "data.path", "data.taggers", "data.passage_length", "data.query_length"),
+            *("data.joint_length", "masking.types", "masking.max_holders", "masking.max_masks", "masking.subject"),
+            *("finetune.steps", "finetune.bias_correction", "finetune.score_scale", "finetune.read"),
+            *("finetune.labels", "finetune.beam", "finetune.joint_length"),
+            *CLOSED_BOOK,
+        },
+    ),
+    "wikipedia": ("wikipedia", set()),
+    "wikipedia_small": (
+        "wikipedia",
+        {
+            *("name", "data.path", "data.passage_length", "data.query_length", "data.joint_length", "index.refresh"),
+            *("ict.steps", "ict.batch_size", "ict.warmup_steps", "pretrain.steps", "pretrain.batch_size"),
+            *("pretrain.warmup_steps", "pretrain.checkpoint_every", "finetune.beam", "finetune.joint_length"),
+        },
+    ),
+    "orqa": ("wikipedia", {"name", "pretrain.steps"}),
+    "cc_news": ("wikipedia", {"name", "data.text_source", "data.text_path", "ict.steps"}),
+    "webquestions": (
+        "wikipedia",
+        {"name", "questions.train", "questions.test", "finetune.steps", "finetune.warmup_steps"},
+    ),
+    "curatedtrec": (
+        "wikipedia",
+        {"name", "questions.train", "questions.test", "questions.match", "finetune.steps", "finetune.warmup_steps"},
+    ),
 }
+SWEEPS = {
+    # name: how many variants it has
+    "factbook_sweep": 25,
+    "factbook_gain_sweep": 9,
+    "factbook_unfiltered_sweep": 7,
+    "wikipedia_sweep": 23,
+    "wikipedia_small_sweep": 18,
+}
+LIBRARIES = {"ablations"}
 
 
 def test_all_are_listed():
-    assert {file.stem for file in FOLDER.glob("*.py")} == set(SHIPPED)
+    assert {file.stem for file in FOLDER.glob("*.py")} == {*SHIPPED, *SWEEPS, *LIBRARIES}
 
 
 @pytest.fixture(params=SHIPPED)
@@ -47,9 +81,22 @@ def test_config_is_valid_and_named_after_its_file(name):
 
 
 def test_differences_from_the_base(name):
-    base = schema.flatten(load_experiment(FOLDER / f"{BASE}.py"))
+    base, differences = SHIPPED[name]
+    before = schema.flatten(load_experiment(FOLDER / f"{base}.py"))
     values = schema.flatten(load_experiment(FOLDER / f"{name}.py"))
-    assert {option for option in base if values[option] != base[option]} == SHIPPED[name]
+    assert {option for option in before if values[option] != before[option]} == differences
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_has_valid_variants_and_a_docstring(name, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    sweep = importlib.import_module(name).get_sweep()
+    assert len(sweep.variants) == SWEEPS[name] and sweep.reference in sweep.variants
+    assert all(schema.from_dict(dataclasses.asdict(config)) == config for config in sweep.variants.values())
+    # Snapshots are swapped in at fixed steps, so that a run can be repeated.
+    assert all(config.index.delay is not None for config in sweep.variants.values())
+    text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
+    assert f"realm sweep experiments/{name}.py" in text and "Time: " in text and "Expected: " in text
 
 
 def test_docstring_tells_command_time_and_result(name):

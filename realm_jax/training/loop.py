@@ -66,7 +66,7 @@ def _train(
         state, position = checkpoints.restore(directory.checkpoints, step, state)
         batches.set_state(position["data"])
         probes = [(at, score) for at, score in position["probes"]]
-        task.set_memory(position["memory"])
+        task.set_memory(position.get("memory"))
         say(f"{name}: going on from checkpoint {step}")
     layout = (shardings(mesh, state), jax.sharding.NamedSharding(mesh, WHOLE))
     take_step = make_step(task, optimizer, jax.random.key(seed), stage.accumulate, layout)

@@ -19,7 +19,7 @@ from realm_jax.index.snapshots import Manifest
 from realm_jax.training import builder, checkpoints
 from realm_jax.training.builder import build_one, follow_and_build, next_step
 from realm_jax.training.checkpoints import CheckpointWriter, State
-from realm_jax.training.follow import scheduled
+from realm_jax.training.follow import scheduled, snapshot_every
 from realm_jax.workdir import StageDir, sole_owner, write_json
 
 
@@ -88,10 +88,11 @@ def until(true, seconds=60.0):
 class Folders:
     """Checkpoints and snapshots that are no more than names."""
 
-    def __init__(self, root, steps, every, after, keep=4):
+    def __init__(self, root, steps, every, after, keep=4, refresh_every=1, **pretrain):
         self.stage = StageDir(root)
         self.config = Config(
-            index=Index(swap_after=after), pretrain=Pretrain(steps=steps, checkpoint_every=every, keep=keep)
+            index=Index(swap_after=after, refresh_every=refresh_every),
+            pretrain=Pretrain(steps=steps, checkpoint_every=every, keep=keep, **pretrain),
         )
 
     def save(self, step):
@@ -116,6 +117,28 @@ def test_with_a_schedule_the_oldest_that_will_be_searched_is_next(tmp_path):
         assert run.next() == step
         run.publish(step)
     assert run.next() is None  # that of 15 would be searched from step 20 on, which there is none
+
+
+@pytest.mark.parametrize("after", [5, 0])
+def test_of_rare_refreshes_only_those_that_are_due(tmp_path, after):
+    run = Folders(tmp_path, steps=100, every=5, after=after, refresh_every=3)
+    for step in (0, 5, 10):
+        run.save(step)
+        assert run.next() == (0 if step == 0 else None)
+        if step == 0:
+            run.publish(0)
+    run.save(15)
+    assert run.next() == 15
+    assert [scheduled(step, snapshot_every(run.config), 5) for step in (0, 19, 20, 34, 35)] == [0, 0, 15, 15, 30]
+
+
+def test_an_embedder_that_stays_needs_one_snapshot(tmp_path):
+    run = Folders(tmp_path, steps=100, every=5, after=5, embedder_rate=0.0, probe_queries=0)
+    for step in (0, 5, 10):
+        run.save(step)
+    assert run.next() == 0
+    run.publish(0)
+    assert run.next() is None and scheduled(99, snapshot_every(run.config), 5) == 0
 
 
 def test_without_a_schedule_the_newest_is_next(tmp_path):

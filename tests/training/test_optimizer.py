@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_jax.config import Stage
+from realm_jax.config import Pretrain, Stage
 from realm_jax.training.optimizer import EPS, bert_optimizer, learning_rate, scale_by_bert_adam
 
 B1, B2 = 0.9, 0.999
@@ -76,6 +76,20 @@ def test_weight_decay_shrinks_matrices_and_no_vector():
     updates, _ = optimizer.update(zero, optimizer.init(start), start)
     np.testing.assert_allclose(updates["layer"]["kernel"], -0.1 * 0.5 * start["layer"]["kernel"], rtol=1e-6)
     assert not updates["layer"]["bias"].any() and not updates["norm"]["scale"].any()
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.1, 1.0])
+def test_the_embedders_own_rate_scales_all_of_its_updates_and_no_other(factor):
+    """Weight decay too: at 0 the embedder stays bit for bit as it is."""
+    settings = {"steps": 9, "warmup_steps": 0, "learning_rate": 0.1, "weight_decay": 0.5}
+    both, found = {"embedder": params(), "reader": params()}, {}
+    for rate in (factor, 1.0):
+        optimizer = bert_optimizer(Pretrain(**settings, embedder_rate=rate))
+        g = {"embedder": gradients(1), "reader": gradients(2)}
+        found[rate], _ = optimizer.update(g, optimizer.init(both), both)
+    plain, scaled = found[1.0], found[factor]
+    np.testing.assert_allclose(flat(scaled["embedder"]), factor * flat(plain["embedder"]), rtol=1e-6)
+    np.testing.assert_array_equal(flat(scaled["reader"]), flat(plain["reader"]))
 
 
 @given(steps=st.integers(1, 60), warm_up=st.integers(0, 70), peak=st.floats(1e-6, 1.0))

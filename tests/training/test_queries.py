@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from realm_jax.config import Masking
-from realm_jax.corpus.queries import SentenceSource
+from realm_jax.corpus.queries import Sentence, SentenceSource, Span
+from realm_jax.text.salience import bucket
 from realm_jax.training.queries import ict_batches, sentence_row, unfiltered, without
 
 B = 5
@@ -122,6 +123,48 @@ def test_a_fixed_batch_is_the_same_in_every_run(world, tmp_path):
     everything = world.experiment(tmp_path).masked_queries("heldout").fixed(10_000, seed=7)
     assert len(everything["query"]) == len(SentenceSource(world.data, "heldout", world.config.masking))
     assert not equal(a, world.experiment(tmp_path).masked_queries("heldout").fixed(4, seed=8))
+
+
+def test_a_hidden_label_is_neither_in_the_query_nor_hidden(world, tmp_path):
+    text = "Capital: Akko is on the river Volla."
+    spans = [Span(text.index(name), text.index(name) + len(name), "name", np.arange(16), 16) for name in NAMES]
+    sentence = Sentence("Arland: Places", "Arland", text, spans, 0, (0, 5), 0, 0)
+    seen = {True: set(), False: set()}
+    for hide in seen:
+        experiment = world.experiment(tmp_path, masking={"hide_label": hide})
+        masked = experiment.masked_queries("train")
+        for i in range(30):
+            query = masked.mask(sentence, np.random.default_rng(i))
+            pieces = query["query"].copy()
+            pieces[query["mask_positions"][query["mask_weights"] > 0]] = hidden(query)
+            seen[hide].add((world.tokenizer.decode(pieces[pieces > 0]), world.tokenizer.decode(hidden(query))))
+    assert {answer for _, answer in seen[False]} == {"capital", "akko", "volla"}
+    assert {answer for _, answer in seen[True]} == {"akko", "volla"}
+    assert all("capital" in query for query, _ in seen[False]) and not any(
+        "capital" in query for query, _ in seen[True]
+    )
+
+
+def test_learned_salience_hides_names_and_other_words(world, tmp_path):
+    experiment = world.experiment(tmp_path, masking={"kind": "learned"}, pretrain={"oversample": 2})
+    masked, found = experiment.masked_queries("train"), set()
+    names = {tokens for span in all_spans(world) for tokens in [tuple(world.tokenizer.encode(span).ids)]}
+    assert masked.kinds[-1] == "word" and "name" in masked.kinds
+    for query in elements(iter(masked.batches(B, 3)), 60):
+        kind, pieces = masked.kinds[query["kind"]], hidden(query)
+        assert query["span"] == bucket(pieces) and len(pieces)
+        assert (tuple(pieces.tolist()) in names) or kind == "word"
+        assert kind != "word" or (query["holders"] == -1).all()
+        found.add(kind)
+    assert {"word", "name"} <= found
+
+
+def all_spans(world):
+    source = SentenceSource(world.data, "train", Masking(kind="tokens"))
+    return {s.text[span.start : span.limit] for s in map(source.__getitem__, range(len(source))) for span in s.spans}
+
+
+NAMES = ("Capital", "Akko", "Volla")
 
 
 def test_other_kinds_know_no_holders(world, experiment):

@@ -280,6 +280,58 @@ def test_each_candidate_is_read_with_its_own_query(experiment, params, pretrain_
             np.testing.assert_allclose(log_p_y[i, k], expected, rtol=1e-3, atol=1e-5)
 
 
+def variant(world, experiment, vectors, **settings):
+    """The task with other settings of pre-training."""
+    config = world.settings(pretrain={"candidates": K, "batch_size": B} | settings)
+    return Pretrain(config, experiment.models, experiment.store, None, Follower(vectors), never, never)
+
+
+def test_without_the_null_passage_the_others_share_all(world, experiment, vectors, params, pretrain_batch, read_out):
+    task = variant(world, experiment, vectors, null_passage=False)
+    both = {part: params[part] for part in ("embedder", "reader")}
+    loss, metrics, found = gradients(task, both, pretrain_batch)
+    f, log_p_y = map(np.asarray, read_out)
+    log_p_z = np.log(np.exp(f[:, 1:]) / np.exp(f[:, 1:]).sum(1, keepdims=True))
+    weights = pretrain_batch["mask_weights"]
+    marginal = np.log(np.exp(log_p_z[:, :, None] + log_p_y[:, 1:]).sum(1))
+    assert loss == pytest.approx(-(marginal * weights).sum() / weights.sum(), rel=1e-3)
+    utility = ((marginal - log_p_y[:, 0]) * weights).sum() / weights.sum()
+    assert metrics["retrieval/utility"] == pytest.approx(utility, abs=1e-3) and metrics["retrieval/p_null"] == 0
+    assert learns(found, "embedder") and learns(found, "reader")
+
+
+def test_without_the_ban_the_origin_may_be_a_candidate(world, experiment, vectors, pretrain):
+    """First of all where every query's vector is its origin's own."""
+    task, batch = variant(world, experiment, vectors, ban_origin=False), next(iter(pretrain.batches()))
+    found, _ = task.retrieve(jnp.asarray(100 * vectors[batch["origin"]]), batch, 0)
+    ids = row_ids(experiment, found["passages"])
+    np.testing.assert_array_equal(ids[:, 1], found["origin"])
+    assert ids.shape == (B, K)
+
+
+def test_a_query_counts_only_where_its_answer_is_near(world, experiment, params, vectors):
+    task, near = variant(world, experiment, vectors, answer_within=4), 4
+    seen = set()
+    for batch, _ in zip(experiment.masked_queries("train").batches(B, 1), range(8), strict=False):
+        found, metrics = task.retrieve(task.embed(params, batch), batch, 0)
+        queries = np.asarray(task.embed(params, found))
+        for i, origin in enumerate(found["origin"]):
+            order = [row for row in np.argsort(-(vectors[:-1] @ queries[i]), kind="stable") if row != origin]
+            hit = bool(set(order[:near]) & set(found["holders"][i].tolist()))
+            assert found["mask_weights"][i].any() == hit
+            seen.add(hit)
+        assert found["passages"].shape[:2] == (B, K)
+    assert seen == {True, False}
+
+
+def test_an_embedder_that_stays_gets_no_gradient(world, experiment, vectors, params, pretrain_batch):
+    task = variant(world, experiment, vectors, embedder_rate=0.0, probe_queries=0)
+    both = {part: params[part] for part in ("embedder", "reader")}
+    loss, _, found = gradients(task, both, pretrain_batch)
+    assert learns(found, "reader") and not any(leaf.any() for name, leaf in found.items() if name.startswith("embed"))
+    assert loss == pytest.approx(gradients(variant(world, experiment, vectors), both, pretrain_batch)[0], rel=1e-5)
+
+
 def test_pretrain_probes_the_embedder_and_closes_its_follower(experiment, vectors):
     follower = Follower(vectors)
     probed = []
