@@ -26,7 +26,7 @@ class Models:
     """
 
     def __init__(self, config: Config, folder: Workdir):
-        self._config, self.by_words = config, config.index.kind == "bm25"
+        self._config = config
         self._weights: Path | None = models.resolve_weights(config.model)
         bert = models.bert_config(config.model, self._weights)
         self._embedder = models.Embedder(bert, config.model)
@@ -43,6 +43,11 @@ class Models:
             return _apply(self._span_reader, params, key, tokens, segments)
 
         self.embed, self.read, self.score_spans = jax.jit(embed), jax.jit(read), jax.jit(score_spans)
+
+    @property
+    def by_words(self) -> bool:
+        """Whether passages are found by their words; asked only where something is searched for."""
+        return self._config.index.kind == "bm25"
 
     def embedder(self, key: jax.Array, rows: np.ndarray) -> Any:
         """Parameters of an embedder that starts from the weights, its projection fitted to `rows` [R,P] of text."""
