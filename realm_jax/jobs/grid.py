@@ -71,11 +71,16 @@ def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forge
                 if (step := run.next_step()) and step.folder:
                     broken[step.folder.resolve()] = run
                 tell(f"{run}: failed, see {run.workdir.log}: {last_words(run.workdir.log)}")
+            # A step may become complete at any moment, so that two looks at different times do not fit each other: what
+            # the runs left wait for is looked at before and after.
+            before = {run: run.next_step() for run in left} if len(running) < jobs else {}
             busy = {step.folder.resolve() for run in running if (step := run.next_step()) and step.folder}
             for run in list(left):
                 if len(running) == jobs:
                     break
                 step = run.next_step()
+                if (step and step.job) != (before[run] and before[run].job):
+                    continue
                 folder = step.folder.resolve() if step and step.folder else None
                 if folder in broken:
                     left.remove(run)

@@ -39,10 +39,12 @@ def steps_of(config: Config, workdir: Workdir) -> list[Step]:
     def optional(*jobs: str) -> list[Step]:
         return [stage(job) for job in jobs if getattr(config, job).steps]
 
-    data = workdir.data(config.data.directory)
+    data, asked = workdir.data(config.data.directory), config.questions
+    # Prepared data that several workdirs share may be another experiment's, without these questions; documents of one's
+    # own change.
+    again = bool(config.data.directory or config.data.path or asked.train or asked.dev or asked.test)
     return [
-        # Prepared data that several workdirs share may be another experiment's; documents of one's own change.
-        Step("prepare", data.manifest.exists, always=bool(config.data.directory or config.data.path), folder=data.root),
+        Step("prepare", data.manifest.exists, always=again, folder=data.root),
         *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
         stage("pretrain", beside="build_index" if config.index.refresh == "beside" else ""),

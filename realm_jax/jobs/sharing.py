@@ -19,17 +19,19 @@ from realm_jax.workdir import StageDir, SweepDir, Workdir, read_json, write_json
 
 DATA = "data"
 READS = {
-    DATA: ("data", "questions", "model.weights", "model.vocab"),
+    DATA: ("data", "model.weights", "model.vocab"),
     "ict": ("seed", "model", "ict"),
     "warm_up": (
         *("seed", "model", "warm_up", "masking.types", "masking.max_masks", "masking.min_holders"),
         *("masking.max_holders", "masking.hide_label", "masking.subject"),
     ),
-    "pretrain": ("seed", "model", "masking", "index", "pretrain", "finetune.labels"),
-    "finetune": ("seed", "model", "finetune"),
-    "closed_book": ("seed", "model", "closed_book", "evaluation.batch_size"),
+    "pretrain": ("seed", "model", "masking", "index", "pretrain"),
+    "finetune": ("seed", "model", "questions", "finetune"),
+    "closed_book": ("seed", "model", "questions", "closed_book", "evaluation.batch_size"),
 }
 """Parts of the settings that a stage reads, beside those that the stages read which it starts from."""
+PROBE = ("questions", "finetune.labels")
+"""What pre-training reads as well, where it probes the recall of dev questions."""
 STARTS_FROM = {
     DATA: (),
     "ict": (DATA,),
@@ -55,7 +57,12 @@ def made_from(config: Config) -> dict[str, dict[str, Any]]:
     for stage, reads in READS.items():
         if stage not in (DATA, "pretrain") and not getattr(config, stage).steps:
             continue
+        if stage == "pretrain" and config.pretrain.probe_queries:
+            reads += PROBE
         options = {name: value for name, value in schema.flatten(config).items() if _is_read(name, reads)}
+        if stage == DATA:  # sets of questions that files name lie beside each other; the source's own is made with it
+            asked = config.questions
+            options["questions"] = "files" if asked.train or asked.dev or asked.test else "of the source"
         made[stage] = {
             "options": options,
             "files": {name: found for name in FILES if name in options and (found := _stamps(options[name]))},

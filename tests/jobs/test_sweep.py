@@ -131,13 +131,19 @@ class TestKeys:
             ("ict", {"steps": 7}, {"data", "warm_up"}),
             ("model", {"vector_size": 7}, {"data"}),
             ("data", {"passage_length": 32}, set()),
-            ("questions", {"match": "squad"}, set()),
+            ("questions", {"match": "squad"}, {"data", "warm_up"}),  # dev questions are probed
+            ("questions", {"train": ("a.jsonl",)}, set()),
             ("mesh", {"data": 2}, {"data", "warm_up", "pretrain", "finetune"}),
             ("warm_up", {"accumulate": 2}, {"data", "warm_up", "pretrain", "finetune"}),
         ],
     )
     def test_variants_share_what_does_not_read_their_difference(self, part, values, common):
         assert shared(BASE, change(**{part: values})) == common
+
+    def test_sets_of_questions_share_a_pretraining_that_does_not_probe_them(self):
+        base = change(pretrain={"probe_queries": 0}, questions={"train": ("a.jsonl",)})
+        other = change(base, questions={"train": ("b.jsonl",)}, finetune={"labels": "normalized"})
+        assert shared(base, other) == {"data", "warm_up", "pretrain"}
 
     def test_without_pretraining_only_the_data_are_shared(self):
         assert shared(BASE, change(warm_up={"steps": 0}, pretrain={"steps": 0})) == {"data"}
@@ -169,7 +175,7 @@ class TestKeys:
         documents.write_text("{}")
         assert not set(before.values()) & set(keys(corpus).values())
         asked = change(corpus, questions={"train": (f"{documents}:train",)})
-        assert sharing.made_from(asked)["data"]["files"]["questions.train"]
+        assert sharing.made_from(asked)["finetune"]["files"]["questions.train"]
 
 
 class TestLinks:

@@ -84,7 +84,7 @@ def seen_by(stage, config):
     before, reads = [stage], set()
     while before:
         one = before.pop()
-        reads |= set(sharing.READS[one])
+        reads |= set(sharing.READS[one]) | (set(sharing.PROBE) if one == "pretrain" else set())
         # Whether a stage that it may start from is there at all shows in its key.
         reads |= {f"{name}.steps" for name in sharing.STARTS_FROM[one]}
         before += [name for name in sharing.STARTS_FROM[one] if name in sharing.made_from(config)]
