@@ -44,11 +44,6 @@ class Models:
 
         self.embed, self.read, self.score_spans = jax.jit(embed), jax.jit(read), jax.jit(score_spans)
 
-    @property
-    def by_words(self) -> bool:
-        """Whether passages are found by their words; asked only where something is searched for."""
-        return self._config.index.kind == "bm25"
-
     def embedder(self, key: jax.Array, rows: np.ndarray) -> Any:
         """Parameters of an embedder that starts from the weights, its projection fitted to `rows` [R,P] of text."""
         return models.embedder_params(key, self._config.model, self._weights, rows)
