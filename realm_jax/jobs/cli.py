@@ -147,10 +147,13 @@ def _run(argv: list[str]) -> int:
         workdir.check_imported()
     settle(record, experiment, config, workdir)
     if isinstance(arguments, peers.Processes) and arguments.coordinator:
+        joins = getattr(job, "joins", True)
         if not peers.is_worker():
             command = [sys.executable, "-m", "realm_jax", *argv]
-            return peers.supervise(name, workdir.stage(STAGE_OF.get(name, name)).root, arguments, command)
-        peers.join(arguments)
+            folder = workdir.stage(STAGE_OF.get(name, name)).root if joins else workdir.root
+            return peers.supervise(name if joins else job.label(arguments), folder, arguments, command)
+        if joins:
+            peers.join(arguments)
     return job.main(config, workdir, arguments) or 0
 
 

@@ -21,11 +21,15 @@ def shares(config: Config) -> dict[str, dict[str, str]]:
     Raises:
       UserError: the devices cannot be shared, or JAX does not start.
     """
-    if config.index.refresh == "inline" or "cpu" in (config.mesh.platform, os.environ.get("JAX_PLATFORMS")):
-        return {}
-    if config.index.mesh.platform == "cpu":
-        return {"build_index": {"JAX_PLATFORMS": "cpu"}}
-    return divide(config, *_devices())
+    if must_share(config):
+        return divide(config, *_devices())
+    return {"build_index": {"JAX_PLATFORMS": "cpu"}} if config.index.mesh.platform == "cpu" else {}
+
+
+def must_share(config: Config) -> bool:
+    """Whether a builder beside the trainer takes accelerators from it."""
+    on_cpu = "cpu" in (config.mesh.platform, config.index.mesh.platform, os.environ.get("JAX_PLATFORMS"))
+    return config.index.refresh == "beside" and not on_cpu
 
 
 def divide(config: Config, platform: str, count: int) -> dict[str, dict[str, str]]:

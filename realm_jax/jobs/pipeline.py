@@ -1,5 +1,6 @@
 """The stages of an experiment as child processes, in order; what is complete is skipped."""
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -12,6 +13,8 @@ from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
 RESTARTS = 2
 """Times that a builder that died is started again; after that the trainer stops by its own bound."""
 USER_ERROR = 2
+SEVERAL = ("ict", "warm_up", "pretrain", "build_index", "finetune", "closed_book")
+"""Jobs that may be several processes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +27,11 @@ class Step:
     """A second job that runs at the same time and ends when this one is done."""
     always: bool = False
     """Run even when complete: the job itself then sees whether what stands fits these settings."""
+    elsewhere: bool = False
+    """Done on another machine, so only waited for."""
 
 
-def steps_of(config: Config, workdir: Workdir) -> list[Step]:
+def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> list[Step]:
     """The stages that the experiment has, in order."""
 
     def stage(job: str, beside: str = "") -> Step:
@@ -35,18 +40,29 @@ def steps_of(config: Config, workdir: Workdir) -> list[Step]:
     def optional(*jobs: str) -> list[Step]:
         return [stage(job) for job in jobs if getattr(config, job).steps]
 
-    data = workdir.data(config.data.directory)
+    data, beside = workdir.data(config.data.directory), config.index.refresh == "beside"
+    indexed = lambda: _result_is_indexed(workdir.stage("pretrain"), data)  # noqa: E731
     return [
         # Prepared data that several workdirs share may be another experiment's; documents of one's own change.
         Step("prepare", data.manifest.exists, always=bool(config.data.directory or config.data.path)),
         *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
-        stage("pretrain", beside="build_index" if config.index.refresh == "beside" else ""),
+        stage("pretrain", beside="build_index" if beside and builder_is_here else ""),
         # Complete already, unless the builder was stopped before it came to the result.
-        Step("build_index", lambda: _result_is_indexed(workdir.stage("pretrain"), data)),
+        Step("build_index", indexed, elsewhere=beside and not builder_is_here),
         *optional("finetune", "closed_book"),
         Step("evaluate", (workdir.evaluation / "results.json").exists),
         Step("report", (workdir.report / "index.html").exists),
+    ]
+
+
+def steps_of_builder(config: Config, workdir: Workdir) -> list[Step]:
+    """What a builder on machines of its own does: it waits for the trainer's start, and follows it to its end."""
+    data, stage = workdir.data(config.data.directory), workdir.stage("pretrain")
+    return [
+        Step("prepare", data.manifest.exists, elsewhere=True),
+        Step("pretrain", stage.checkpoints.is_dir, elsewhere=True),
+        Step("build_index", lambda: stage.done.exists() and _result_is_indexed(stage, data)),
     ]
 
 
@@ -58,7 +74,11 @@ def _result_is_indexed(stage: StageDir, data: DataDir) -> bool:
 
 @dataclasses.dataclass
 class Pipeline:
-    """Runs `Step`s. `command` gives the command line of a job."""
+    """Runs `Step`s. `command` gives the command line of a job.
+
+    One of several on as many machines, if there are options that make a job one of several processes: `together`. The
+    first then does alone what cannot be done by several; the others wait for it.
+    """
 
     workdir: Workdir
     command: Callable[[str], list[str]]
@@ -69,16 +89,24 @@ class Pipeline:
     patience_s: tuple[float, ...] = PATIENCE_S
     sample_s: float = 2.0
     """Seconds between two looks at memory; a look costs about as much as the jobs are large."""
+    label: str = "run"
+    first: bool = True
+    poll_s: float = 1.0
+    together: tuple[str, ...] = ()
 
     def run(self, steps: Iterable[Step]) -> int:
         """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
+        record = self.workdir.root / f"{self.label}.json" if self.first else None
         with (
-            sole_owner(self.workdir.root, "run"),
-            Usage(self.workdir.root / "run.json", interval_s=self.sample_s) as usage,
+            sole_owner(self.workdir.root, self.label) if self.first else contextlib.nullcontext(),
+            Usage(record, interval_s=self.sample_s) as usage,
         ):
             for step in steps:
                 if step.is_complete() and not step.always:
                     say(f"{step.job} is complete")
+                    continue
+                if step.elsewhere or not (self.first or step.job in SEVERAL):
+                    self._await(step)
                     continue
                 say(step.job + (f", with {step.beside} beside it" if step.beside else ""))
                 start = time.monotonic()
@@ -86,7 +114,9 @@ class Pipeline:
                     code = self._run_step(step, usage)
                 if code:
                     return code
-                if not step.is_complete():
+                if not self.first:
+                    self._await(step)
+                elif not step.is_complete():
                     say(f"{step.job} ended without an error, but what it should have made is not there")
                     return 1
                 say(f"{step.job} done in {time.monotonic() - start:.0f} s")
@@ -97,7 +127,7 @@ class Pipeline:
         shares = self.shares() if step.beside else {}
         try:
             main = self._start(step.job, shares)
-            if not step.beside:
+            if not (step.beside and self.first):
                 return self._failure(main, self._wait(main))
             prefix = f"{step.beside} | "
             builder = Restarted(lambda: self._start(step.beside, shares, prefix), self.restart_pause_s)
@@ -115,7 +145,16 @@ class Pipeline:
             stop([child for child in (main, builder and builder.child) if child], self.patience_s)
 
     def _start(self, job: str, shares: dict[str, dict[str, str]], prefix: str = "") -> Child:
-        return Child(job, self.command(job), {**self.environment, **shares.get(job, {})}, prefix=prefix)
+        together = self.together if job in SEVERAL and not prefix else ()
+        command = [*self.command(job), *together]
+        return Child(job, command, {**self.environment, **shares.get(job, {})}, prefix=prefix)
+
+    def _await(self, step: Step) -> None:
+        """Waits for what is made on another machine, as long as it takes: a supervisor ends the wait where it ends."""
+        if not step.is_complete():
+            say(f"waiting for {step.job}, which runs on another machine")
+        while not step.is_complete():
+            time.sleep(self.poll_s)
 
     def _wait(self, child: Child) -> int:
         while (code := child.exit_code()) is None:

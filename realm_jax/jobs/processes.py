@@ -87,12 +87,12 @@ class Usage:
     """Wall time and memory of a run, summed up over all the times it was started: <workdir>/run.json.
 
     Memory is that of this process and all its descendants at one moment: proportional set size (PSS, which counts
-    shared pages once) where the kernel tells it, else resident set size.
+    shared pages once) where the kernel tells it, else resident set size. Without a path nothing is written.
     """
 
-    def __init__(self, path: Path, *, interval_s: float, save_every_s: float = 10.0):
+    def __init__(self, path: Path | None, *, interval_s: float, save_every_s: float = 10.0):
         self._path, self._interval_s, self._save_every_s = path, interval_s, save_every_s
-        before = read_json(path) if path.exists() else {}
+        before = read_json(path) if path is not None and path.exists() else {}
         self._minutes_before = before.get("time/minutes", 0.0)
         self._peak = before.get("memory/peak_gib", 0.0)
         self._stages = before.get("stages", {})
@@ -133,7 +133,8 @@ class Usage:
                 "memory/peak_gib": round(self._peak, 4),
                 "stages": self._stages,
             }
-            write_json(self._path, values)
+            if self._path is not None:
+                write_json(self._path, values)
 
     def _watch(self) -> None:
         saved = time.monotonic()
