@@ -3,8 +3,8 @@
     python -m tpu.launch experiments/factbook.py --name mine --type v5e-8 --zone us-west4-a --bucket gs://BUCKET
     python -m tpu.launch status | logs | ssh | stop | resume | watch | delete  NAME
 
-Options after `--` go to the experiment: `-- --seed 1 --pretrain.steps 200`. docs/tpu.md has the whole story. Nothing but
-the gcloud CLI and Python's standard library is needed.
+Options after `--` go to the experiment: `-- --seed 1 --pretrain.steps 200`. docs/tpu.md has the whole story. It needs
+the gcloud CLI and Python's standard library, and nothing else.
 """
 
 import argparse
@@ -284,9 +284,8 @@ def _undone_on_failure(gcloud: Gcloud, slices: Sequence[Slice]) -> Iterator[None
 def status(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
     launch = _find(arguments, gcloud)
     hours = (launch.deadline - time.time()) / 3600
-    print(
-        f"{launch.name}: commit {launch.commit}, workdir {launch.workdir}, ends at {launch.until()} ({hours:.1f} h left)"
-    )
+    print(f"{launch.name}: commit {launch.commit}, workdir {launch.workdir}")
+    print(f"{launch.name}: ends at {launch.until()}, in {hours:.1f} h")
     for one in launch.slices:
         state = one.state(gcloud)
         print(

@@ -68,7 +68,7 @@ class Slice:
                     f"`gcloud {shlex.join([*(QUEUED if self.queued else TPU_VM), 'describe', *self.where])}` says why"
                 )
             if state != seen:
-                say(f"{self.name}: {state} (Ctrl-C gives the request back)")
+                say(f"{self.name}: {state} (Ctrl-C deletes what was asked for)")
                 seen = state
             time.sleep(POLL_S)
         say(f"{self.name}: ready")

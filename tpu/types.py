@@ -178,7 +178,7 @@ def estimate(kind: SliceType, settings: Settings = PAPER) -> Estimate:
 def table() -> str:
     """In Markdown."""
     lines = [
-        "| type | workers | devices | GB a device | paper: GB a device | `accumulate` | hours of training | hours an index |",
+        "| type | workers | devices | GB of a device | needed of it | `accumulate` | hours to train | hours an index |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in SHOWN:
@@ -186,8 +186,8 @@ def table() -> str:
         found = estimate(kind)
         fits = str(found.accumulate) if found.accumulate else "does not fit"
         lines.append(
-            f"| `{name}` | {kind.workers} | {kind.devices} | {kind.generation.memory / 1e9:.0f} | {found.memory / 1e9:.1f} "
-            f"| {fits} | {found.hours:,.0f} | {found.index_hours:.1f} |"
+            f"| `{name}` | {kind.workers} | {kind.devices} | {kind.generation.memory / 1e9:.0f} "
+            f"| {found.memory / 1e9:.1f} | {fits} | {found.hours:,.0f} | {found.index_hours:.2f} |"
         )
     return "\n".join(lines)
 

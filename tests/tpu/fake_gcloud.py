@@ -33,8 +33,8 @@ CREATE = (
 )
 FLAGS = {
     "compute tpus tpu-vm create": CREATE + "--preemptible --queue-count --version",
-    "compute tpus tpu-vm ssh": "--command --dry-run --force-key-file-overwrite --internal-ip --output-directory --plain "
-    "--ssh-flag --ssh-key-expiration --ssh-key-expire-after --ssh-key-file --strict-host-key-checking --worker --zone",
+    "compute tpus tpu-vm ssh": "--command --dry-run --force-key-file-overwrite --internal-ip --output-directory "
+    "--plain --ssh-flag --ssh-key-expiration --ssh-key-expire-after --ssh-key-file --strict-host-key-checking --worker --zone",
     "compute tpus tpu-vm describe": "--zone",
     "compute tpus tpu-vm delete": "--async --zone",
     "compute tpus tpu-vm list": "--filter --limit --page-size --sort-by --uri --zone",
@@ -53,7 +53,7 @@ FLAGS = {
     "auth list": "--filter --filter-account --limit --page-size --sort-by",
     "config get": "",
 }
-SWITCHES = set("--quiet --async --spot --reserved --internal-ips --preemptible --force --recursive --raw".split())
+SWITCHES = {"--quiet", "--async", "--spot", "--reserved", "--internal-ips", "--preemptible", "--force", "--recursive"}
 REQUIRED = {
     "compute tpus tpu-vm create": {"--zone", "--version"},
     "compute tpus queued-resources create": {"--zone", "--runtime-version", "--accelerator-type", "--node-id"},
