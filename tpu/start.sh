@@ -54,7 +54,7 @@ setup() {
 start() {
   # One that has ended waits for the deadline, to delete the slice; the new one does that from now on.
   if [ -e session ]; then kill -- "-$(cat session)" 2>/dev/null || true; fi
-  rm -f exit pid
+  rm -f exit pid stopped
   setsid nohup bash "$0" run </dev/null >>log 2>&1 &
   echo $! >session
 }
@@ -79,10 +79,12 @@ run() {
     wait $! || code=$?
     echo "start.sh: worker $id: exit code $code"
     case $code in 0 | 130 | 143) break ;; esac
+    if [ -e ../stopped ]; then break; fi
     if [ "$(left)" -le 0 ]; then break; fi
     # A mistake shows at once and would again; what comes later may be another worker's end, and passes.
     if [ $code = 2 ] && [ $((SECONDS - begun)) -lt 120 ]; then break; fi
     sleep "${RETRY_S:-30}"
+    if [ -e ../stopped ]; then break; fi
   done
   cd ..
   echo $code >exit
@@ -107,6 +109,7 @@ status() {
 }
 
 stop() {
+  touch stopped
   if is_running; then
     kill -TERM "$(cat pid)"
     while is_running; do sleep 1; done

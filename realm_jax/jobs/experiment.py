@@ -15,10 +15,11 @@ from types import ModuleType
 from realm_jax import config as schema
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.remote import AnyPath
 from realm_jax.workdir import Workdir, read_json, write_json
 
 
-def load_experiment(path: Path) -> Config:
+def load_experiment(path: AnyPath) -> Config:
     """Runs an experiment file's ``get_config()``. A variant may import its base from the same folder by its plain name.
 
     Raises:
@@ -75,7 +76,7 @@ def read_record(workdir: Workdir) -> Record | None:
         ) from None
 
 
-def starting_point(record: Record | None, experiment: Config, source: Path, workdir: Workdir) -> Config:
+def starting_point(record: Record | None, experiment: Config, source: AnyPath, workdir: Workdir) -> Config:
     """The settings that the command line's options are laid over: those recorded, else the experiment file's.
 
     Raises:
@@ -160,7 +161,7 @@ def _folder_of(module: ModuleType) -> Path | None:
     return Path(file).parent if file else None
 
 
-def _near(path: Path) -> str:
+def _near(path: AnyPath) -> str:
     """What the user may have meant by a file that is not there."""
     files = [str(file) for file in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
     files += [str(file) for file in sorted(Path("experiments").glob("*.py")) if str(file) not in files]

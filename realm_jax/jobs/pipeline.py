@@ -44,7 +44,7 @@ def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> 
     indexed = lambda: _result_is_indexed(workdir.stage("pretrain"), data)  # noqa: E731
     return [
         # Prepared data that several workdirs share may be another experiment's; documents of one's own change.
-        Step("prepare", data.manifest.exists, always=bool(config.data.directory or config.data.path)),
+        Step("prepare", data.done.exists, always=bool(config.data.directory or config.data.path)),
         *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
         stage("pretrain", beside="build_index" if beside and builder_is_here else ""),
@@ -60,7 +60,7 @@ def steps_of_builder(config: Config, workdir: Workdir) -> list[Step]:
     """What a builder on machines of its own does: it waits for the trainer's start, and follows it to its end."""
     data, stage = workdir.data(config.data.directory), workdir.stage("pretrain")
     return [
-        Step("prepare", data.manifest.exists, elsewhere=True),
+        Step("prepare", data.done.exists, elsewhere=True),
         Step("pretrain", stage.checkpoints.is_dir, elsewhere=True),
         Step("build_index", lambda: stage.done.exists() and _result_is_indexed(stage, data)),
     ]
@@ -69,7 +69,7 @@ def steps_of_builder(config: Config, workdir: Workdir) -> list[Step]:
 def _result_is_indexed(stage: StageDir, data: DataDir) -> bool:
     """Whether the checkpoint that pre-training left for fine-tuning has a snapshot of the passages as they are."""
     manifest = stage.snapshots / str(read_json(stage.done)["step"]) / "manifest.json"
-    return manifest.exists() and read_json(manifest)["fingerprint"] == read_json(data.manifest)["fingerprint"]
+    return manifest.exists() and read_json(manifest)["fingerprint"] == read_json(data.done)["fingerprint"]
 
 
 @dataclasses.dataclass

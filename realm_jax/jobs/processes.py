@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO
 
 import psutil
 
 from realm_jax.jobs.signals import PARENT
+from realm_jax.remote import AnyPath
 from realm_jax.workdir import read_json, write_json
 
 PATIENCE_S = (60.0, 10.0)
@@ -90,7 +90,7 @@ class Usage:
     shared pages once) where the kernel tells it, else resident set size. Without a path nothing is written.
     """
 
-    def __init__(self, path: Path | None, *, interval_s: float, save_every_s: float = 10.0):
+    def __init__(self, path: AnyPath | None, *, interval_s: float, save_every_s: float = 10.0):
         self._path, self._interval_s, self._save_every_s = path, interval_s, save_every_s
         before = read_json(path) if path is not None and path.exists() else {}
         self._minutes_before = before.get("time/minutes", 0.0)

@@ -11,12 +11,14 @@ else is done by the first one while the others wait.
 import dataclasses
 import os
 import sys
+from pathlib import Path
 from typing import Literal
 
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.jobs import peers
 from realm_jax.jobs.devices import must_share, shares
+from realm_jax.remote import is_remote, mirror
 from realm_jax.workdir import Workdir
 
 
@@ -64,12 +66,16 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
     return pipeline.run(steps_of(config, workdir, builder_is_here=arguments.builder == "here"))
 
 
+def _here(workdir: Workdir) -> Path:
+    return mirror(workdir.root) if is_remote(workdir.root) else workdir.root.resolve()
+
+
 def environment(workdir: Workdir) -> dict[str, str]:
     """What jobs are run with, unless the user has set it."""
     defaults = {
         # Huge pages make a step on the CPU a quarter faster.
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         # A job that is started again need not compile again.
-        "JAX_COMPILATION_CACHE_DIR": str((workdir.root / "jax_cache").resolve()),
+        "JAX_COMPILATION_CACHE_DIR": str(_here(workdir) / "jax_cache"),
     }
     return {name: value for name, value in defaults.items() if name not in os.environ}

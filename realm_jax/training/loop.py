@@ -79,6 +79,7 @@ def _train(
             probes.append((step, float(figures["probe/score"])))
         if figures:
             metrics.write(step, figures)
+        metrics.flush()
         writer.save(step, state, {"data": batches.get_state(), "probes": probes}, agree(_best(probes)))
         task.saved(step, state.params)
 

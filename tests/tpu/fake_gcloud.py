@@ -34,7 +34,8 @@ CREATE = (
 FLAGS = {
     "compute tpus tpu-vm create": CREATE + "--preemptible --queue-count --version",
     "compute tpus tpu-vm ssh": "--command --dry-run --force-key-file-overwrite --internal-ip --output-directory "
-    "--plain --ssh-flag --ssh-key-expiration --ssh-key-expire-after --ssh-key-file --strict-host-key-checking --worker --zone",
+    "--plain --ssh-flag --ssh-key-expiration --ssh-key-expire-after --ssh-key-file --strict-host-key-checking "
+    "--worker --zone",
     "compute tpus tpu-vm describe": "--zone",
     "compute tpus tpu-vm delete": "--async --zone",
     "compute tpus tpu-vm list": "--filter --limit --page-size --sort-by --uri --zone",
@@ -111,10 +112,11 @@ def make_node(name: str, flags: dict[str, str], runtime: str) -> None:
 
 def end_node(name: str) -> None:
     """The machines stop, and their disks are gone."""
-    this = {os.getpid()}
     for process in psutil.process_iter():
         try:
-            if process.pid not in this and process.environ().get("FAKE_NODE") == name:
+            environment = process.environ()
+            here = environment.get("FAKE_NODE") == name and environment.get("FAKE_CLOUD") == os.environ["FAKE_CLOUD"]
+            if here and process.pid != os.getpid():
                 process.kill()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             pass

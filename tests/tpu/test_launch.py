@@ -229,8 +229,8 @@ class TestLife:
         wait_until(lambda: len(cloud.ran("mine-trainer")) >= 3)
         run("stop", "mine")
         cloud.finish(2)
-        run("resume", "mine")
-        wait_until(lambda: cloud.object("mine/launch").exists() and list(cloud.object("mine/launch").glob("*.ended")))
+        run("resume", "mine", "--max-hours", "3")
+        wait_until(lambda: len(list(cloud.object("mine/launch").glob("*.ended"))) == 2)
         count = len(cloud.ran("mine-trainer"))
         time.sleep(0.5)
         assert len(cloud.ran("mine-trainer")) == count and cloud.nodes() == {"mine-trainer"}

@@ -20,6 +20,8 @@ from tpu import source
 pytestmark = pytest.mark.timeout(900)  # a machine may be busy
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
+LITTLE = """--pretrain.steps 2 --pretrain.checkpoint_every 1 --pretrain.batch_size 4 --pretrain.candidates 3
+ --index.swap_after 1 --finetune.batch_size 4 --evaluation.heldout_queries 4"""
 
 
 @pytest.fixture
@@ -38,10 +40,7 @@ def documents(tmp_path) -> list[str]:
     options = [*shlex.split(TINY), "--model.vocab", str(vocab), "--model.bert.vocab_size", str(len(world.VOCAB))]
     options += ["--data.path", str(folder), "--data.processes", "1"]
     options += [word for split in ("train", "dev", "test") for word in (f"--questions.{split}", str(file))]
-    options += (
-        "--pretrain.steps 2 --pretrain.checkpoint_every 1 --pretrain.batch_size 4 --finetune.batch_size 4".split()
-    )
-    options += "--pretrain.candidates 3 --index.swap_after 1 --evaluation.heldout_queries 4".split()
+    options += shlex.split(LITTLE)
     return ["run", "experiments/own_documents.py", "--index.refresh", "inline", "--mesh.platform", "cpu", *options]
 
 

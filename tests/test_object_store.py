@@ -1,0 +1,143 @@
+"""A whole run whose workdir is in an object store."""
+
+import json
+import os
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint._src.path import gcs_utils
+
+from realm_jax import remote
+from realm_jax.errors import UserError
+from realm_jax.index import snapshots
+from realm_jax.remote import path_of
+from realm_jax.training import checkpoints
+from realm_jax.training.checkpoints import CheckpointWriter, State
+from realm_jax.training.metrics import MetricsWriter, read_metrics
+from realm_jax.workdir import StageDir, owner, publish, read_json, sole_owner, write_json
+from tests import object_store
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """`gs://bucket`; local copies lie in a cache of their own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Orbax asks Google whether the bucket has real folders; this one has not.
+    monkeypatch.setattr(gcs_utils, "is_hierarchical_namespace_enabled", lambda path: False)
+    with object_store.serving(tmp_path / "objects", monkeypatch) as objects:
+        yield path_of("gs://bucket"), objects
+
+
+def test_the_double_knows_no_posix(bucket):
+    """Else it would prove nothing."""
+    path, objects = bucket
+    (path / "a").write_text("x")
+    with pytest.raises(NotImplementedError):
+        (path / "a").open("a")
+    with pytest.raises(NotImplementedError):
+        (path / "a").replace(path / "b")
+    with pytest.raises(FileNotFoundError):
+        np.load(path / "a")
+    (path / "folder").mkdir(parents=True, exist_ok=True)
+    assert not (path / "folder").exists() and objects.names() == ["bucket/a"]
+
+
+def test_json_is_put_whole(bucket):
+    path, objects = bucket
+    write_json(path / "run" / "config.json", {"a": 1})
+    assert read_json(path / "run" / "config.json") == {"a": 1} and objects.names() == ["bucket/run/config.json"]
+
+
+def test_a_folder_appears_with_its_last_file(bucket, monkeypatch):
+    path, objects = bucket
+    order, put = [], objects.put
+    monkeypatch.setattr(objects, "put", lambda name, data: (order.append(name), put(name, data)))
+    for content in ("old", "new"):
+        with publish(path / "7") as folder:
+            for name in ("manifest.json", "vectors", "a/b"):
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(content)
+    assert order[-1] == "bucket/7/manifest.json" and (path / "7/a/b").read_text() == "new"
+    with pytest.raises(ZeroDivisionError), publish(path / "8") as folder:
+        (folder / "manifest.json").write_text(str(1 / 0))
+    assert not (path / "8").exists()
+    remote.remove(path / "7")
+    assert not objects.names()
+
+
+def test_local_copies_follow(bucket, tmp_path):
+    path, objects = bucket
+    for content in ("old", "new"):
+        with publish(path / "7") as folder:
+            (folder / "manifest.json").write_text(content)
+            (folder / content).write_text(content)
+        remote.copy_down(path / "7", tmp_path / "copy")
+        assert {file.name: file.read_text() for file in (tmp_path / "copy").iterdir()} == {
+            "manifest.json": content,
+            content: content,
+        }
+
+
+def test_one_owner(bucket, monkeypatch):
+    path, _ = bucket
+    with sole_owner(path, "pretrain"):
+        assert owner(path, "pretrain") == os.getpid() and owner(path, "build_index") is None
+        with pytest.raises(UserError, match="already running there"), sole_owner(path, "pretrain"):
+            pass
+    assert owner(path, "pretrain") is None
+    (path / ".pretrain.lock").write_text(json.dumps({"owner": ["host", 7], "at": 0.0}))  # killed long ago
+    with sole_owner(path, "pretrain"):
+        pass
+
+
+def test_metrics_are_there_when_flushed_and_go_on_after_a_kill(bucket, world, tmp_path, monkeypatch):
+    path, _ = bucket
+    stage = StageDir(path / "run" / "pretrain")
+    first = MetricsWriter(stage, "pretrain", 4, 1)
+    first.write(1, {"loss/total": 3.0})
+    first.flush()
+    first.write(2, {"loss/total": 2.0})  # and dies
+    assert [line["step"] for line in read_metrics(stage.metrics)] == [1]
+    first._file.close()
+    first._board.close()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    with MetricsWriter(stage, "pretrain", 4, 1, resume_at=1) as second:
+        second.write(2, {"loss/total": 2.5})
+    lines = read_metrics(stage.metrics)
+    assert [(line["step"], line["loss/total"]) for line in lines] == [(1, 3.0), (2, 2.5)]
+
+
+def test_snapshots(bucket):
+    path, objects = bucket
+    vectors = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+    for step in (0, 2, 4):
+        snapshots.publish_snapshot(path, step, vectors + step, kind="exact", fingerprint="f")
+    assert snapshots.list_steps(path, "f") == [0, 2, 4]
+    np.testing.assert_array_equal(snapshots.load(path, 4, "f").vectors, vectors + 4)
+    assert snapshots.remove_old(path, keep=1) == [2] and snapshots.list_steps(path) == [0, 4]
+    with pytest.raises(snapshots.SnapshotError, match="no such snapshot"):
+        snapshots.load(path, 2)
+    objects.put("bucket/4/vectors.npy", objects.get("bucket/4/vectors.npy")[:-1] + b"x")
+    remote.remove(remote.mirror(path / "4"))
+    with pytest.raises(snapshots.SnapshotError, match="damaged"):
+        snapshots.load(path, 4)
+
+
+def test_checkpoints(bucket):
+    path, objects = bucket
+    params = {"embedder": {"kernel": jax.numpy.arange(6.0)}, "reader": {"kernel": jax.numpy.ones(3)}}
+    state = State(params, {"mean": jax.numpy.zeros(2)})
+    writer = CheckpointWriter(path / "checkpoints", keep=2)
+    for step in (0, 1, 2):
+        writer.save(step, state, {"data": step}, None)
+        writer.wait()
+    writer.close()
+    assert checkpoints.steps(path / "checkpoints") == [1, 2]
+    restored, position = checkpoints.restore(path / "checkpoints", 2, state)
+    assert checkpoints.same(restored.params, params) and position == {"data": 2}
+    assert checkpoints.same(
+        checkpoints.restore_part(path / "checkpoints", 1, "embedder", params["embedder"]), params["embedder"]
+    )
+    objects.delete("bucket/checkpoints/2/commit_success.txt")  # killed while it was written
+    assert checkpoints.steps(path / "checkpoints") == [1]
