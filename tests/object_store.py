@@ -95,9 +95,12 @@ class Store(AbstractFileSystem):
             raise FileNotFoundError(path)
         return [self.info(name) if detail else name for name in sorted(names)]
 
-    def _rm(self, path):
-        if not self.objects.delete(self._strip_protocol(path)) and not self.isdir(path):
-            raise FileNotFoundError(path)
+    def rm(self, path, recursive=False, **_):
+        for one in [path] if isinstance(path, str) else path:
+            name = self._strip_protocol(one)
+            below = self.objects.names(name.rstrip("/") + "/") if recursive else []
+            if not [self.objects.delete(found) for found in below] and not self.objects.delete(name):
+                raise FileNotFoundError(one)
 
     def mkdir(self, path, create_parents=True, **_):
         """A folder is nothing but the beginning of names."""
