@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 
 import jax
 import numpy as np
@@ -11,12 +13,14 @@ from orbax.checkpoint._src.path import gcs_utils
 from realm_jax import remote
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
+from realm_jax.jobs import cli
 from realm_jax.remote import path_of
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
 from realm_jax.training.metrics import MetricsWriter, read_metrics
-from realm_jax.workdir import StageDir, owner, publish, read_json, sole_owner, write_json
-from tests import object_store
+from realm_jax.workdir import StageDir, Workdir, owner, publish, read_json, sole_owner, write_json
+from tests import object_store, world
+from tests.test_own_documents import TINY
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_one_owner(bucket, monkeypatch):
         pass
 
 
-def test_metrics_are_there_when_flushed_and_go_on_after_a_kill(bucket, world, tmp_path, monkeypatch):
+def test_metrics_are_there_when_flushed_and_go_on_after_a_kill(bucket, tmp_path, monkeypatch):
     path, _ = bucket
     stage = StageDir(path / "run" / "pretrain")
     first = MetricsWriter(stage, "pretrain", 4, 1)
@@ -141,3 +145,46 @@ def test_checkpoints(bucket):
     )
     objects.delete("bucket/checkpoints/2/commit_success.txt")  # killed while it was written
     assert checkpoints.steps(path / "checkpoints") == [1]
+
+
+@pytest.mark.usefixtures("one_device")
+def test_every_job_of_a_run_each_on_a_machine_of_its_own(bucket, tmp_path, monkeypatch, capsys):
+    """What a job finds it finds in the bucket: local copies are gone before each."""
+    _, objects = bucket
+    vocab, corpus, questions = tmp_path / "vocab.txt", tmp_path / "corpus.jsonl", tmp_path / "questions.jsonl"
+    vocab.write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    pairs = list(zip(world.COUNTRIES, world.CAPITALS))
+    articles = [{"title": name, "text": f"The capital of the country is {city}."} for name, city in pairs]
+    asked = [{"question": f"What is the capital of {name}?", "answers": [city]} for name, city in pairs]
+    corpus.write_text("".join(json.dumps(article) + "\n" for article in articles))
+    questions.write_text("".join(json.dumps(question) + "\n" for question in asked))
+    options = [*shlex.split(TINY), "--model.vocab", str(vocab), "--model.bert.vocab_size", str(len(world.VOCAB))]
+    options += [
+        "--data.source",
+        "jsonl",
+        "--data.path",
+        str(corpus),
+        "--data.processes",
+        "1",
+        "--index.refresh",
+        "inline",
+    ]
+    options += [word for split in ("train", "dev", "test") for word in (f"--questions.{split}", str(questions))]
+    options += shlex.split("--pretrain.steps 2 --pretrain.checkpoint_every 1 --pretrain.candidates 3")
+    options += shlex.split("--pretrain.batch_size 2 --evaluation.heldout_queries 4")
+    jobs = ("prepare", "pretrain", "build_index", "finetune", "evaluate", "report")
+    for job in jobs:
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        source = ["experiments/own_documents.py", "--workdir", "gs://bucket/run", *options]
+        words = source if job == "prepare" else ["gs://bucket/run"]  # the record has the rest
+        assert cli.main([job, *words]) == 0, capsys.readouterr().err
+    run = Workdir(path_of("gs://bucket/run"))
+    names = objects.names("bucket/run/")
+    assert not [name for name in names if ".tmp" in name or ".lock" in name or ".parts" in name]
+    assert read_json(run.stage("pretrain").done)["last_step"] == 2
+    assert snapshots.list_steps(run.stage("pretrain").snapshots) == [0, 1, 2]
+    assert [line["step"] for line in read_metrics(run.stage("pretrain").metrics)][-1] == 2
+    assert any(name.startswith("bucket/run/pretrain/tensorboard/events") for name in names)
+    assert "<html" in (run.report / "index.html").read_text() and read_json(run.evaluation / "results.json")
+    assert cli.main(["ask", "gs://bucket/run", "What is the capital of Jura?"]) == 0
+    assert "answer: " in capsys.readouterr().out
