@@ -17,6 +17,8 @@ from pathlib import Path
 
 from etils import epath
 
+from realm_jax.errors import UserError
+
 AnyPath = Path | epath.Path
 LAST = ("manifest.json", "index.html")
 """Files that say that a folder is complete: copied last, removed first."""
@@ -30,6 +32,13 @@ def path_of(text: str | AnyPath) -> AnyPath:
         return Path(text)
     import fsspec
 
+    scheme = str(text).partition("://")[0]
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError):
+        raise UserError(
+            f"{text}: nothing is installed that reads {scheme}://; for gs:// run `pip install 'realm_jax[gcs]'`"
+        ) from None
     for protocol in ("gs", "gcs"):
         fsspec.config.conf.setdefault(protocol, {}).setdefault("use_listings_cache", False)
     return epath.Path(text)
@@ -114,7 +123,9 @@ class Lease:
             found = json.loads(self._path.read_text())
         except FileNotFoundError:
             return None
-        return found["owner"][1] if time.time() - found["at"] < LEASE_S else None
+        host, process = found["owner"]
+        gone = host == self._me[0] and not os.path.exists(f"/proc/{process}")
+        return None if gone or time.time() - found["at"] > LEASE_S else process
 
     def hold(self) -> None:
         self._write()

@@ -12,7 +12,7 @@ ROOMS_BELOW = {
     "errors": [],
     "settings": ["errors"],
     "config": ["errors", "settings"],
-    "remote": [],
+    "remote": ["errors"],
     "workdir": ["errors", "config", "remote"],
     "objectives": [],
     "packages": ["errors"],

@@ -4,6 +4,10 @@ import json
 import os
 import shlex
 import shutil
+import socket
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -17,9 +21,11 @@ from realm_jax.jobs import cli
 from realm_jax.remote import path_of
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
+from realm_jax.training.importing import import_weights
 from realm_jax.training.metrics import MetricsWriter, read_metrics
 from realm_jax.workdir import StageDir, Workdir, owner, publish, read_json, sole_owner, write_json
-from tests import object_store, world
+from tests import object_store
+from tests import world as small
 from tests.test_own_documents import TINY
 
 
@@ -93,6 +99,22 @@ def test_one_owner(bucket, monkeypatch):
     (path / ".pretrain.lock").write_text(json.dumps({"owner": ["host", 7], "at": 0.0}))  # killed long ago
     with sole_owner(path, "pretrain"):
         pass
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (path / ".pretrain.lock").write_text(json.dumps({"owner": [socket.gethostname(), gone.pid], "at": time.time()}))
+    assert owner(path, "pretrain") is None  # killed on this machine just now
+
+
+@pytest.mark.parametrize("text", ["nothing://bucket/run", "s3://bucket/run"])
+def test_what_nothing_reads_is_named(text, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(UserError, match=r"nothing is installed that reads"):
+        path_of(text)
+
+
+def test_weights_are_imported_locally(bucket, world):
+    with pytest.raises(UserError, match="gcloud storage rsync"):
+        import_weights(world.config, Workdir(bucket[0] / "run"), ["x"])
 
 
 def test_metrics_are_there_when_flushed_and_go_on_after_a_kill(bucket, tmp_path, monkeypatch):
@@ -152,13 +174,13 @@ def test_every_job_of_a_run_each_on_a_machine_of_its_own(bucket, tmp_path, monke
     """What a job finds it finds in the bucket: local copies are gone before each."""
     _, objects = bucket
     vocab, corpus, questions = tmp_path / "vocab.txt", tmp_path / "corpus.jsonl", tmp_path / "questions.jsonl"
-    vocab.write_text("".join(f"{piece}\n" for piece in world.VOCAB))
-    pairs = list(zip(world.COUNTRIES, world.CAPITALS))
+    vocab.write_text("".join(f"{piece}\n" for piece in small.VOCAB))
+    pairs = list(zip(small.COUNTRIES, small.CAPITALS))
     articles = [{"title": name, "text": f"The capital of the country is {city}."} for name, city in pairs]
     asked = [{"question": f"What is the capital of {name}?", "answers": [city]} for name, city in pairs]
     corpus.write_text("".join(json.dumps(article) + "\n" for article in articles))
     questions.write_text("".join(json.dumps(question) + "\n" for question in asked))
-    options = [*shlex.split(TINY), "--model.vocab", str(vocab), "--model.bert.vocab_size", str(len(world.VOCAB))]
+    options = [*shlex.split(TINY), "--model.vocab", str(vocab), "--model.bert.vocab_size", str(len(small.VOCAB))]
     options += [
         "--data.source",
         "jsonl",

@@ -18,7 +18,8 @@
 #   DELETE       command that deletes the slice; empty where it is not ours to delete
 #
 # TPU_WORKER_ID, if set (as on GKE), is this worker's number, which else the metadata server tells. REALM_PYTHON, if
-# set, is a Python with everything installed: nothing is then. RETRY_S: seconds before a failed job is started again.
+# set, is a Python with everything installed: nothing is then. RETRY_S: seconds before a failed job is started again; the lock of a
+# worker that was killed lasts 60 (realm_jax/remote.py).
 set -euo pipefail
 
 home=$HOME/realm/$JOB
@@ -83,7 +84,7 @@ run() {
     if [ "$(left)" -le 0 ]; then break; fi
     # A mistake shows at once and would again; what comes later may be another worker's end, and passes.
     if [ $code = 2 ] && [ $((SECONDS - begun)) -lt 120 ]; then break; fi
-    sleep "${RETRY_S:-30}"
+    sleep "${RETRY_S:-75}"
     if [ -e ../stopped ]; then break; fi
   done
   cd ..
