@@ -118,14 +118,15 @@ class Settings:
         return rows * tokens * self.layers * per_token
 
     def step(self) -> float:
-        """Operations of a step: embed queries and candidates, read the candidates, forwards and twice as much
-        backwards; the masked-LM head; the scan of the index; queries are embedded a second time to search."""
+        """Operations of a step: embed queries and candidates, read the candidates, predict; forwards, forwards again
+        for activations that were not kept (model.remat), and twice as much backwards. To search, queries are embedded
+        a second time and the index is scanned."""
         pairs = self.batch * self.candidates
         head = 2 * pairs * self.masks * self.hidden * (self.vocabulary + self.hidden)
         trained = self.forward(self.batch, self.query) + self.forward(pairs, self.passage)
         trained += self.forward(pairs, self.joint) + head
         searched = self.forward(self.batch, self.query) + 2.0 * self.batch * self.passages * self.vector
-        return 3 * trained + searched
+        return 4 * trained + searched
 
     def index(self) -> float:
         """Operations to embed every passage once."""
@@ -170,7 +171,8 @@ def estimate(kind: SliceType, settings: Settings = PAPER) -> Estimate:
     while settings.batch // accumulate >= kind.devices:
         memory = settings.memory(kind.devices, accumulate)
         if memory < RESERVE * kind.generation.memory:
-            return Estimate(accumulate, memory, hours * (4 / 3 if accumulate > 1 else 1), index_hours)
+            again = 5 / 4 if accumulate > 1 else 1  # each part is computed forwards once more
+            return Estimate(accumulate, memory, hours * again, index_hours)
         accumulate *= 2
     return Estimate(0, settings.memory(kind.devices, accumulate // 2), hours, index_hours)
 
