@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from realm_jax import remote
 from realm_jax.errors import UserError
+from realm_jax.remote import AnyPath, is_remote, path_of
 
 IMPORTED = "imported"
 """What `import_weights` brought; has checkpoints as a stage of training has."""
@@ -25,38 +28,39 @@ T = TypeVar("T")
 class Workdir:
     """The layout of a run's folder."""
 
-    root: Path
+    root: AnyPath
 
     @property
-    def config(self) -> Path:
+    def config(self) -> AnyPath:
         return self.root / "config.json"
 
     @property
-    def sources(self) -> Path:
+    def sources(self) -> AnyPath:
         """What `import_weights` was given: the workdir is tied to it."""
         return self.stage(IMPORTED).root / "sources.json"
 
     @property
-    def evaluation(self) -> Path:
+    def evaluation(self) -> AnyPath:
         return self.root / "evaluation"
 
     @property
-    def report(self) -> Path:
+    def report(self) -> AnyPath:
         return self.root / "report"
 
     @property
-    def usage(self) -> Path:
+    def usage(self) -> AnyPath:
         """Minutes, memory, seconds of each stage; and which job failed, if one did when the run was last tried."""
         return self.root / "run.json"
 
     @property
-    def log(self) -> Path:
+    def log(self) -> AnyPath:
         """What the jobs of the run said, where a sweep ran them."""
         return self.root / "log.txt"
 
     @property
     def jax_cache(self) -> Path:
-        return self.root / "jax_cache"
+        """Compiled programs, on local disk."""
+        return (remote.mirror(self.root) if is_remote(self.root) else self.root) / "jax_cache"
 
     @property
     def is_finished(self) -> bool:
@@ -91,33 +95,34 @@ class Workdir:
 
     def data(self, directory: str) -> "DataDir":
         """`directory` is the experiment's data.directory; empty means a folder of this workdir."""
-        return DataDir(Path(directory) if directory else self.root / "data")
+        root = path_of(directory) if directory else self.root / "data"
+        return DataDir(remote.mirror(root), root) if is_remote(root) else DataDir(root)
 
 
 @dataclasses.dataclass(frozen=True)
 class StageDir:
     """One stage of training."""
 
-    root: Path
+    root: AnyPath
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints(self) -> AnyPath:
         return self.root / "checkpoints"
 
     @property
-    def snapshots(self) -> Path:
+    def snapshots(self) -> AnyPath:
         return self.root / "snapshots"
 
     @property
-    def metrics(self) -> Path:
+    def metrics(self) -> AnyPath:
         return self.root / "metrics.jsonl"
 
     @property
-    def tensorboard(self) -> Path:
+    def tensorboard(self) -> AnyPath:
         return self.root / "tensorboard"
 
     @property
-    def done(self) -> Path:
+    def done(self) -> AnyPath:
         """Written last by the stage's trainer: {"step": the checkpoint to go on from, "last_step": ..., "reason":
         ...}; and "stage", where the checkpoint lies in that of another stage."""
         return self.root / "done.json"
@@ -152,28 +157,48 @@ class SweepDir:
 
 @dataclasses.dataclass(frozen=True)
 class DataDir:
-    """Prepared data."""
+    """Prepared data, which are read from local disk."""
 
     root: Path
+    origin: AnyPath | None = None
+    """Where they are kept for all machines, in an object store."""
 
     @property
-    def tfds(self) -> Path:
+    def done(self) -> AnyPath:
+        """The manifest that counts for all machines."""
+        return (self.origin or self.root) / "manifest.json"
+
+    def fetch(self) -> None:
+        """Copies what is kept elsewhere to local disk, once."""
+        if self.origin is not None and self.done.exists():
+            remote.copy_down(self.origin, self.root)
+
+    def send(self) -> None:
+        """Copies what was prepared here to where it is kept; shards of the source stay here."""
+        if self.origin is not None:
+            remote.copy_up(self.root, self.origin, leave_out=("shards",))
+
+    @property
+    def tfds(self) -> AnyPath:
         """TFDS's data_dir: passages, queries and questions, in ArrayRecord."""
         return self.root / "tfds"
 
     @property
-    def store(self) -> Path:
+    def store(self) -> AnyPath:
         """The passage store."""
         return self.root / "store"
 
     @property
-    def manifest(self) -> Path:
+    def manifest(self) -> AnyPath:
         """Written last by `prepare`: what was prepared, from which settings."""
         return self.root / "manifest.json"
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
+    if is_remote(path):
+        path.write_text(json.dumps(value, indent=2) + "\n")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes of other machines may write it too, under the same process number.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
@@ -181,7 +206,7 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: AnyPath) -> Any:
     """Raises UserError where the file is no JSON."""
     try:
         return json.loads(path.read_text())
@@ -192,11 +217,18 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def publish(target: Path) -> Iterator[Path]:
+def publish(target: AnyPath) -> Iterator[Path]:
     """Gives an empty folder to fill; on a clean exit it appears as `target` at once, else nothing does.
 
-    A folder left by a killed writer is swept by the next one.
+    A folder left by a killed writer is swept by the next one. In an object store a file of
+    `remote.LAST` makes it appear.
     """
+    if is_remote(target):
+        with tempfile.TemporaryDirectory(prefix="realm") as local:
+            yield Path(local)
+            remote.remove(target)
+            remote.copy_up(Path(local), target)
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -211,7 +243,7 @@ def publish(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def sole_owner(folder: Path, job: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def sole_owner(folder: AnyPath, job: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Holds `folder` for one process of `job`; the kernel lets go when the process ends, however it ends.
 
     Args:
@@ -225,6 +257,19 @@ def sole_owner(folder: Path, job: str, wait: Callable[[str], None] | None = None
     except OSError as error:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
     path = folder / f".{job}.lock"
+    if is_remote(folder):
+        lease = remote.Lease(path)
+        if (holder := lease.holder()) is not None:
+            raise UserError(
+                f"{folder}: {job} is already running there (process {holder}); stop it first, or wait "
+                f"{remote.LEASE_S:.0f} s if it was killed"
+            )
+        lease.hold()
+        try:
+            yield
+        finally:
+            lease.release()
+        return
     with open(path, "a+") as file:
         for tries in itertools.count(1):
             try:
@@ -277,8 +322,10 @@ def wait_for(
     return result
 
 
-def owner(folder: Path, job: str) -> int | None:
+def owner(folder: AnyPath, job: str) -> int | None:
     """Process that holds `folder` for `job` right now, or None."""
+    if is_remote(folder):
+        return remote.Lease(folder / f".{job}.lock").holder()
     try:
         with open(folder / f".{job}.lock") as file:
             try:

@@ -12,15 +12,16 @@ ROOMS_BELOW = {
     "errors": [],
     "settings": ["errors"],
     "config": ["errors", "settings"],
-    "workdir": ["errors", "config"],
+    "remote": ["errors"],
+    "workdir": ["errors", "config", "remote"],
     "objectives": [],
     "packages": ["errors"],
-    "text": ["errors", "config", "workdir"],
-    "corpus": ["errors", "config", "workdir", "packages", "text"],
-    "qa": ["errors", "config", "workdir", "text", "corpus"],
-    "published": ["errors", "config", "workdir"],
-    "models": ["errors", "config", "workdir", "packages", "published"],
-    "index": ["errors", "config", "workdir"],
+    "text": ["errors", "config", "workdir", "remote"],
+    "corpus": ["errors", "config", "workdir", "remote", "packages", "text"],
+    "qa": ["errors", "config", "workdir", "remote", "text", "corpus"],
+    "published": ["errors", "config", "workdir", "remote"],
+    "models": ["errors", "config", "workdir", "remote", "packages", "published"],
+    "index": ["errors", "config", "workdir", "remote"],
 }
 ROOMS_BELOW["training"] = list(ROOMS_BELOW)
 ROOMS_BELOW["evaluation"] = [*ROOMS_BELOW["training"], "training"]

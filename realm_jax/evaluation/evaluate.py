@@ -49,6 +49,7 @@ def evaluate_file(config: Config, folder: Workdir, path: Path, split: str) -> No
       UserError: the questions are not prepared, or the file is faulty.
     """
     match, data = config.questions.match, folder.data(config.data.directory)
+    data.fetch()
     questions = load_questions(prepared_set(config.questions, data), split)
     predictions = read_predictions(path, questions)
     if missing := [question for question, said in zip(questions, predictions, strict=True) if said is None]:

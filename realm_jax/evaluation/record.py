@@ -5,10 +5,10 @@ import datetime
 import math
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 from realm_jax.config import Config
+from realm_jax.remote import AnyPath, is_remote
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import STAGES, Workdir, read_json
 
@@ -112,13 +112,13 @@ def describe_machine() -> str:
     return ", ".join([*parts, f"{platform.system()} {platform.machine()}", f"Python {platform.python_version()}"])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: AnyPath) -> dict[str, Any]:
     value = read_json(path) if path.exists() else {}
     return value if isinstance(value, dict) else {}
 
 
-def _date(*paths: Path) -> str:
-    times = [path.stat().st_mtime for path in paths if path.exists()]
+def _date(*paths: AnyPath) -> str:
+    times = [path.stat().mtime if is_remote(path) else path.stat().st_mtime for path in paths if path.exists()]
     moment = datetime.datetime.fromtimestamp(max(times)) if times else datetime.datetime.now()
     return f"{moment:%-d %B %Y}"
 

@@ -11,6 +11,7 @@ from realm_jax.config import Config, flatten
 from realm_jax.evaluation.examples import example
 from realm_jax.evaluation.figures import NOT_RUN, STAGE_NAMES, loss_figures, number, pretraining_figures
 from realm_jax.evaluation.record import Record, read_record, summary
+from realm_jax.remote import AnyPath
 from realm_jax.training.metrics import duration
 from realm_jax.workdir import Workdir, publish, write_json
 
@@ -22,7 +23,7 @@ LABELS = {
 }
 
 
-def write_report(config: Config, workdir: Workdir) -> Path:
+def write_report(config: Config, workdir: Workdir) -> AnyPath:
     """Writes report/index.html and report/summary.json, both or neither; returns the page's path.
 
     Raises:

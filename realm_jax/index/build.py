@@ -2,11 +2,10 @@
 
 import functools
 import hashlib
+import io
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.exact import recall_against_exact
 from realm_jax.index.scann import ScannIndex
 from realm_jax.index.snapshots import PARTS, Manifest, check_finite, known_vectors, list_steps, publish_snapshot
+from realm_jax.remote import AnyPath, is_remote, remove
 from realm_jax.workdir import wait_for
 
 BUCKET = 16
@@ -63,7 +63,7 @@ def build_snapshot(
     store_tokens: Integer[np.ndarray, "rows P"],
     fingerprint: str,
     index_config: config.Index,
-    directory: Path,
+    directory: AnyPath,
     progress: Progress | None = None,
     *,
     queries: Float[np.ndarray, "R E"] | None = None,
@@ -119,7 +119,7 @@ def build_snapshot(
         digests=row_digests(store_tokens),
         embedder=embedder,
     )
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     return manifest
 
 
@@ -142,7 +142,7 @@ def embed_part(
     embed: Embed,
     tokens: Integer[np.ndarray, "rows P"],
     rows_per_batch: int,
-    folder: Path,
+    folder: AnyPath,
     part: tuple[int, int],
     progress: Progress | None = None,
     known: Known | None = None,
@@ -156,12 +156,26 @@ def embed_part(
         if not path.exists():
             done = progress and functools.partial(lambda before, done, _: progress(before + done, total), before)
             vectors = embed_new(embed, tokens[start:stop], known, rows_per_batch, done)
-            np.save(path.with_suffix(".tmp.npy"), vectors)
-            os.replace(path.with_suffix(".tmp.npy"), path)
+            _save(path, vectors)
         before += stop - start
 
 
-def gather_parts(folder: Path, rows: int, processes: int, stop_after_s: float) -> Float[np.ndarray, "rows E"]:
+def _save(path: AnyPath, array: np.ndarray) -> None:
+    """Whole or not at all."""
+    if is_remote(path):
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        path.write_bytes(buffer.getvalue())
+        return
+    np.save(path.with_suffix(".tmp.npy"), array)
+    os.replace(path.with_suffix(".tmp.npy"), path)
+
+
+def _load(path: AnyPath) -> np.ndarray:
+    return np.load(io.BytesIO(path.read_bytes()) if is_remote(path) else path)
+
+
+def gather_parts(folder: AnyPath, rows: int, processes: int, stop_after_s: float) -> Float[np.ndarray, "rows E"]:
     """All vectors, once every block is there.
 
     Raises:
@@ -172,7 +186,7 @@ def gather_parts(folder: Path, rows: int, processes: int, stop_after_s: float) -
         path = folder / f"{start}-{stop}.npy"
         what = f"{path}, which process {i % processes} of build_index embeds (--index.stop-after-s)"
         wait_for(lambda path=path: path.exists() or None, what, stop_after_s=stop_after_s)
-        parts.append(np.load(path))
+        parts.append(_load(path))
     return np.concatenate(parts)
 
 

@@ -19,11 +19,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Integer
 
+from realm_jax import remote
 from realm_jax.errors import UserError
 from realm_jax.index.base import Index
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.exact import ExactIndex
 from realm_jax.index.scann import ScannIndex
+from realm_jax.remote import AnyPath, is_remote
 from realm_jax.workdir import publish, write_json
 
 VECTORS, DIGESTS, MANIFEST = "vectors.npy", "digests.npy", "manifest.json"
@@ -79,7 +81,7 @@ class Snapshot:
     """A published snapshot."""
 
     step: int
-    directory: Path
+    directory: AnyPath
     vectors: Float[np.ndarray, "rows E"]
     """Memory-mapped; stays readable when the snapshot is removed."""
     manifest: Manifest
@@ -106,7 +108,7 @@ class Snapshot:
 
 
 def publish_snapshot(
-    directory: Path,
+    directory: AnyPath,
     step: int,
     vectors: Float[np.ndarray, "rows E"] | Rows,
     *,
@@ -163,7 +165,7 @@ def check_finite(step: int, vectors: Float[np.ndarray, "rows E"] | Rows) -> None
         )
 
 
-def _write_vectors(path: Path, vectors: Float[np.ndarray, "rows E"] | Rows) -> None:
+def _write_vectors(path: AnyPath, vectors: Float[np.ndarray, "rows E"] | Rows) -> None:
     """As np.save does, a part at a time."""
     with open(path, "wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": tuple(vectors.shape)}
@@ -176,7 +178,7 @@ def _blocks(vectors: Rows) -> Iterator[np.ndarray]:
     return (vectors[first : first + _ROWS_AT_ONCE] for first in range(0, vectors.shape[0], _ROWS_AT_ONCE))
 
 
-def list_steps(directory: Path, fingerprint: str | None = None) -> list[int]:
+def list_steps(directory: AnyPath, fingerprint: str | None = None) -> list[int]:
     """Steps of the published snapshots, ascending; only those of one passage store, where its fingerprint is given."""
     if not directory.is_dir():
         return []
@@ -186,12 +188,12 @@ def list_steps(directory: Path, fingerprint: str | None = None) -> list[int]:
     return sorted(int(folder.name) for folder in folders)
 
 
-def latest(directory: Path) -> int | None:
+def latest(directory: AnyPath) -> int | None:
     """Step of the newest snapshot; None where there is none."""
     return max(list_steps(directory), default=None)
 
 
-def load(directory: Path, step: int, fingerprint: str | None = None) -> Snapshot:
+def load(directory: AnyPath, step: int, fingerprint: str | None = None) -> Snapshot:
     """Opens a snapshot after checking every file of it.
 
     Args:
@@ -202,13 +204,15 @@ def load(directory: Path, step: int, fingerprint: str | None = None) -> Snapshot
     """
     folder = directory / str(step)
     try:
+        if is_remote(folder):
+            folder = _fetch(folder)
         manifest = _read_manifest(folder / MANIFEST)
         for name, expected in manifest.files.items():
             if _checksum(folder / name) != expected:
                 raise SnapshotError(f"{folder / name}: damaged, its checksum is not the one in {MANIFEST}; {REMEDY}")
         vectors = np.load(folder / VECTORS, mmap_mode="r")
     except FileNotFoundError as error:
-        missing = f"incomplete, {Path(error.filename).name} is missing"
+        missing = f"incomplete, {Path(error.filename or str(error)).name} is missing"
         state = missing if folder.is_dir() else "no such snapshot (any more)"
         there = ", ".join(map(str, list_steps(directory))) or "none"
         raise SnapshotError(f"{folder}: {state}; there are snapshots of these steps: {there}") from None
@@ -226,7 +230,17 @@ def load(directory: Path, step: int, fingerprint: str | None = None) -> Snapshot
     return Snapshot(step, folder, vectors, manifest)
 
 
-def known_vectors(directory: Path, step: int, embedder: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _fetch(folder: AnyPath) -> Path:
+    """The local copy of a snapshot; those of older ones go, but for the first. Who has one open keeps it."""
+    local = remote.mirror(folder)
+    remote.copy_down(folder, local, MANIFEST)
+    for other in local.parent.iterdir():
+        if other.name.isdecimal() and FIRST_STEP < int(other.name) < int(local.name):
+            shutil.rmtree(other, ignore_errors=True)
+    return local
+
+
+def known_vectors(directory: AnyPath, step: int, embedder: str) -> tuple[np.ndarray, np.ndarray] | None:
     """(digests uint64 [R, 2], vectors float32 [R, E]) of snapshot `step`, whatever store it was made from; None where
     there is none, or another embedder made it."""
     folder = directory / str(step)
@@ -239,7 +253,7 @@ def known_vectors(directory: Path, step: int, embedder: str) -> tuple[np.ndarray
 
 
 def load_index(
-    directory: Path,
+    directory: AnyPath,
     step: int,
     fingerprint: str | None = None,
     mesh: Mesh | None = None,
@@ -249,13 +263,18 @@ def load_index(
     return load(directory, step, fingerprint).index(mesh, dtype)
 
 
-def remove_old(directory: Path, keep: int, keep_always: Collection[int] = (FIRST_STEP,)) -> list[int]:
+def remove_old(directory: AnyPath, keep: int, keep_always: Collection[int] = (FIRST_STEP,)) -> list[int]:
     """Removes all but the newest `keep` snapshots and those of `keep_always`; returns the removed steps.
 
     Nobody waits: a snapshot disappears at once, by a new name, so that a reader meets it whole or not at all, and who
     has it open keeps it. What killed writers and removers left behind goes too, so only the one writer may call this.
     """
     old = [step for step in list_steps(directory)[:-keep] if step not in keep_always]
+    if is_remote(directory):
+        parts = [path for path in directory.iterdir() if path.name.endswith(PARTS)]
+        for folder in [directory / str(step) for step in old] + parts:
+            remote.remove(folder)
+        return old
     for step in old:
         os.rename(directory / str(step), directory / f".{step}{REMOVED}")
     for leftover in [path for ending in (REMOVED, PARTS, ".tmp") for path in directory.glob(f".*{ending}")]:
@@ -263,7 +282,7 @@ def remove_old(directory: Path, keep: int, keep_always: Collection[int] = (FIRST
     return old
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: AnyPath) -> Manifest:
     try:
         manifest = Manifest(**json.loads(path.read_bytes()))
         whole = VECTORS in manifest.files and all(isinstance(value, str) for value in manifest.files.values())
@@ -274,11 +293,11 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def _checksums(folder: AnyPath) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): _checksum(path) for path in files}
 
 
-def _checksum(path: Path) -> str:
+def _checksum(path: AnyPath) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from realm_jax.errors import UserError
 from realm_jax.jobs import peers
 from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point, take_back
 from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
+from realm_jax.remote import AnyPath, path_of
 from realm_jax.workdir import Workdir
 
 JOBS = (
@@ -127,7 +128,7 @@ def _run(argv: list[str]) -> int:
             _parse(name, job, rest, defaults, Path("runs/<experiment>"))  # prints the help and exits
         source, options = None, rest
     else:
-        source, options = Path(rest[0]), rest[1:]
+        source, options = path_of(rest[0]), rest[1:]
     workdir = Workdir(_workdir_of(source, options))
     if hasattr(job, "clear") and not wants_help and not (source is not None and source.is_dir()):
         job.clear(workdir)
@@ -166,10 +167,13 @@ def _run(argv: list[str]) -> int:
 def _start(name: str, job: ModuleType, argv: list[str], config: Config, workdir: Workdir, arguments: Any) -> int:
     """Runs the job, or what supervises it as one of several processes; returns its exit code."""
     if isinstance(arguments, peers.Processes) and peers.several(arguments):
+        joins = getattr(job, "joins", True)
         if not peers.is_worker():
             command = [sys.executable, "-m", "realm_jax", *argv]
-            return peers.supervise(name, workdir.stage(STAGE_OF.get(name, name)).root, arguments, command)
-        peers.join(arguments)
+            folder = workdir.stage(STAGE_OF.get(name, name)).root if joins else workdir.root
+            return peers.supervise(name if joins else job.label(arguments), folder, arguments, command)
+        if joins:
+            peers.join(arguments)
     return job.main(config, workdir, arguments) or 0
 
 
@@ -192,7 +196,7 @@ def _job_name(word: str) -> str:
     raise UserError(f"no job {word!r}; {hint}")
 
 
-def _workdir_of(source: Path | None, options: list[str]) -> Path:
+def _workdir_of(source: AnyPath | None, options: list[str]) -> AnyPath:
     """Read ahead of the other options, whose defaults stand in the workdir."""
     given = None
     for i, option in enumerate(options):
@@ -203,22 +207,22 @@ def _workdir_of(source: Path | None, options: list[str]) -> Path:
     if source is None:
         if given is None:
             raise UserError("--workdir: without an experiment there is no default; name a folder to be made")
-        return Path(given)
+        return path_of(given)
     if source.is_dir():
-        if given is not None and Path(given).resolve() != source.resolve():
+        if given is not None and str(path_of(given)) != str(source) and path_of(given).resolve() != source.resolve():
             raise UserError(f"--workdir: {given} is not {source}, the run that is named as experiment; leave it out")
         return source
-    return Path(given) if given is not None else Path("runs") / source.stem
+    return path_of(given) if given is not None else Path("runs") / source.stem
 
 
-def _parse(name: str, job: ModuleType, options: list[str], config: Config, workdir: Path) -> tuple[Config, Any]:
+def _parse(name: str, job: ModuleType, options: list[str], config: Config, workdir: AnyPath) -> tuple[Config, Any]:
     """The settings and the job's own arguments. Wrong options end the process with code 2, as `--help` does with 0."""
     flat = tyro.conf.arg(name="")
     command = make_dataclass(
         "Command",
         [
             ("arguments", Annotated[getattr(job, "Arguments", NoArguments), flat]),
-            ("workdir", Annotated[Path, tyro.conf.arg(metavar="DIR", help=WORKDIR_HELP)], field(default=workdir)),
+            ("workdir", Annotated[str, tyro.conf.arg(metavar="DIR", help=WORKDIR_HELP)], field(default=str(workdir))),
             ("config", Annotated[Config, flat], field(default=config)),
         ],
     )

@@ -14,14 +14,16 @@ from types import ModuleType
 from typing import TypeVar
 
 from realm_jax import config as schema
+from realm_jax import remote
 from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError
+from realm_jax.remote import AnyPath
 from realm_jax.workdir import Workdir, read_json, write_json
 
 T = TypeVar("T")
 
 
-def load_experiment(path: Path) -> Config:
+def load_experiment(path: AnyPath) -> Config:
     """Runs an experiment file's ``get_config()``. A variant may import its base from the same folder by its plain name.
 
     Raises:
@@ -88,7 +90,7 @@ def read_record(workdir: Workdir) -> Record | None:
         ) from None
 
 
-def starting_point(record: Record | None, experiment: Config, source: Path, workdir: Workdir) -> Config:
+def starting_point(record: Record | None, experiment: Config, source: AnyPath, workdir: Workdir) -> Config:
     """The settings that the command line's options are laid over: those recorded, else the experiment file's.
 
     Raises:
@@ -153,7 +155,7 @@ def take_back(record: Record | None, workdir: Workdir) -> None:
             {"experiment": dataclasses.asdict(record.experiment), "config": dataclasses.asdict(record.config)},
         )
         return
-    made = (path for path in workdir.root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    made = (path for path in remote.files(workdir.root) if not path.name.startswith("."))
     if all(path == workdir.config for path in made):
         workdir.config.unlink(missing_ok=True)
 
@@ -207,7 +209,7 @@ def _folder_of(module: ModuleType) -> Path | None:
     return Path(file).parent if file else None
 
 
-def _near(path: Path) -> str:
+def _near(path: AnyPath) -> str:
     """What the user may have meant by a file that is not there."""
     files = [str(file) for file in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
     files += [str(file) for file in sorted(Path("experiments").glob("*.py")) if str(file) not in files]

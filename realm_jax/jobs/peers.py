@@ -8,15 +8,16 @@ that ends a worker whose peer is gone, and says which one that was.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from realm_jax.errors import UserError
 from realm_jax.jobs.processes import Child, stop
+from realm_jax.remote import AnyPath, is_remote
 from realm_jax.workdir import sole_owner, wait_for, write_json
 
 WORKER = "REALM_WORKER"
@@ -24,6 +25,8 @@ WORKER = "REALM_WORKER"
 PEER_FAILED = 75
 """Exit code where another process failed: what to try again, in sysexits.h."""
 BEAT_S, LOOK_S, GRACE_S = 1.0, 0.1, 2.0
+REMOTE_S = 2.0
+"""The same in an object store, which takes one put a second and bills each."""
 STOP_S = (2.0, 3.0)
 """Patience with a worker that most likely waits for a device of a process that is gone."""
 LAUNCHERS = {"SLURM": ("SLURM_NTASKS", "SLURM_PROCID"), "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")}
@@ -102,7 +105,7 @@ def join(processes: Processes) -> None:
     distributed.join(processes.coordinator, count, me, processes.peer_timeout_s)
 
 
-def supervise(job: str, folder: Path, processes: Processes, command: Sequence[str]) -> int:
+def supervise(job: str, folder: AnyPath, processes: Processes, command: Sequence[str]) -> int:
     """Runs the command of the worker once all peers are there; returns its exit code, or `PEER_FAILED`.
 
     Raises:
@@ -166,16 +169,18 @@ def _check_address(coordinator: str, first: bool) -> None:
 class Peers:
     """The files by which supervisors see each other."""
 
-    def __init__(self, folder: Path, me: int, count: int, timeout_s: float, asked: dict[str, str | int]):
+    def __init__(self, folder: AnyPath, me: int, count: int, timeout_s: float, asked: dict[str, str | int]):
         """`asked`: options that must be the same for all."""
         folder.mkdir(parents=True, exist_ok=True)
         self._asked = asked
+        self._look_s, self._beat_s = (REMOTE_S, REMOTE_S) if is_remote(folder) else (LOOK_S, BEAT_S)
         self._folder, self._me, self._timeout_s = folder, me, timeout_s
         self._others = [i for i in range(count) if i != me]
         # What an earlier run left counts for nothing: a peer is there once its file changes.
         self._seen = {i: self._read(i) for i in self._others}
         self._changed: dict[int, float] = {}
-        self._beat, self._shown, self._state = 0, -BEAT_S, ""
+        self._looked = -math.inf
+        self._beat, self._shown, self._state = 0, -self._beat_s, ""
         self._failed_at: float | None = None
         self._code: int | None = None
 
@@ -184,7 +189,7 @@ class Peers:
         if state == FAILED and self._failed_at is None:
             self._failed_at = time.time()
         self._code = self._code if code is None else code
-        if now or state != self._state or time.monotonic() - self._shown >= BEAT_S:
+        if now or state != self._state or time.monotonic() - self._shown >= self._beat_s:
             self._beat, self._shown, self._state = self._beat + 1, time.monotonic(), state
             record = {
                 "state": state,
@@ -258,6 +263,9 @@ class Peers:
             time.sleep(LOOK_S)
 
     def _look(self) -> None:
+        if time.monotonic() - self._looked < self._look_s / 2:
+            return
+        self._looked = time.monotonic()
         for i in self._others:
             record = self._read(i)
             if record != self._seen[i]:

@@ -5,7 +5,6 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from realm_jax.config import Config
 from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
@@ -14,6 +13,8 @@ from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
 RESTARTS = 2
 """Times that a builder that died is started again; after that the trainer stops by its own bound."""
 USER_ERROR = 2
+SEVERAL = ("ict", "warm_up", "pretrain", "build_index", "finetune", "closed_book")
+"""Jobs that may be several processes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Step:
     """A second job that runs at the same time and ends when this one is done."""
     always: bool = False
     """Run even when complete: the job itself then sees whether what stands fits these settings."""
-    folder: Path | None = None
+    folder: AnyPath | None = None
     """What it fills, which several runs may share: one of them does it, and the others wait for that one."""
+    elsewhere: bool = False
+    """Done on another machine, so only waited for."""
 
 
-def steps_of(config: Config, workdir: Workdir) -> list[Step]:
+def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> list[Step]:
     """The stages that the experiment has, in order."""
 
     def stage(job: str, beside: str = "") -> Step:
@@ -40,19 +43,21 @@ def steps_of(config: Config, workdir: Workdir) -> list[Step]:
         return [stage(job) for job in jobs if getattr(config, job).steps]
 
     data, asked = workdir.data(config.data.directory), config.questions
+    beside, pretrain = config.index.refresh == "beside", workdir.stage("pretrain")
     # Prepared data that several workdirs share may be another experiment's, without these questions; documents of one's
     # own change.
     again = bool(config.data.directory or config.data.path or asked.train or asked.dev or asked.test)
     return [
-        Step("prepare", data.manifest.exists, always=again, folder=data.root),
+        Step("prepare", data.done.exists, always=again, folder=data.root),
         *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
-        stage("pretrain", beside="build_index" if config.index.refresh == "beside" else ""),
+        stage("pretrain", beside="build_index" if beside and builder_is_here else ""),
         # Complete already, unless the builder was stopped before it came to the result.
         Step(
             "build_index",
-            lambda: _result_is_indexed(workdir.stage("pretrain"), data),
-            folder=workdir.stage("pretrain").root,
+            lambda: _result_is_indexed(pretrain, data),
+            folder=pretrain.root,
+            elsewhere=beside and not builder_is_here,
         ),
         *optional("finetune", "closed_book"),
         Step("evaluate", (workdir.evaluation / "results.json").exists),
@@ -60,15 +65,29 @@ def steps_of(config: Config, workdir: Workdir) -> list[Step]:
     ]
 
 
+def steps_of_builder(config: Config, workdir: Workdir) -> list[Step]:
+    """What a builder on machines of its own does: it waits for the trainer's start, and follows it to its end."""
+    data, stage = workdir.data(config.data.directory), workdir.stage("pretrain")
+    return [
+        Step("prepare", data.done.exists, elsewhere=True),
+        Step("pretrain", stage.checkpoints.is_dir, elsewhere=True),
+        Step("build_index", lambda: stage.done.exists() and _result_is_indexed(stage, data)),
+    ]
+
+
 def _result_is_indexed(stage: StageDir, data: DataDir) -> bool:
     """Whether the checkpoint that pre-training left for fine-tuning has a snapshot of the passages as they are."""
     manifest = stage.snapshots / str(read_json(stage.done)["step"]) / "manifest.json"
-    return manifest.exists() and read_json(manifest)["fingerprint"] == read_json(data.manifest)["fingerprint"]
+    return manifest.exists() and read_json(manifest)["fingerprint"] == read_json(data.done)["fingerprint"]
 
 
 @dataclasses.dataclass
 class Pipeline:
-    """Runs `Step`s. `command` gives the command line of a job."""
+    """Runs `Step`s. `command` gives the command line of a job.
+
+    One of several on as many machines, if there are options that make a job one of several processes: `together`. The
+    first then does alone what cannot be done by several; the others wait for it.
+    """
 
     workdir: Workdir
     command: Callable[[str], list[str]]
@@ -81,15 +100,21 @@ class Pipeline:
     patience_s: tuple[float, ...] = PATIENCE_S
     sample_s: float = 2.0
     """Seconds between two looks at memory; a look costs about as much as the jobs are large."""
+    label: str = "run"
+    first: bool = True
+    poll_s: float = 1.0
+    together: tuple[str, ...] = ()
 
     def run(self, steps: Iterable[Step]) -> int:
         """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
+        record = self.workdir.root / f"{self.label}.json" if self.first else None
         with (
-            sole_owner(self.workdir.root, "run"),
-            Usage(self.workdir.usage, interval_s=self.sample_s) as usage,
+            sole_owner(self.workdir.root, self.label) if self.first else contextlib.nullcontext(),
+            Usage(record, interval_s=self.sample_s) as usage,
         ):
             for step in steps:
-                turn = sole_owner(step.folder, "run", wait=say) if step.folder else contextlib.nullcontext()
+                shared = self.first and step.folder
+                turn = sole_owner(step.folder, self.label, wait=say) if shared else contextlib.nullcontext()
                 with turn:
                     if code := self._complete(step, usage):
                         usage.failed = step.job
@@ -101,13 +126,18 @@ class Pipeline:
         if step.is_complete() and not step.always:
             say(f"{step.job} is complete")
             return 0
+        if step.elsewhere or not (self.first or step.job in SEVERAL):
+            self._await(step)
+            return 0
         say(step.job + (f", with {step.beside} beside it" if step.beside else ""))
         start = time.monotonic()
         with usage.stage(step.job):
             code = self._run_step(step, usage)
         if code:
             return code
-        if not step.is_complete():
+        if not self.first:
+            self._await(step)
+        elif not step.is_complete():
             say(f"{step.job} ended without an error, but what it should have made is not there")
             return 1
         say(f"{step.job} done in {time.monotonic() - start:.0f} s")
@@ -118,7 +148,7 @@ class Pipeline:
         shares = self.shares() if step.beside else {}
         try:
             main = self._start(step.job, shares)
-            if not step.beside:
+            if not (step.beside and self.first):
                 return self._failure(main, self._wait(main))
             prefix = f"{step.beside} | "
             builder = Restarted(lambda: self._start(step.beside, shares, prefix), self.restart_pause_s)
@@ -136,7 +166,16 @@ class Pipeline:
             stop([child for child in (main, builder and builder.child) if child], self.patience_s)
 
     def _start(self, job: str, shares: dict[str, dict[str, str]], prefix: str = "") -> Child:
-        return Child(job, self.command(job), {**self.environment, **shares.get(job, {})}, prefix=prefix)
+        together = self.together if job in SEVERAL and not prefix else ()
+        command = [*self.command(job), *together]
+        return Child(job, command, {**self.environment, **shares.get(job, {})}, prefix=prefix)
+
+    def _await(self, step: Step) -> None:
+        """Waits for what is made on another machine, as long as it takes: a supervisor ends the wait where it ends."""
+        if not step.is_complete():
+            say(f"waiting for {step.job}, which runs on another machine")
+        while not step.is_complete():
+            time.sleep(self.poll_s)
 
     def _wait(self, child: Child) -> int:
         while (code := child.exit_code()) is None:

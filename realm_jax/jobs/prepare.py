@@ -21,3 +21,4 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
         prepare_questions(config, data)
         # Last, for it writes the manifest, with which the data is complete.
         prepare_corpus(config, data, tokenizer, ner=open_ner(config))
+    data.send()

@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO
 
 import psutil
 
 from realm_jax.jobs.signals import PARENT
+from realm_jax.remote import AnyPath
 from realm_jax.workdir import read_json, write_json
 
 PATIENCE_S = (60.0, 10.0)
@@ -91,12 +91,12 @@ class Usage:
     """Wall time and memory of a run, summed up over all the times it was started: <workdir>/run.json.
 
     Memory is that of this process and all its descendants at one moment: proportional set size (PSS, which counts
-    shared pages once) where the kernel tells it, else resident set size.
+    shared pages once) where the kernel tells it, else resident set size. Without a path nothing is written.
     """
 
-    def __init__(self, path: Path, *, interval_s: float, save_every_s: float = 10.0):
+    def __init__(self, path: AnyPath | None, *, interval_s: float, save_every_s: float = 10.0):
         self._path, self._interval_s, self._save_every_s = path, interval_s, save_every_s
-        before = read_json(path) if path.exists() else {}
+        before = read_json(path) if path is not None and path.exists() else {}
         self._minutes_before = before.get("time/minutes", 0.0)
         self._peak = before.get("memory/peak_gib", 0.0)
         self._stages = before.get("stages", {})
@@ -140,7 +140,8 @@ class Usage:
             }
             if self.failed:
                 values["failed"] = self.failed
-            write_json(self._path, values)
+            if self._path is not None:
+                write_json(self._path, values)
 
     def _watch(self) -> None:
         saved = time.monotonic()

@@ -3,30 +3,58 @@
 Each stage is a process of its own: prepare, ict, warm_up, pretrain with build_index beside it, finetune, closed_book,
 evaluate, report. Stages of 0 steps are left out, complete ones are skipped. Ctrl-C stops everything cleanly; the same
 command goes on. Time and memory of all processes together are written to <workdir>/run.json.
+
+With --coordinator it is started once on each machine: stages of training are then one job of all machines, everything
+else is done by the first one while the others wait.
 """
 
+import dataclasses
 import os
 import sys
-from dataclasses import dataclass
 from typing import Literal
 
 from realm_jax.config import Config
-from realm_jax.jobs.devices import check, shares
+from realm_jax.errors import UserError
+from realm_jax.jobs import peers
+from realm_jax.jobs.devices import check, must_share, shares
 from realm_jax.workdir import Workdir
 
 
-@dataclass(frozen=True)
-class Arguments:
+@dataclasses.dataclass(frozen=True)
+class Arguments(peers.Processes):
+    """What `run` is told, beside the experiment."""
+
+    builder: Literal["here", "elsewhere", "only"] = "here"
+    """Where build_index runs. `here`: beside pretrain on this machine, the first of several; `elsewhere`: on other
+    machines, where `run` is started with the same workdir and `only`: that does nothing but follow the trainer."""
     keep: Literal["all", "result"] = "all"
     """What stays on disk of a stage's checkpoints when the stage is done. `result`: the parameters that later stages
     start from, which is a tenth of all."""
 
 
+joins = False
+"""The jobs that it starts are processes of JAX; it is none itself."""
+
+
+def label(arguments: Arguments) -> str:
+    """Trainer and builder are two runs in one workdir."""
+    return "run_builder" if arguments.builder == "only" else "run"
+
+
 def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -> int:
-    from realm_jax.jobs.pipeline import Pipeline, steps_of
+    from realm_jax.jobs.pipeline import Pipeline, steps_of, steps_of_builder
     from realm_jax.jobs.sharing import prune
 
-    check(config)
+    me, count = peers.resolve(arguments) if arguments.coordinator else (0, 1)
+    os.environ.pop(peers.WORKER, None)  # what this process starts has supervisors of its own
+    if arguments.builder != "only":
+        check(config, count)
+    together = ("--coordinator", arguments.coordinator, "--process_count", str(count), "--process_id", str(me))
+    if count > 1 and arguments.builder == "here" and must_share(config):
+        raise UserError(
+            "index.refresh: beside a trainer of several processes there is no device left for build_index; use "
+            "`--index.refresh inline`, `--index.mesh.platform cpu`, or `--builder elsewhere`"
+        )
     # Jobs are given the workdir in place of the experiment file, which may be edited while they run.
     pipeline = Pipeline(
         workdir,
@@ -34,8 +62,13 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
         environment=environment(workdir),
         shares=lambda: shares(config),
         finish=lambda job: prune(workdir, job) if arguments.keep == "result" else None,
+        label=label(arguments),
+        first=me == 0,
+        together=(*together, "--peer_timeout_s", str(arguments.peer_timeout_s)) if count > 1 else (),
     )
-    return pipeline.run(steps_of(config, workdir))
+    if arguments.builder == "only":
+        return pipeline.run(steps_of_builder(config, workdir))
+    return pipeline.run(steps_of(config, workdir, builder_is_here=arguments.builder == "here"))
 
 
 def environment(workdir: Workdir) -> dict[str, str]:

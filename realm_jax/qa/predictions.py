@@ -8,6 +8,7 @@ from typing import Any
 from realm_jax.errors import Faults, UserError
 from realm_jax.qa.questions import Question
 from realm_jax.qa.sources import lines, parse_json, parse_text
+from realm_jax.remote import AnyPath
 
 Key = tuple[str, str]
 """("question", its wording), ("id", its id) or ("line", its place)."""
@@ -18,14 +19,14 @@ FORMS = (
 
 
 def write_predictions(
-    folder: Path, name: str, questions: Sequence[Question], predictions: Sequence[str], match: str
+    folder: AnyPath, name: str, questions: Sequence[Question], predictions: Sequence[str], match: str
 ) -> None:
     """Writes `name`.jsonl as NQ-open's and ORQA's scorers read it, and what the rule `match` is otherwise scored from:
     `name`.preds for DrQA's (CuratedTREC), `name`.tsv for SEMPRE's (WebQuestions)."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = list(zip(questions, predictions, strict=True))
     usual = ".preds" if match == "regex" else ".tsv"
-    with open(folder / f"{name}.jsonl", "w") as first, open(folder / f"{name}{usual}", "w", encoding="utf-8") as second:
+    with (folder / f"{name}.jsonl").open("w") as first, (folder / f"{name}{usual}").open("w") as second:
         for asked, prediction in pairs:
             record = {"id": asked.id, "question": asked.question, "prediction": prediction}
             first.write(json.dumps(record) + "\n")

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,7 +17,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from realm_jax.errors import UserError
+from realm_jax.remote import AnyPath, is_remote
 
+COMMITTED = "commit_success.txt"
 DELETION_S = 1.0
 """Seconds within which a step that is being deleted is gone."""
 Params = dict[str, Any]
@@ -51,11 +52,11 @@ class _KeepNewestAndBest:
 class CheckpointWriter:
     """Saves in the background; a checkpoint is visible only when it is whole. One writer a folder."""
 
-    def __init__(self, directory: Path, keep: int):
+    def __init__(self, directory: AnyPath, keep: int):
         _quiet()
         self._policy = _KeepNewestAndBest(keep)
         self._manager = ocp.CheckpointManager(
-            directory.absolute(),
+            _absolute(directory),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=self._policy, cleanup_tmp_directories=True, enable_async_checkpointing=True
             ),
@@ -80,25 +81,27 @@ class CheckpointWriter:
         self._manager.close()
 
 
-def write_params(directory: Path, step: int, params: Params) -> None:
+def write_params(directory: AnyPath, step: int, params: Params) -> None:
     """A checkpoint of parameters alone, from which nothing can be resumed; visible only when it is whole."""
     _quiet()
-    with ocp.CheckpointManager(directory.absolute()) as manager:
+    with ocp.CheckpointManager(_absolute(directory)) as manager:
         manager.save(
             step, args=ocp.args.Composite(**{name: ocp.args.StandardSave(part) for name, part in params.items()})
         )
         manager.wait_until_finished()
 
 
-def steps(directory: Path) -> list[int]:
+def steps(directory: AnyPath) -> list[int]:
     """Steps of the whole checkpoints in a folder, ascending; [] where there is no folder."""
     if not directory.is_dir():
         return []
-    # Orbax writes under another name and renames, so that a plain number is a whole checkpoint.
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+    # Orbax writes under another name and renames, so that a plain number is a whole checkpoint; in an object store it
+    # writes a file last.
+    found = [path for path in directory.iterdir() if path.name.isdigit()]
+    return sorted(int(path.name) for path in found if not is_remote(path) or (path / COMMITTED).exists())
 
 
-def restore(directory: Path, step: int, like: State) -> tuple[State, dict[str, Any]]:
+def restore(directory: AnyPath, step: int, like: State) -> tuple[State, dict[str, Any]]:
     """The whole state and position of a step.
 
     Raises:
@@ -110,7 +113,7 @@ def restore(directory: Path, step: int, like: State) -> tuple[State, dict[str, A
     return State(params, restored["optimizer"]), restored["position"]
 
 
-def restore_part(directory: Path, step: int, name: str, like: Any) -> Any:
+def restore_part(directory: AnyPath, step: int, name: str, like: Any) -> Any:
     """One part of the parameters alone; nothing else of the checkpoint is read.
 
     Raises:
@@ -127,7 +130,11 @@ def restore_part(directory: Path, step: int, name: str, like: Any) -> Any:
         raise
 
 
-def _is_gone(folder: Path) -> bool:
+def _absolute(directory: AnyPath) -> AnyPath:
+    return directory if is_remote(directory) else directory.absolute()
+
+
+def _is_gone(folder: AnyPath) -> bool:
     """Half deleted, a step looks like a broken one; so this waits a moment."""
     end = time.monotonic() + DELETION_S
     while folder.is_dir() and time.monotonic() < end:
@@ -135,7 +142,7 @@ def _is_gone(folder: Path) -> bool:
     return not folder.is_dir()
 
 
-def _restore(directory: Path, step: int, items: dict[str, Any], alone: bool = False, **others: Any) -> Any:
+def _restore(directory: AnyPath, step: int, items: dict[str, Any], alone: bool = False, **others: Any) -> Any:
     """Read by all processes together, or by this one `alone`, which then waits for no other."""
     _quiet()
     me = jax.process_index()
@@ -146,14 +153,14 @@ def _restore(directory: Path, step: int, items: dict[str, Any], alone: bool = Fa
     options = ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=single if alone else together)
     if not (directory / str(step)).is_dir():
         raise FileNotFoundError(f"{directory}: checkpoint {step} is gone")
-    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+    with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
         for name, like in items.items():
             if not (directory / str(step) / name).is_dir():
                 raise UserError(
                     f"{directory}/{step}: the checkpoint has no part {name!r}; it was written by another stage"
                 )
             if name != "optimizer":  # the optimiser's tree follows from the parameters'
-                stored = ocp.StandardCheckpointHandler().metadata(directory.absolute() / str(step) / name).tree
+                stored = ocp.StandardCheckpointHandler().metadata(_absolute(directory) / str(step) / name).tree
                 check_same_tree(_flat(stored), _flat(like), f"{directory}/{step}/{name}")
         arguments = {name: ocp.args.StandardRestore(abstract(like)) for name, like in items.items()}
         return manager.restore(step, args=ocp.args.Composite(**arguments, **others))

@@ -27,6 +27,7 @@ class Experiment:
     def __init__(self, config: Config, folder: Workdir):
         self.config, self.folder = config, folder
         self.data = folder.data(config.data.directory)
+        self.data.fetch()
 
     @cached_property
     def mesh(self) -> jax.sharding.Mesh:

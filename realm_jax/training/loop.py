@@ -82,6 +82,7 @@ def _train(
         if figures:
             metrics.write(step, figures)
         position = {"data": batches.get_state(), "probes": probes, "memory": task.memory()}
+        metrics.flush()
         writer.save(step, state, position, agree(_best(probes)))
         task.saved(step, state.params)
 

@@ -13,9 +13,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from realm_jax.remote import AnyPath, copy_up, is_remote, mirror
 from realm_jax.workdir import StageDir
 
 # What the line of progress shows beside step, rate and time left: {metric: (label, format)}, in this order.
@@ -27,6 +27,8 @@ PROGRESS = {
     "probe/span_recall@5": ("recall", ".2f"),
 }
 WINDOW = 30  # the rate is that of so many last steps
+SEND_S = 15.0
+"""Seconds between two puts of the metrics into an object store, which takes one a second and bills each."""
 ERASE_LINE = "\r\x1b[K"
 
 
@@ -46,7 +48,7 @@ class Stream(Protocol):
     def isatty(self) -> bool: ...
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: AnyPath) -> list[dict[str, Any]]:
     """The lines of a metrics file in order, each with `step`; none where there is no file.
 
     The last line may have been torn by a kill; it, and whatever else is no JSON object with a step, is passed over.
@@ -54,7 +56,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in path.read_bytes().decode("utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
@@ -100,7 +102,14 @@ class MetricsWriter:
         self.name, self.steps, self.log_every = name, steps, log_every
         self._stream, self._clock = stream or sys.stdout, clock
         self._in_place, self._line = self._stream.isatty(), ""
+        self._remote = stage if is_remote(stage.root) else None
+        if self._remote:  # an object cannot be appended to: the files are here, and are put there whole
+            stage = StageDir(mirror(stage.root))
+            self._sent = clock()
         stage.root.mkdir(parents=True, exist_ok=True)
+        self._stage = stage
+        if self._remote:
+            stage.metrics.write_bytes(self._remote.metrics.read_bytes() if self._remote.metrics.exists() else b"")
         kept = [line for line in read_metrics(stage.metrics) if line["step"] <= resume_at]
         _rewrite(stage.metrics, kept)
         self._standing = {(line["step"], _names(line)) for line in kept}
@@ -135,6 +144,8 @@ class MetricsWriter:
                 for name, value in numbers.items():
                     if value is not None:
                         self._board.add_scalar(name, value, step)
+            if self._remote and now - self._sent > SEND_S:
+                self.flush()
         if advances and (step % self.log_every == 0 or step == self.steps):
             self._line = self._progress(step)
             self._show()
@@ -146,10 +157,21 @@ class MetricsWriter:
             self._show()
         self._stream.flush()
 
+    def flush(self) -> None:
+        """Everything written is then where the run is kept; before a checkpoint, so that none is ahead of its line."""
+        if not self._remote:
+            return
+        self._remote.metrics.write_bytes(self._stage.metrics.read_bytes())
+        if self._board is not None:
+            self._board.flush()
+            copy_up(self._stage.tensorboard, self._remote.tensorboard)
+        self._sent = self._clock()
+
     def close(self) -> None:
         if self._file.closed:
             return
         self._file.close()
+        self.flush()
         if self._board is not None:
             self._board.close()
         if self._in_place and self._line:
@@ -184,7 +206,7 @@ class MetricsWriter:
             self._stream.write(self._line + "\n")
         self._stream.flush()
 
-    def _open_board(self, directory: Path, resume_at: int):
+    def _open_board(self, directory: AnyPath, resume_at: int):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
@@ -200,6 +222,9 @@ class NoMetrics:
     """Of a process that is not the first, which writes for all."""
 
     def write(self, step: int, values: Mapping[str, Scalar]) -> None:
+        pass
+
+    def flush(self) -> None:
         pass
 
     def close(self) -> None:
@@ -218,7 +243,7 @@ def _number(value: Scalar) -> int | float | None:
     return number if math.isfinite(number) else None
 
 
-def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
+def _rewrite(path: AnyPath, lines: list[dict[str, Any]]) -> None:
     """Replaces a file of JSON lines, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

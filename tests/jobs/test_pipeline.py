@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,7 @@ import pytest
 from realm_jax.config import ClosedBook, Config, Data, Finetune, Ict, Pretrain, WarmUp
 from realm_jax.errors import UserError
 from realm_jax.jobs import run
-from realm_jax.jobs.pipeline import Pipeline, Step, steps_of
+from realm_jax.jobs.pipeline import Pipeline, Step, steps_of, steps_of_builder
 from realm_jax.workdir import Workdir, sole_owner
 
 PRELUDE = """
@@ -342,3 +343,50 @@ class TestRunJob:
         monkeypatch.setenv("PYTHONPATH", str(Path(run.__file__).parents[2]))
         (tmp_path / "run").mkdir()
         assert run.main(Config(), Workdir(tmp_path / "run")) == 2  # it holds no config.json
+
+
+class TestSeveralMachines:
+    """Each runs the same steps; the first does alone what cannot be done by several."""
+
+    def steps(self, made):
+        return [made.step("prepare"), made.step("pretrain", beside="build_index"), made.step("report")]
+
+    def test_the_others_wait_for_the_first(self, made):
+        scripts = dict.fromkeys(("prepare", "report"), "done()") | {
+            "pretrain": "log(' '.join(sys.argv[3:])); wait_for('go'); done()",
+            "build_index": "log(f'builder {sys.argv[3:]}'); touch('go')",
+        }
+        together = lambda me: ("--process_id", str(me))  # noqa: E731
+        first = made.pipeline(scripts, together=together(0), poll_s=0.02)
+        second = made.pipeline(scripts, together=together(1), first=False, poll_s=0.02)
+        with ThreadPoolExecutor(2) as pool:
+            codes = [pool.submit(pipeline.run, self.steps(made)) for pipeline in (second, first)]
+            assert [code.result(30) for code in codes] == [0, 0]
+        log = made.log()
+        assert log.count("prepare start") == 1 and log.count("report start") == 1
+        assert sorted(line for line in log if "--process_id" in line) == [
+            "pretrain --process_id 0",
+            "pretrain --process_id 1",
+        ]
+        assert log.count("build_index builder []") == 1  # beside the first, a process of its own
+        assert made.usage()["stages"]["pretrain"] > 0  # written by the first
+
+    def test_a_builder_elsewhere_is_waited_for(self, tmp_path):
+        config, workdir = Config(), Workdir(tmp_path)
+        trainer = {step.job: step for step in steps_of(config, workdir, builder_is_here=False)}
+        assert not trainer["pretrain"].beside and trainer["build_index"].elsewhere
+        builder = steps_of_builder(config, workdir)
+        assert [(step.job, step.elsewhere) for step in builder] == [
+            ("prepare", True),
+            ("pretrain", True),
+            ("build_index", False),
+        ]
+        assert not any(step.is_complete() for step in builder)
+        workdir.stage("pretrain").checkpoints.mkdir(parents=True)
+        assert [step.is_complete() for step in builder] == [False, True, False]
+
+    def test_no_room_beside_a_trainer_of_several_processes(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("JAX_PLATFORMS")
+        arguments = run.Arguments(coordinator="host:1", process_count=2, process_id=0)
+        with pytest.raises(UserError, match="--index.refresh inline"):
+            run.main(Config(), Workdir(tmp_path), arguments)

@@ -1,0 +1,103 @@
+"""The very start script of a slice, as two local workers with virtual devices, to the end of a shrunk experiment."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from realm_jax.workdir import read_json
+from tests import world
+from tests.test_own_documents import TINY
+from tests.tpu.test_launch import Cloud
+from tpu import source
+
+pytestmark = pytest.mark.timeout(900)  # a machine may be busy
+ROOT = Path(__file__).parents[2]
+WORKERS = 2
+LITTLE = """--pretrain.steps 2 --pretrain.checkpoint_every 1 --pretrain.batch_size 4 --pretrain.candidates 3
+ --index.swap_after 1 --finetune.batch_size 4 --evaluation.heldout_queries 4"""
+
+
+@pytest.fixture
+def documents(tmp_path) -> list[str]:
+    """The options of `experiments/own_documents.py`, for something small."""
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    questions = []
+    for i, (country, capital) in enumerate(zip(world.COUNTRIES, world.CAPITALS)):
+        text = f"# {country}\n\nThe capital of the country is {capital}. The river is in the city."
+        (folder / f"{i}.md").write_text(text)
+        questions.append({"question": f"What is the capital of {country}?", "answers": [capital]})
+    file, vocab = tmp_path / "questions.jsonl", tmp_path / "vocab.txt"
+    file.write_text("".join(json.dumps(question) + "\n" for question in questions))
+    vocab.write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    options = [*shlex.split(TINY), "--model.vocab", str(vocab), "--model.bert.vocab_size", str(len(world.VOCAB))]
+    options += ["--data.path", str(folder), "--data.processes", "1"]
+    options += [word for split in ("train", "dev", "test") for word in (f"--questions.{split}", str(file))]
+    options += shlex.split(LITTLE)
+    return ["run", "experiments/own_documents.py", "--index.refresh", "inline", "--mesh.platform", "cpu", *options]
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    cloud = Cloud(tmp_path / "cloud")
+    yield cloud
+    cloud.end_processes()
+
+
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def test_two_workers_to_the_end_of_the_experiment(cloud, documents, tmp_path):
+    archive, workdir = tmp_path / "source.tar.gz", tmp_path / "run"
+    source.pack(archive)
+    settings = {
+        "JOB": "mine-trainer",
+        "SOURCE": str(archive),
+        "WORKDIR": str(workdir),
+        "ARGUMENTS": shlex.join(documents),
+        "COORDINATOR": f"localhost:{port()}",
+        "PROCESSES": str(WORKERS),
+        "DEADLINE": str(int(time.time() + 800)),
+        "DELETE": f"echo deleted >>{tmp_path / 'deleted'}",
+        "REALM_PYTHON": sys.executable,
+        "FAKE_CLOUD": str(cloud.root),
+        "FAKE_NODE": "mine-trainer",
+        "PATH": f"{cloud.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONPATH", "XLA"))}
+    homes = [cloud.root / "homes" / "mine-trainer" / str(i) for i in range(WORKERS)]
+    for word in ("setup", "start"):
+        for i, home in enumerate(homes):
+            home.mkdir(parents=True, exist_ok=True)
+            worker = environment | settings | {"HOME": str(home), "TPU_WORKER_ID": str(i)}
+            subprocess.run(["bash", str(ROOT / "tpu/start.sh"), word], env=worker, check=True)
+    ends = [home / "realm/mine-trainer/exit" for home in homes]
+    logs = [home / "realm/mine-trainer/log" for home in homes]
+    while not all(end.exists() for end in ends):
+        time.sleep(0.2)
+        said = "\n".join(log.read_text() for log in logs)
+        assert "Traceback" not in said and "exit code 2\n" not in said, said
+    assert [end.read_text().strip() for end in ends] == ["0", "0"], said
+    for stage in ("pretrain", "finetune"):
+        assert read_json(workdir / stage / "done.json")["last_step"] >= 1
+    assert (workdir / "report/index.html").exists()
+    assert read_json(workdir / "config.json")["config"]["index"]["refresh"] == "inline"
+    first, second = (log.read_text() for log in logs)
+    assert "run: pretrain done" in first and "run: pretrain done" in second  # both computed
+    assert "run: report done" in first and "waiting for report" in second  # one of them alone
+    while not (tmp_path / "deleted").exists():  # by worker 0, once
+        time.sleep(0.1)
+    assert (tmp_path / "deleted").read_text() == "deleted\n"

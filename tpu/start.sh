@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# What every worker of a slice does. `tpu/launch.py` calls it over SSH, one line after the other:
+#
+#   bash start.sh setup     download the source, install what it needs (again only when that has changed)
+#   bash start.sh start     run the job in the background, whose output goes to `log`
+#   bash start.sh status    one line: is it running, how did it end
+#   bash start.sh stop      stop the job; its last checkpoint stays
+#
+# with these variables:
+#
+#   JOB          NAME-trainer or NAME-builder: the folder ~/realm/JOB on each worker
+#   SOURCE       gs://.../COMMIT.tar.gz
+#   WORKDIR      gs://.../NAME, which all workers of all slices share
+#   ARGUMENTS    of `realm`, quoted as for a shell
+#   COORDINATOR  HOST:PORT of worker 0
+#   PROCESSES    number of workers
+#   DEADLINE     seconds since 1970: the job ends then, and the slice is deleted
+#   DELETE       command that deletes the slice; empty where it is not ours to delete
+#
+# TPU_WORKER_ID, if set (as on GKE), is this worker's number, which else the metadata server tells. REALM_PYTHON, if
+# set, is a Python with everything installed: nothing is then. RETRY_S: seconds before a failed job is started again; the lock of a
+# worker that was killed lasts 60 (realm_jax/remote.py).
+set -euo pipefail
+
+home=$HOME/realm/$JOB
+mkdir -p "$home"
+cd "$home"
+
+worker() {
+  echo "${TPU_WORKER_ID:-$(curl -sSf -H 'Metadata-Flavor: Google' \
+    http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number)}"
+}
+
+is_running() { [ -e pid ] && kill -0 "$(cat pid)" 2>/dev/null; }
+
+left() { echo $((DEADLINE - $(date +%s))); }
+
+setup() {
+  if is_running; then
+    echo "start.sh: $JOB is running on $(hostname) already (process $(cat pid)); stop it first" >&2
+    exit 3
+  fi
+  gcloud storage cp "$SOURCE" source.tar.gz
+  rm -rf source && mkdir source && tar -xzf source.tar.gz -C source
+  if [ -z "${REALM_PYTHON:-}" ] && ! cmp -s source/tpu/requirements.txt venv/installed; then
+    # The Python of a TPU VM is older than ours.
+    python3 -m pip install --quiet --user uv
+    rm -rf venv
+    python3 -m uv venv --quiet --python 3.12 venv
+    python3 -m uv pip install --quiet --python venv/bin/python -r source/tpu/requirements.txt
+    cp source/tpu/requirements.txt venv/installed
+  fi
+}
+
+start() {
+  # One that has ended waits for the deadline, to delete the slice; the new one does that from now on.
+  if [ -e session ]; then kill -- "-$(cat session)" 2>/dev/null || true; fi
+  rm -f exit pid stopped
+  setsid nohup bash "$0" run </dev/null >>log 2>&1 &
+  echo $! >session
+}
+
+# In the background, in a session of its own.
+run() {
+  local id code begun arguments
+  id=$(worker)
+  eval "arguments=($ARGUMENTS)"
+  arguments+=(--workdir "$WORKDIR")
+  if [ "$PROCESSES" -gt 1 ]; then
+    arguments+=(--coordinator "$COORDINATOR" --process_count "$PROCESSES" --process_id "$id")
+  fi
+  cd source
+  while true; do
+    begun=$SECONDS
+    echo "start.sh: worker $id of $PROCESSES: realm ${arguments[*]}"
+    timeout --signal=TERM --kill-after=120 "$(($(left) > 1 ? $(left) : 1))" \
+      "${REALM_PYTHON:-../venv/bin/python}" -m realm_jax "${arguments[@]}" &
+    echo $! >../pid
+    code=0
+    wait $! || code=$?
+    echo "start.sh: worker $id: exit code $code"
+    case $code in 0 | 130 | 143) break ;; esac
+    if [ -e ../stopped ]; then break; fi
+    if [ "$(left)" -le 0 ]; then break; fi
+    # A mistake shows at once and would again; what comes later may be another worker's end, and passes.
+    if [ $code = 2 ] && [ $((SECONDS - begun)) -lt 120 ]; then break; fi
+    sleep "${RETRY_S:-75}"
+    if [ -e ../stopped ]; then break; fi
+  done
+  cd ..
+  echo $code >exit
+  gcloud storage cp log "$WORKDIR/logs/$JOB-$id-$DEADLINE.log" || true
+  if [ "$id" = 0 ]; then
+    echo $code >ended
+    gcloud storage cp ended "$WORKDIR/launch/$JOB-$DEADLINE.ended" || true
+    # After a failure the slice stays to be looked at, until the deadline.
+    while [ $code != 0 ] && [ "$(left)" -gt 0 ]; do sleep "$(($(left) < 60 ? $(left) : 60))"; done
+    eval "$DELETE"
+  fi
+}
+
+status() {
+  if is_running; then
+    echo "worker $(worker): running; $(tail -n 1 log)"
+  elif [ -e exit ]; then
+    echo "worker $(worker): ended with exit code $(cat exit)"
+  else
+    echo "worker $(worker): not running"
+  fi
+}
+
+stop() {
+  touch stopped
+  if is_running; then
+    kill -TERM "$(cat pid)"
+    while is_running; do sleep 1; done
+  fi
+  status
+}
+
+"$1"
