@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from realm_jax.config import Config
 from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
+from realm_jax.remote import AnyPath
 from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
 
 RESTARTS = 2
