@@ -91,7 +91,7 @@ class Cloud:
                 pass
 
 
-def wait_until(true, seconds: float = 20.0) -> None:
+def wait_until(true, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -220,7 +220,7 @@ class TestLife:
         assert cloud.ran(taken) == before
         assert len(cloud.commands("tpu-vm create")) == 3 and all("--spot" in c for c in cloud.commands("create mine"))
         cloud.finish(0)
-        watcher.join(20)
+        watcher.join(60)
         assert not watcher.is_alive() and not cloud.nodes()
 
     def test_a_failed_job_is_tried_again_unless_it_fails_at_once_by_mistake(self, cloud, run):
