@@ -26,7 +26,7 @@ MISTAKES = (
         "an API is off; run `gcloud services enable tpu.googleapis.com storage.googleapis.com`",
     ),
     (
-        r"[Qq]uota",
+        r"[Qq]uota (limit|metric)|[Qq]uota.{0,200}exceed|exceed.{0,80}quota|[Ii]nsufficient.{0,40}quota|QUOTA_EXCEEDED",
         "the quota is used up; see it with `gcloud beta quotas info list --service=tpu.googleapis.com "
         "--project=PROJECT`, ask there for more, or take another --type or --zone, or --spot, which has a quota of its "
         "own",
@@ -37,12 +37,12 @@ MISTAKES = (
     ),
     (r"ALREADY_EXISTS|already exists", "the name is taken; choose another --name, or go on there with --on-existing"),
     (
-        r"PERMISSION_DENIED|does not have permission|403",
+        r"PERMISSION_DENIED|does not have permission|\b403\b",
         "your account may not do that; the roles are roles/tpu.admin and roles/storage.admin, given with "
         "`gcloud projects add-iam-policy-binding PROJECT --member=user:YOU --role=roles/tpu.admin`",
     ),
 )
-GONE = r"NOT_FOUND|not found|could not be found|matched no objects|404"
+GONE = r"NOT_FOUND|not found|could not be found|matched no objects|\b404\b"
 
 
 class Refused(UserError):

@@ -107,7 +107,13 @@ class Slice:
 
     def ssh(self, command: str, worker: str = "all") -> list[str]:
         """The arguments of gcloud that run a shell command on workers; without one, a shell."""
-        return [*TPU_VM, "ssh", *self.where, f"--worker={worker}", *([f"--command={command}"] if command else [])]
+        return [
+            *TPU_VM,
+            "ssh",
+            *self.where,
+            f"--worker={worker}",
+            *([f"--command={command}", "--quiet"] if command else []),
+        ]
 
     def script(self, word: str, variables: Mapping[str, str] | None = None) -> str:
         """The command that calls start.sh on a worker."""

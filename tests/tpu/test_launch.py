@@ -91,7 +91,7 @@ class Cloud:
                 pass
 
 
-def wait_until(true, seconds: float = 20.0) -> None:
+def wait_until(true, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -213,14 +213,16 @@ class TestLife:
         words = [*START, "--type", "v5e-8", "--builder-type", "v5e-8", "--spot"]
         watcher = threading.Thread(target=launch.main, args=(words,))
         watcher.start()
-        wait_until(lambda: cloud.ran("mine-trainer") and cloud.ran("mine-builder"))
-        before = cloud.ran(taken)
-        cloud.preempt(taken)
-        wait_until(lambda: len(cloud.commands(f"tpu-vm create {taken}")) == 2 and cloud.ran(taken))
-        assert cloud.ran(taken) == before
+        try:
+            wait_until(lambda: cloud.ran("mine-trainer") and cloud.ran("mine-builder"))
+            before = cloud.ran(taken)
+            cloud.preempt(taken)
+            wait_until(lambda: len(cloud.commands(f"tpu-vm create {taken}")) == 2 and cloud.ran(taken))
+            assert cloud.ran(taken) == before
+        finally:  # it must not outlive the fake
+            cloud.finish(0)
+            watcher.join(60)
         assert len(cloud.commands("tpu-vm create")) == 3 and all("--spot" in c for c in cloud.commands("create mine"))
-        cloud.finish(0)
-        watcher.join(20)
         assert not watcher.is_alive() and not cloud.nodes()
 
     def test_a_failed_job_is_tried_again_unless_it_fails_at_once_by_mistake(self, cloud, run):
