@@ -15,7 +15,7 @@ BUILDER_SHARE = 5
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def check(config: Config, processes: int = 1) -> None:
+def check_batches(config: Config, processes: int = 1) -> None:
     """Sees, before the first stage of a run begins, whether its later ones have a batch for their devices.
 
     Args:

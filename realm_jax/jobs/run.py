@@ -16,7 +16,7 @@ from typing import Literal
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.jobs import peers
-from realm_jax.jobs.devices import check, must_share, shares
+from realm_jax.jobs.devices import check_batches, must_share, shares
 from realm_jax.workdir import Workdir
 
 
@@ -48,7 +48,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
     me, count = peers.resolve(arguments) if arguments.coordinator else (0, 1)
     os.environ.pop(peers.WORKER, None)  # what this process starts has supervisors of its own
     if arguments.builder != "only":
-        check(config, count)
+        check_batches(config, count)
     together = ("--coordinator", arguments.coordinator, "--process_count", str(count), "--process_id", str(me))
     if count > 1 and arguments.builder == "here" and must_share(config):
         raise UserError(

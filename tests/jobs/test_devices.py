@@ -5,7 +5,7 @@ import pytest
 from realm_jax.config import Config, Index, Mesh, Pretrain, WarmUp
 from realm_jax.errors import UserError
 from realm_jax.jobs import devices
-from realm_jax.jobs.devices import check, divide, shares
+from realm_jax.jobs.devices import check_batches, divide, shares
 
 
 @pytest.fixture(autouse=True)
@@ -60,17 +60,17 @@ def test_a_run_sees_before_its_first_stage_what_its_last_ones_need(monkeypatch):
     batches = {"warm_up": WarmUp(steps=1, batch_size=8), "pretrain": Pretrain(steps=1, batch_size=6)}
     monkeypatch.setattr(devices, "_devices", lambda: ("cpu", 8))
     with pytest.raises(UserError, match="pretrain.batch_size: 6 rows do not divide by mesh.data 8"):
-        check(Config(**batches))
+        check_batches(Config(**batches))
     with pytest.raises(UserError, match=r"warm_up.batch_size: 8 rows .* mesh.data 16"):
-        check(Config(**batches), processes=2)
+        check_batches(Config(**batches), processes=2)
     with pytest.raises(UserError, match="mesh: data 3 .* does not fit 8 cpu devices"):
-        check(Config(**batches, mesh=Mesh(data=3)))
-    check(Config(warm_up=batches["warm_up"]))
+        check_batches(Config(**batches, mesh=Mesh(data=3)))
+    check_batches(Config(warm_up=batches["warm_up"]))
     # The trainer has three of four GPUs, every other stage has all of them.
     monkeypatch.setattr(devices, "_devices", lambda: ("gpu", 4))
-    check(Config(**batches))
+    check_batches(Config(**batches))
     with pytest.raises(UserError, match=r"pretrain.batch_size: 6 rows .* mesh.data 4"):
-        check(Config(**batches, index=Index(refresh="inline")))
+        check_batches(Config(**batches, index=Index(refresh="inline")))
 
 
 def test_a_builder_on_the_cpu_leaves_the_accelerator_to_the_trainer():
