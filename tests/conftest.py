@@ -37,7 +37,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_a_file_go_with_it():
-    """Each compiled program holds pieces of memory, of which a process may have 65,530; thousands of tests need more."""
+    """Compiled programs map memory in pieces, of which a process may have 65,530; thousands of tests need more."""
     yield
     jax.clear_caches()
 
