@@ -35,13 +35,6 @@ def world(tmp_path_factory):
     return world.make(tmp_path_factory.mktemp("world"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs_of_a_file_go_with_it():
-    """Compiled programs map memory in pieces, of which a process may have 65,530; thousands of tests need more."""
-    yield
-    jax.clear_caches()
-
-
 @pytest.fixture
 def one_device(monkeypatch):
     """For jobs that a test runs in its own process, as on a machine with one device."""

@@ -230,6 +230,7 @@ class TestLife:
         run(*START, "--type", "v5e-8")
         wait_until(lambda: len(cloud.ran("mine-trainer")) >= 3)
         run("stop", "mine")
+        wait_until(lambda: list(cloud.object("mine/launch").glob("*.ended")))  # else `resume` ends what would write it
         cloud.finish(2)
         run("resume", "mine", "--max-hours", "3")
         wait_until(lambda: len(list(cloud.object("mine/launch").glob("*.ended"))) == 2)
