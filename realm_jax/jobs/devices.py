@@ -12,14 +12,12 @@ MEMORY_SHARE = ".45"
 """Of a GPU that two jobs share; each would else take three quarters of it when it starts."""
 BUILDER_SHARE = 5
 """The builder gets one of so many devices, as in the paper: 16 beside 64."""
+LONGEST_START_S = 300
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def check_batches(config: Config, processes: int = 1) -> None:
-    """Sees, before the first stage of a run begins, whether its later ones have a batch for their devices.
-
-    Args:
-      processes: of each stage of training, with as many devices each as this one has.
+def check_batches(config: Config) -> None:
+    """Sees, before the first stage of a run on one machine, whether its later ones have a batch for their devices.
 
     Raises:
       UserError: a mesh does not fit the devices, or a batch does not divide over them.
@@ -32,7 +30,7 @@ def check_batches(config: Config, processes: int = 1) -> None:
             here = count
             if stage == "pretrain" and platform == "gpu" and count > 1 and must_share(config):
                 here = len(divide(config, platform, count)["pretrain"][VISIBLE].split(","))
-            data, fsdp, _ = sizes_of(config.mesh, here * processes, platform)
+            data, fsdp, _ = sizes_of(config.mesh, here, platform)
             check_batch(data, fsdp, settings, stage)
 
 
@@ -96,7 +94,14 @@ def _devices() -> tuple[str, int]:
     """What JAX finds here, asked in a process of its own, which gives the devices back."""
     code = "import jax; print(jax.default_backend(), jax.local_device_count())"
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    asked = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=LONGEST_START_S
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"mesh.platform: JAX did not start within {LONGEST_START_S} s; is another process at work on its device?"
+        ) from None
     if asked.returncode:
         raise UserError(f"mesh.platform: JAX finds no device to run on: {asked.stderr.strip().splitlines()[-1]}")
     platform, count = asked.stdout.split()[-2:]

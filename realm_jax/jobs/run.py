@@ -47,8 +47,8 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
 
     me, count = peers.resolve(arguments) if arguments.coordinator else (0, 1)
     os.environ.pop(peers.WORKER, None)  # what this process starts has supervisors of its own
-    if arguments.builder != "only":
-        check_batches(config, count)
+    if count == 1 and arguments.builder != "only":  # a pod's devices start only where all its machines ask for them
+        check_batches(config)
     together = ("--coordinator", arguments.coordinator, "--process_count", str(count), "--process_id", str(me))
     if count > 1 and arguments.builder == "here" and must_share(config):
         raise UserError(
