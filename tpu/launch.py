@@ -165,8 +165,7 @@ def _plan(arguments: argparse.Namespace) -> Launch:
         raise UserError(f"--name {name}: must be lower-case letters, digits and hyphens, a letter first, 40 at most")
     if not bucket.startswith("gs://") or bucket == "gs:/":
         raise UserError(f"--bucket {arguments.bucket}: must be gs://BUCKET")
-    if not 0 < arguments.max_hours <= 24 * 90:
-        raise UserError(f"--max-hours {arguments.max_hours:g}: must be above 0, and at most {24 * 90} (90 days)")
+    _check_hours(arguments.max_hours)
     if bool(arguments.type) == bool(arguments.on_existing):
         raise UserError("--type, --on-existing: give one of the two: a type to create, or a TPU that is there")
     given = ("--workdir", "--coordinator", "--process", "--builder")
@@ -182,6 +181,11 @@ def _plan(arguments: argparse.Namespace) -> Launch:
     if arguments.builder_type:
         slices.append(Slice(builder, builder, slice_type(arguments.builder_type).name, **settings))
     return Launch(name, f"{bucket}/{name}", commit, config, arguments.rest, arguments.max_hours, 0, slices)
+
+
+def _check_hours(hours: float) -> None:
+    if not 0 < hours <= 24 * 90:
+        raise UserError(f"--max-hours {hours:g}: must be above 0, and at most {24 * 90} (90 days)")
 
 
 def _check(launch: Launch, gcloud: Gcloud) -> None:
@@ -329,8 +333,10 @@ def stop(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
 
 def resume(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
     launch = _find(arguments, gcloud)
-    launch = dataclasses.replace(launch, max_hours=arguments.max_hours or launch.max_hours)
-    missing = []
+    if arguments.max_hours is not None:
+        _check_hours(arguments.max_hours)
+        launch = dataclasses.replace(launch, max_hours=arguments.max_hours)
+    missing, ready = [], []
     for one in launch.slices:
         state = one.state(gcloud)
         if state != "READY" and not one.ours:
