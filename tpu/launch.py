@@ -336,11 +336,19 @@ def resume(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
     if arguments.max_hours is not None:
         _check_hours(arguments.max_hours)
         launch = dataclasses.replace(launch, max_hours=arguments.max_hours)
-    missing, ready = [], []
-    for one in launch.slices:
-        state = one.state(gcloud)
+    states = [one.state(gcloud) for one in launch.slices]
+    # First all that may be refused: a job that runs keeps its deadline, and no slice is made in vain.
+    for one, state in zip(launch.slices, states, strict=True):
         if state != "READY" and not one.ours:
             raise UserError(f"{one.name}: is {state or 'gone'}, and was not made by this launcher; make it again first")
+        if state == "READY" and ": running;" in gcloud(*one.ssh(one.if_set_up("status"))):
+            raise UserError(
+                f"{one.name}: its job is running; run `python -m tpu.launch stop {launch.name}` first, or "
+                f"`python -m tpu.launch watch {launch.name}`, which leaves it alone and makes a slice that was taken "
+                "away again"
+            )
+    missing = []
+    for one, state in zip(launch.slices, states, strict=True):
         if state in LOST or not state:
             if state:
                 one.delete(gcloud)

@@ -190,7 +190,7 @@ class TestLife:
         run(*START, "--type", "v5e-8")
         wait_until(lambda: cloud.ran("mine-trainer"))
         _, err = run("resume", "mine", code=2)
-        assert "is running on" in err and "stop it first" in err
+        assert "its job is running" in err and "stop mine" in err
         assert cloud.nodes() == {"mine-trainer"}  # it was there before, so it stays
         out, _ = run("stop", "mine")
         assert "ended with exit code 143" in out and "delete mine" in out and "cost" in out
@@ -206,6 +206,23 @@ class TestLife:
         run("resume", "mine")
         wait_until(lambda: len(cloud.ran("mine-trainer")) == 1)
         assert len(cloud.commands("tpu-vm create")) == 2
+
+    def test_resume_beside_a_job_that_runs_changes_nothing(self, cloud, run):
+        run(*START, "--type", "v5e-8", "--builder-type", "v5e-8")
+        wait_until(lambda: cloud.ran("mine-builder"))
+        record = cloud.object("mine/launch/launch.json").read_text()
+        cloud.preempt("mine-trainer")
+        _, err = run("resume", "mine", "--max-hours", "2", code=2)
+        assert "mine-builder: its job is running" in err and "watch mine" in err
+        assert cloud.object("mine/launch/launch.json").read_text() == record
+        assert cloud.nodes() == {"mine-trainer", "mine-builder"} and len(cloud.commands("tpu-vm create")) == 2
+
+    @pytest.mark.parametrize("hours", ["0", "-1", "1000000"])
+    def test_resume_checks_its_hours(self, cloud, run, hours):
+        run(*START, "--type", "v5e-8")
+        run("stop", "mine")
+        _, err = run("resume", "mine", "--max-hours", hours, code=2)
+        assert f"--max-hours {float(hours):g}: must be above 0" in err and cloud.nodes() == {"mine-trainer"}
 
     @pytest.mark.parametrize("taken", ["mine-trainer", "mine-builder"])
     def test_spot_slices_come_back(self, cloud, run, taken):
