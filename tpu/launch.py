@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tpu.launch: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("tpu.launch: stopped by Ctrl-C; what runs on the slices goes on", file=sys.stderr)
+        print("tpu.launch: stopped; what runs on the slices goes on", file=sys.stderr)
         return 130
 
 
@@ -276,12 +277,11 @@ def _undone_on_failure(gcloud: Gcloud, slices: Sequence[Slice]) -> Iterator[None
         for one in slices:
             try:
                 one.delete(gcloud)
-                print(f"{one.name}: deleted again", file=sys.stderr)
+                said = "deleted again"
             except (UserError, KeyboardInterrupt):
-                print(
-                    f"{one.name}: COULD NOT BE DELETED and may cost; run `gcloud {shlex.join(one.delete_command())}`",
-                    file=sys.stderr,
-                )
+                said = f"COULD NOT BE DELETED and may cost; run `gcloud {shlex.join(one.delete_command())}`"
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print(f"{one.name}: {said}", file=sys.stderr, flush=True)
         raise
 
 
@@ -486,4 +486,7 @@ def _read(text: str, where: str) -> Launch:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: slices that no job would delete must not stay
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main())

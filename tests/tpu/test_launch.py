@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -402,6 +403,19 @@ class TestMistakes:
         _, err = run(*START, "--type", "v5e-8", code=2)
         assert "mine-trainer: COULD NOT BE DELETED" in err
         assert "run `gcloud compute tpus tpu-vm delete mine-trainer --zone=us-west4-a --quiet" in err
+
+    @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+    def test_a_launcher_that_is_ended_in_the_queue_leaves_nothing(self, cloud, number):
+        """No worker runs yet that would delete the slice."""
+        cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES"])
+        words = ["experiments/factbook.py", *START[1:], "--type", "v5e-8", "--queued", "--allow-dirty"]
+        launcher = subprocess.Popen([sys.executable, "-m", "tpu.launch", *words], cwd=ROOT)
+        try:
+            wait_until(lambda: cloud.commands("queued-resources describe"))
+            launcher.send_signal(number)
+            assert launcher.wait(60) == 130 and not cloud.nodes()
+        finally:
+            launcher.kill()
 
     def test_a_request_that_fails_in_the_queue(self, cloud, run):
         cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES", "FAILED"])
