@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -162,10 +163,13 @@ def start(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
 def _plan(arguments: argparse.Namespace) -> Launch:
     """What the options ask for; touches nothing."""
     name, bucket = arguments.name, arguments.bucket.rstrip("/")
-    if not name.replace("-", "").isalnum() or not name[0].isalpha() or name != name.lower() or len(name) > 40:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
         raise UserError(f"--name {name}: must be lower-case letters, digits and hyphens, a letter first, 40 at most")
-    if not bucket.startswith("gs://") or bucket == "gs:/":
-        raise UserError(f"--bucket {arguments.bucket}: must be gs://BUCKET")
+    _check_bucket(arguments.bucket)
+    if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+-[a-z0-9]+", arguments.zone):
+        raise UserError(
+            f"--zone {arguments.zone}: must be such as us-west4-a; `gcloud compute tpus locations list` names the zones"
+        )
     _check_hours(arguments.max_hours)
     if bool(arguments.type) == bool(arguments.on_existing):
         raise UserError("--type, --on-existing: give one of the two: a type to create, or a TPU that is there")
@@ -182,6 +186,11 @@ def _plan(arguments: argparse.Namespace) -> Launch:
     if arguments.builder_type:
         slices.append(Slice(builder, builder, slice_type(arguments.builder_type).name, **settings))
     return Launch(name, f"{bucket}/{name}", commit, config, arguments.rest, arguments.max_hours, 0, slices)
+
+
+def _check_bucket(bucket: str) -> None:
+    if not re.fullmatch(r"gs://[^/].*", bucket):
+        raise UserError(f"--bucket {bucket}: must be gs://BUCKET")
 
 
 def _check_hours(hours: float) -> None:
@@ -456,8 +465,16 @@ def _keep(launch: Launch, gcloud: Gcloud) -> None:
 def _find(arguments: argparse.Namespace, gcloud: Gcloud) -> Launch:
     """The record of a launch."""
     path, name = _record_of(arguments.name), arguments.name
+    if arguments.bucket:
+        _check_bucket(arguments.bucket)
     if path.exists():
-        return _read(path.read_text(), str(path))
+        found = _read(path.read_text(), str(path))
+        if arguments.bucket and found.workdir != (asked := f"{arguments.bucket.rstrip('/')}/{name}"):
+            raise UserError(
+                f"--bucket {arguments.bucket}: {name} of this machine is {found.workdir}, not {asked}; leave --bucket "
+                f"out, or move {path} away"
+            )
+        return found
     if not arguments.bucket:
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
         raise UserError(

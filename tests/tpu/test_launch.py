@@ -278,8 +278,17 @@ class TestLife:
         assert "status mine --bucket gs://BUCKET" in err
         out, _ = run("status", "mine", "--bucket", "gs://b")
         assert "READY" in out
+        _, err = run("status", "mine", "--bucket", "b", code=2)
+        assert "must be gs://BUCKET" in err
         _, err = run("status", "yours", "--bucket", "gs://b", code=2)
         assert "no launch yours there" in err
+
+    def test_a_launch_of_the_same_name_in_another_bucket_is_not_taken_for_it(self, cloud, run):
+        run(*START, "--type", "v5e-8")
+        _, err = run("delete", "mine", "--bucket", "gs://other", code=2)
+        assert "is gs://b/mine, not gs://other/mine" in err and cloud.nodes() == {"mine-trainer"}
+        run("delete", "mine", "--bucket", "gs://b/")
+        assert not cloud.nodes()
 
     def test_a_dry_run_prints_every_command_and_runs_none(self, cloud, run):
         out, _ = run(*START, "--type", "v5e-16", "--builder-type", "v5e-8", "--dry-run")
@@ -377,6 +386,8 @@ class TestMistakes:
         "options, words",
         [
             (("--name", "Mine"), "lower-case"),
+            (("--name", "größe"), "lower-case"),
+            (("--zone", "us-west4"), "must be such as us-west4-a"),
             (("--bucket", "b"), "gs://BUCKET"),
             (("--max-hours", "0"), "--max-hours 0"),
             (("--on-existing", "x"), "give one of the two"),
