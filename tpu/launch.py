@@ -372,7 +372,7 @@ def watch(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
 
 def _watch(launch: Launch, gcloud: Gcloud) -> None:
     """Until every job has ended, or the time is up."""
-    going = list(launch.slices)
+    going, failed = list(launch.slices), []
     while going:
         if time.time() > launch.deadline:
             for one in going:
@@ -382,10 +382,16 @@ def _watch(launch: Launch, gcloud: Gcloud) -> None:
             return
         for one in list(going):
             state = one.state(gcloud)
-            if state not in LOST and state:
-                continue
             code = _ended(launch, one, gcloud)
-            if code is not None:
+            if state not in LOST and state:
+                if code and one not in failed:
+                    failed.append(one)
+                    print(
+                        f"{one.name}: its job ended with exit code {code}; the slice stays, and costs, until "
+                        f"{launch.until()}: `python -m tpu.launch delete {launch.name}`",
+                        flush=True,
+                    )
+            elif code is not None:
                 print(f"{one.name}: its job ended with exit code {code}", flush=True)
                 going.remove(one)
             elif one.ours:
@@ -414,6 +420,7 @@ def _make_again(launch: Launch, one: Slice, state: str, gcloud: Gcloud) -> None:
 
 def delete(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
     launch = _find(arguments, gcloud)
+    _end_for_watchers(launch, gcloud)
     for one in launch.slices:
         if one.ours:
             one.delete(gcloud)
@@ -440,11 +447,28 @@ def _slice(arguments: argparse.Namespace, launch: Launch) -> Slice:
 def _ended(launch: Launch, one: Slice, gcloud: Gcloud) -> int | None:
     """The exit code with which a job ended since its last start; None where it did not."""
     try:
-        return int(gcloud("storage", "cat", f"{launch.folder}/{one.job}-{launch.deadline}.ended", pretend="0"))
+        return int(gcloud("storage", "cat", _end_of(launch, one), pretend="0"))
     except Refused as error:
         if error.is_gone:
             return None
         raise
+
+
+def _end_for_watchers(launch: Launch, gcloud: Gcloud) -> None:
+    """Else a watcher, perhaps on another machine, would make again what is deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder) / "ended"
+        code.write_text("143\n")
+        for one in launch.slices:
+            try:
+                if gcloud.dry_run or _ended(launch, one, gcloud) is None:
+                    gcloud("storage", "cp", str(code), _end_of(launch, one))
+            except Refused as error:
+                print(f"warning: a watcher of {launch.name} must be ended by hand: {error}", file=sys.stderr)
+
+
+def _end_of(launch: Launch, one: Slice) -> str:
+    return f"{launch.folder}/{one.job}-{launch.deadline}.ended"
 
 
 def _record_of(name: str) -> Path:

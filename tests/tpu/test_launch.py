@@ -243,6 +243,30 @@ class TestLife:
         assert len(cloud.commands("tpu-vm create")) == 3 and all("--spot" in c for c in cloud.commands("create mine"))
         assert not watcher.is_alive() and not cloud.nodes()
 
+    def test_what_is_deleted_is_not_made_again_by_a_watcher(self, cloud, run):
+        watcher = threading.Thread(target=launch.main, args=([*START, "--type", "v5e-8", "--spot"],))
+        watcher.start()
+        try:
+            wait_until(lambda: cloud.ran("mine-trainer"))
+            run("delete", "mine")
+            watcher.join(60)
+            assert not watcher.is_alive() and not cloud.nodes() and len(cloud.commands("tpu-vm create")) == 1
+        finally:  # it must not outlive the fake
+            cloud.finish(0)
+            watcher.join(60)
+
+    def test_a_watcher_says_that_a_job_failed(self, cloud, run, capsys):
+        cloud.finish(2)
+        watcher = threading.Thread(target=launch.main, args=([*START, "--type", "v5e-8", "--spot"],))
+        watcher.start()
+        try:
+            said = []
+            wait_until(lambda: said.append(capsys.readouterr().out) or "exit code 2; the slice stays" in "".join(said))
+        finally:
+            run("delete", "mine")
+            watcher.join(60)
+        assert not watcher.is_alive()
+
     def test_a_failed_job_is_tried_again_unless_it_fails_at_once_by_mistake(self, cloud, run):
         cloud.finish(75)
         run(*START, "--type", "v5e-8")
