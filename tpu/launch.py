@@ -12,7 +12,9 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tpu.launch: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("tpu.launch: stopped by Ctrl-C; what runs on the slices goes on", file=sys.stderr)
+        print("tpu.launch: stopped; what runs on the slices goes on", file=sys.stderr)
         return 130
 
 
@@ -161,12 +163,14 @@ def start(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
 def _plan(arguments: argparse.Namespace) -> Launch:
     """What the options ask for; touches nothing."""
     name, bucket = arguments.name, arguments.bucket.rstrip("/")
-    if not name.replace("-", "").isalnum() or not name[0].isalpha() or name != name.lower() or len(name) > 40:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
         raise UserError(f"--name {name}: must be lower-case letters, digits and hyphens, a letter first, 40 at most")
-    if not bucket.startswith("gs://") or bucket == "gs:/":
-        raise UserError(f"--bucket {arguments.bucket}: must be gs://BUCKET")
-    if not 0 < arguments.max_hours <= 24 * 90:
-        raise UserError(f"--max-hours {arguments.max_hours:g}: must be above 0, and at most {24 * 90} (90 days)")
+    _check_bucket(arguments.bucket)
+    if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+-[a-z0-9]+", arguments.zone):
+        raise UserError(
+            f"--zone {arguments.zone}: must be such as us-west4-a; `gcloud compute tpus locations list` names the zones"
+        )
+    _check_hours(arguments.max_hours)
     if bool(arguments.type) == bool(arguments.on_existing):
         raise UserError("--type, --on-existing: give one of the two: a type to create, or a TPU that is there")
     given = ("--workdir", "--coordinator", "--process", "--builder")
@@ -182,6 +186,16 @@ def _plan(arguments: argparse.Namespace) -> Launch:
     if arguments.builder_type:
         slices.append(Slice(builder, builder, slice_type(arguments.builder_type).name, **settings))
     return Launch(name, f"{bucket}/{name}", commit, config, arguments.rest, arguments.max_hours, 0, slices)
+
+
+def _check_bucket(bucket: str) -> None:
+    if not re.fullmatch(r"gs://[^/].*", bucket):
+        raise UserError(f"--bucket {bucket}: must be gs://BUCKET")
+
+
+def _check_hours(hours: float) -> None:
+    if not 0 < hours <= 24 * 90:
+        raise UserError(f"--max-hours {hours:g}: must be above 0, and at most {24 * 90} (90 days)")
 
 
 def _check(launch: Launch, gcloud: Gcloud) -> None:
@@ -272,12 +286,11 @@ def _undone_on_failure(gcloud: Gcloud, slices: Sequence[Slice]) -> Iterator[None
         for one in slices:
             try:
                 one.delete(gcloud)
-                print(f"{one.name}: deleted again", file=sys.stderr)
+                said = "deleted again"
             except (UserError, KeyboardInterrupt):
-                print(
-                    f"{one.name}: COULD NOT BE DELETED and may cost; run `gcloud {shlex.join(one.delete_command())}`",
-                    file=sys.stderr,
-                )
+                said = f"COULD NOT BE DELETED and may cost; run `gcloud {shlex.join(one.delete_command())}`"
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print(f"{one.name}: {said}", file=sys.stderr, flush=True)
         raise
 
 
@@ -329,12 +342,22 @@ def stop(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
 
 def resume(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
     launch = _find(arguments, gcloud)
-    launch = dataclasses.replace(launch, max_hours=arguments.max_hours or launch.max_hours)
-    missing = []
-    for one in launch.slices:
-        state = one.state(gcloud)
+    if arguments.max_hours is not None:
+        _check_hours(arguments.max_hours)
+        launch = dataclasses.replace(launch, max_hours=arguments.max_hours)
+    states = [one.state(gcloud) for one in launch.slices]
+    # First all that may be refused: a job that runs keeps its deadline, and no slice is made in vain.
+    for one, state in zip(launch.slices, states, strict=True):
         if state != "READY" and not one.ours:
             raise UserError(f"{one.name}: is {state or 'gone'}, and was not made by this launcher; make it again first")
+        if state == "READY" and ": running;" in gcloud(*one.ssh(one.if_set_up("status"))):
+            raise UserError(
+                f"{one.name}: its job is running; run `python -m tpu.launch stop {launch.name}` first, or "
+                f"`python -m tpu.launch watch {launch.name}`, which leaves it alone and makes a slice that was taken "
+                "away again"
+            )
+    missing = []
+    for one, state in zip(launch.slices, states, strict=True):
         if state in LOST or not state:
             if state:
                 one.delete(gcloud)
@@ -349,7 +372,7 @@ def watch(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
 
 def _watch(launch: Launch, gcloud: Gcloud) -> None:
     """Until every job has ended, or the time is up."""
-    going = list(launch.slices)
+    going, failed = list(launch.slices), []
     while going:
         if time.time() > launch.deadline:
             for one in going:
@@ -359,10 +382,16 @@ def _watch(launch: Launch, gcloud: Gcloud) -> None:
             return
         for one in list(going):
             state = one.state(gcloud)
-            if state not in LOST and state:
-                continue
             code = _ended(launch, one, gcloud)
-            if code is not None:
+            if state not in LOST and state:
+                if code and one not in failed:
+                    failed.append(one)
+                    print(
+                        f"{one.name}: its job ended with exit code {code}; the slice stays, and costs, until "
+                        f"{launch.until()}: `python -m tpu.launch delete {launch.name}`",
+                        flush=True,
+                    )
+            elif code is not None:
                 print(f"{one.name}: its job ended with exit code {code}", flush=True)
                 going.remove(one)
             elif one.ours:
@@ -391,6 +420,7 @@ def _make_again(launch: Launch, one: Slice, state: str, gcloud: Gcloud) -> None:
 
 def delete(arguments: argparse.Namespace, gcloud: Gcloud) -> None:
     launch = _find(arguments, gcloud)
+    _end_for_watchers(launch, gcloud)
     for one in launch.slices:
         if one.ours:
             one.delete(gcloud)
@@ -417,11 +447,28 @@ def _slice(arguments: argparse.Namespace, launch: Launch) -> Slice:
 def _ended(launch: Launch, one: Slice, gcloud: Gcloud) -> int | None:
     """The exit code with which a job ended since its last start; None where it did not."""
     try:
-        return int(gcloud("storage", "cat", f"{launch.folder}/{one.job}-{launch.deadline}.ended", pretend="0"))
+        return int(gcloud("storage", "cat", _end_of(launch, one), pretend="0"))
     except Refused as error:
         if error.is_gone:
             return None
         raise
+
+
+def _end_for_watchers(launch: Launch, gcloud: Gcloud) -> None:
+    """Else a watcher, perhaps on another machine, would make again what is deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder) / "ended"
+        code.write_text("143\n")
+        for one in launch.slices:
+            try:
+                if gcloud.dry_run or _ended(launch, one, gcloud) is None:
+                    gcloud("storage", "cp", str(code), _end_of(launch, one))
+            except Refused as error:
+                print(f"warning: a watcher of {launch.name} must be ended by hand: {error}", file=sys.stderr)
+
+
+def _end_of(launch: Launch, one: Slice) -> str:
+    return f"{launch.folder}/{one.job}-{launch.deadline}.ended"
 
 
 def _record_of(name: str) -> Path:
@@ -442,8 +489,16 @@ def _keep(launch: Launch, gcloud: Gcloud) -> None:
 def _find(arguments: argparse.Namespace, gcloud: Gcloud) -> Launch:
     """The record of a launch."""
     path, name = _record_of(arguments.name), arguments.name
+    if arguments.bucket:
+        _check_bucket(arguments.bucket)
     if path.exists():
-        return _read(path.read_text(), str(path))
+        found = _read(path.read_text(), str(path))
+        if arguments.bucket and found.workdir != (asked := f"{arguments.bucket.rstrip('/')}/{name}"):
+            raise UserError(
+                f"--bucket {arguments.bucket}: {name} of this machine is {found.workdir}, not {asked}; leave --bucket "
+                f"out, or move {path} away"
+            )
+        return found
     if not arguments.bucket:
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
         raise UserError(
@@ -472,4 +527,7 @@ def _read(text: str, where: str) -> Launch:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: slices that no job would delete must not stay
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main())

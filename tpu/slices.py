@@ -121,6 +121,10 @@ class Slice:
         given = " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
         return f"{given} bash ~/realm/{self.job}/start.sh {word}"
 
+    def if_set_up(self, word: str) -> str:
+        """The same, on a worker that may not have start.sh yet."""
+        return f"test ! -e ~/realm/{self.job}/start.sh || {self.script(word)}"
+
     def start(
         self, gcloud: Gcloud, launch_folder: str, variables: Mapping[str, str], say: Callable[[str], None]
     ) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -190,7 +191,7 @@ class TestLife:
         run(*START, "--type", "v5e-8")
         wait_until(lambda: cloud.ran("mine-trainer"))
         _, err = run("resume", "mine", code=2)
-        assert "is running on" in err and "stop it first" in err
+        assert "its job is running" in err and "stop mine" in err
         assert cloud.nodes() == {"mine-trainer"}  # it was there before, so it stays
         out, _ = run("stop", "mine")
         assert "ended with exit code 143" in out and "delete mine" in out and "cost" in out
@@ -206,6 +207,23 @@ class TestLife:
         run("resume", "mine")
         wait_until(lambda: len(cloud.ran("mine-trainer")) == 1)
         assert len(cloud.commands("tpu-vm create")) == 2
+
+    def test_resume_beside_a_job_that_runs_changes_nothing(self, cloud, run):
+        run(*START, "--type", "v5e-8", "--builder-type", "v5e-8")
+        wait_until(lambda: cloud.ran("mine-builder"))
+        record = cloud.object("mine/launch/launch.json").read_text()
+        cloud.preempt("mine-trainer")
+        _, err = run("resume", "mine", "--max-hours", "2", code=2)
+        assert "mine-builder: its job is running" in err and "watch mine" in err
+        assert cloud.object("mine/launch/launch.json").read_text() == record
+        assert cloud.nodes() == {"mine-trainer", "mine-builder"} and len(cloud.commands("tpu-vm create")) == 2
+
+    @pytest.mark.parametrize("hours", ["0", "-1", "1000000"])
+    def test_resume_checks_its_hours(self, cloud, run, hours):
+        run(*START, "--type", "v5e-8")
+        run("stop", "mine")
+        _, err = run("resume", "mine", "--max-hours", hours, code=2)
+        assert f"--max-hours {float(hours):g}: must be above 0" in err and cloud.nodes() == {"mine-trainer"}
 
     @pytest.mark.parametrize("taken", ["mine-trainer", "mine-builder"])
     def test_spot_slices_come_back(self, cloud, run, taken):
@@ -224,6 +242,30 @@ class TestLife:
             watcher.join(60)
         assert len(cloud.commands("tpu-vm create")) == 3 and all("--spot" in c for c in cloud.commands("create mine"))
         assert not watcher.is_alive() and not cloud.nodes()
+
+    def test_what_is_deleted_is_not_made_again_by_a_watcher(self, cloud, run):
+        watcher = threading.Thread(target=launch.main, args=([*START, "--type", "v5e-8", "--spot"],))
+        watcher.start()
+        try:
+            wait_until(lambda: cloud.ran("mine-trainer"))
+            run("delete", "mine")
+            watcher.join(60)
+            assert not watcher.is_alive() and not cloud.nodes() and len(cloud.commands("tpu-vm create")) == 1
+        finally:  # it must not outlive the fake
+            cloud.finish(0)
+            watcher.join(60)
+
+    def test_a_watcher_says_that_a_job_failed(self, cloud, run, capsys):
+        cloud.finish(2)
+        watcher = threading.Thread(target=launch.main, args=([*START, "--type", "v5e-8", "--spot"],))
+        watcher.start()
+        try:
+            said = []
+            wait_until(lambda: said.append(capsys.readouterr().out) or "exit code 2; the slice stays" in "".join(said))
+        finally:
+            run("delete", "mine")
+            watcher.join(60)
+        assert not watcher.is_alive()
 
     def test_a_failed_job_is_tried_again_unless_it_fails_at_once_by_mistake(self, cloud, run):
         cloud.finish(75)
@@ -261,8 +303,17 @@ class TestLife:
         assert "status mine --bucket gs://BUCKET" in err
         out, _ = run("status", "mine", "--bucket", "gs://b")
         assert "READY" in out
+        _, err = run("status", "mine", "--bucket", "b", code=2)
+        assert "must be gs://BUCKET" in err
         _, err = run("status", "yours", "--bucket", "gs://b", code=2)
         assert "no launch yours there" in err
+
+    def test_a_launch_of_the_same_name_in_another_bucket_is_not_taken_for_it(self, cloud, run):
+        run(*START, "--type", "v5e-8")
+        _, err = run("delete", "mine", "--bucket", "gs://other", code=2)
+        assert "is gs://b/mine, not gs://other/mine" in err and cloud.nodes() == {"mine-trainer"}
+        run("delete", "mine", "--bucket", "gs://b/")
+        assert not cloud.nodes()
 
     def test_a_dry_run_prints_every_command_and_runs_none(self, cloud, run):
         out, _ = run(*START, "--type", "v5e-16", "--builder-type", "v5e-8", "--dry-run")
@@ -360,6 +411,8 @@ class TestMistakes:
         "options, words",
         [
             (("--name", "Mine"), "lower-case"),
+            (("--name", "größe"), "lower-case"),
+            (("--zone", "us-west4"), "must be such as us-west4-a"),
             (("--bucket", "b"), "gs://BUCKET"),
             (("--max-hours", "0"), "--max-hours 0"),
             (("--on-existing", "x"), "give one of the two"),
@@ -386,6 +439,19 @@ class TestMistakes:
         _, err = run(*START, "--type", "v5e-8", code=2)
         assert "mine-trainer: COULD NOT BE DELETED" in err
         assert "run `gcloud compute tpus tpu-vm delete mine-trainer --zone=us-west4-a --quiet" in err
+
+    @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+    def test_a_launcher_that_is_ended_in_the_queue_leaves_nothing(self, cloud, number):
+        """No worker runs yet that would delete the slice."""
+        cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES"])
+        words = ["experiments/factbook.py", *START[1:], "--type", "v5e-8", "--queued", "--allow-dirty"]
+        launcher = subprocess.Popen([sys.executable, "-m", "tpu.launch", *words], cwd=ROOT)
+        try:
+            wait_until(lambda: cloud.commands("queued-resources describe"))
+            launcher.send_signal(number)
+            assert launcher.wait(60) == 130 and not cloud.nodes()
+        finally:
+            launcher.kill()
 
     def test_a_request_that_fails_in_the_queue(self, cloud, run):
         cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES", "FAILED"])
