@@ -51,10 +51,11 @@ finetune:  ## fine-tune on questions
 evaluate:  ## measure retrieval and question answering
 report:  ## write the HTML page of the run
 
-# Two files at once; the longest begins first.
+# Two files at once; the longest begin first.
+LONGEST = tests/test_end_to_end.py tests/training/test_mesh.py
 test: lint  ## lint and all tests
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[beam]'
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/test_end_to_end.py tests $(PYTEST_ARGS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[beam,bench]'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(LONGEST) tests $(PYTEST_ARGS)
 
 lint: setup  ## check style and format
 	$(BIN)/ruff check .
