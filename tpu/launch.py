@@ -84,9 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] not in (*COMMANDS, "-h", "--help"):
         argv.insert(0, "start")
     cut = argv.index("--") if "--" in argv else len(argv)
-    arguments = _parser().parse_args(argv[:cut])
+    arguments, unknown = _parser().parse_known_args(argv[:cut])
     arguments.rest = argv[cut + 1 :]
     try:
+        if unknown:
+            raise UserError(f"{' '.join(unknown)}: no option of the launcher; those of the experiment go after `--`")
         if arguments.rest and arguments.command not in ("start", "ssh"):
             raise UserError(f"--: {arguments.command} takes no options of an experiment; they belong to the start")
         return arguments.run(arguments, Gcloud(getattr(arguments, "dry_run", False))) or 0
@@ -264,9 +266,10 @@ def _bring_up(launch: Launch, gcloud: Gcloud, missing: Sequence[Slice]) -> None:
             one.start(gcloud, launch.folder, launch.variables(one), _say)
     ours = " and ".join(one.name for one in launch.slices if one.ours)
     print(
-        f"{launch.name}: runs; workdir {launch.workdir}\n"
+        f"{launch.name}: started; workdir {launch.workdir}\n"
         + (f"  {ours}: deleted when the job is done, and in any case at {launch.until()}\n" if ours else "")
-        + f"  python -m tpu.launch logs {launch.name} --follow\n"
+        + f"  python -m tpu.launch status {launch.name}    # in two minutes: does the job run?\n"
+        f"  python -m tpu.launch logs {launch.name} --follow\n"
         f"  python -m tpu.launch stop {launch.name}      # the job; the slices go on costing\n"
         f"  python -m tpu.launch delete {launch.name}    # the slices; the workdir stays",
         flush=True,

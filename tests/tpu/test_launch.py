@@ -483,3 +483,8 @@ def test_the_launcher_needs_the_standard_library_alone():
         [sys.executable, "-S", "-c", code], cwd=ROOT, env={"PYTHONPATH": ""}, capture_output=True, text=True, check=True
     ).stdout.split()
     assert set(loaded) <= {*sys.stdlib_module_names, "__main__", "tpu", "realm_jax"}
+
+
+def test_an_option_of_the_experiment_before_the_dashes_is_told_where_to_go(capsys):
+    assert launch.main([*START, "--type", "v5e-8", "--seed", "1"]) == 2
+    assert "--seed 1: no option of the launcher; those of the experiment go after `--`" in capsys.readouterr().err
