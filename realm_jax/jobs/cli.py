@@ -160,7 +160,7 @@ def _run(argv: list[str]) -> int:
         raise
     finally:
         if code == 2 and not peers.is_worker():
-            take_back(record, workdir)
+            take_back(record, config, workdir)
     return code
 
 

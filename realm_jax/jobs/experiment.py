@@ -126,7 +126,7 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
       UserError: an option differs from the record, or a new workdir would record a file that is not there. The workdir
         is left as it was.
     """
-    values = {"experiment": dataclasses.asdict(experiment), "config": dataclasses.asdict(config)}
+    values = dataclasses.asdict(Record(experiment, config))
     if record is None:
         _check_inputs(config)
         try:
@@ -144,16 +144,15 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
         write_json(workdir.config, values)
 
 
-def take_back(record: Record | None, workdir: Workdir) -> None:
+def take_back(record: Record | None, config: Config, workdir: Workdir) -> None:
     """Leaves the record as it was before a job that could not begin: a new workdir in which nothing was made has none.
 
-    So a mistaken option is not held against the command that mends it.
+    So a mistaken option is not held against the command that mends it. What another job has recorded meanwhile stays
+    where this one, with `config`, had nothing new to record.
     """
     if record is not None:
-        write_json(
-            workdir.config,
-            {"experiment": dataclasses.asdict(record.experiment), "config": dataclasses.asdict(record.config)},
-        )
+        if record.config != config:
+            write_json(workdir.config, dataclasses.asdict(record))
         return
     made = (path for path in remote.files(workdir.root) if not path.name.startswith("."))
     if all(path == workdir.config for path in made):

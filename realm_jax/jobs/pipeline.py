@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from realm_jax.config import Config
+from realm_jax.jobs.devices import TRAINED
 from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
 from realm_jax.remote import AnyPath
 from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
@@ -14,7 +15,7 @@ from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
 RESTARTS = 2
 """Times that a builder that died is started again; after that the trainer stops by its own bound."""
 USER_ERROR = 2
-SEVERAL = ("ict", "warm_up", "pretrain", "build_index", "finetune", "closed_book")
+SEVERAL = (*TRAINED, "build_index")
 """Jobs that may be several processes."""
 
 
