@@ -76,6 +76,8 @@ run() {
     timeout --signal=TERM --kill-after=120 "$(($(left) > 1 ? $(left) : 1))" \
       "${REALM_PYTHON:-../venv/bin/python}" -m realm_jax "${arguments[@]}" &
     echo $! >../pid
+    # `stop` saw the process before, if it came just now.
+    if [ -e ../stopped ]; then kill -TERM $! 2>/dev/null || true; fi
     code=0
     wait $! || code=$?
     echo "start.sh: worker $id: exit code $code"
@@ -112,7 +114,7 @@ status() {
 stop() {
   touch stopped
   if is_running; then
-    kill -TERM "$(cat pid)"
+    kill -TERM "$(cat pid)" 2>/dev/null || true # it may have ended just now
     while is_running; do sleep 1; done
   fi
   status

@@ -1,5 +1,6 @@
-"""How `run` divides the devices of one machine between the trainer and the builder beside it."""
+"""How one machine is divided: by `run` between the trainer and the builder beside it, by `sweep` between runs."""
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -73,11 +74,53 @@ def divide(config: Config, platform: str, count: int) -> dict[str, dict[str, str
             f"mesh, index.mesh: {count} {platform} devices cannot be {trainers} for pretrain and {builders} for "
             "build_index; make the two products of sizes smaller"
         )
-    names = os.environ.get(VISIBLE, ",".join(map(str, range(count)))).split(",")
+    names = _visible(count)
     return {
         "pretrain": {VISIBLE: ",".join(names[:trainers])},
         "build_index": {VISIBLE: ",".join(names[trainers : trainers + builders])},
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What one of several runs on this machine has of it."""
+
+    cores: frozenset[int] = frozenset()
+    """CPU cores; none named is all."""
+    env: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def parts(jobs: int) -> list[Share]:
+    """The CPU cores and GPUs of this machine, divided between so many runs at a time; where there are fewer cores than
+    runs, all have all cores.
+
+    Raises:
+      UserError: there are fewer accelerators than runs.
+    """
+    if jobs == 1:
+        return [Share()]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cores) < jobs:
+        cores = []
+    platform, count = ("cpu", 1) if _is_one_cpu() else _devices()
+    if platform not in ("cpu", "gpu"):
+        raise UserError(f"--jobs: {jobs}, but a {platform} serves one process, so one run at a time; it must be 1")
+    names = _visible(count) if platform == "gpu" else []
+    if platform == "gpu" and count < jobs:
+        raise UserError(f"--jobs: {jobs} runs at a time, but {count} GPUs are here; it must be at most {count}")
+    return [
+        Share(frozenset(_part(cores, i, jobs)), {VISIBLE: ",".join(_part(names, i, jobs))} if names else {})
+        for i in range(jobs)
+    ]
+
+
+def _part(things: list, i: int, n: int) -> list:
+    return things[i * len(things) // n : (i + 1) * len(things) // n]
+
+
+def _visible(count: int) -> list[str]:
+    """The names of the GPUs that are ours."""
+    return os.environ.get(VISIBLE, ",".join(map(str, range(count)))).split(",")
 
 
 def _asked(mesh: Mesh) -> int | None:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from realm_jax.config import Config
 from realm_jax.evaluation import costs
@@ -14,6 +15,8 @@ from realm_jax.jobs.processes import Child, stop
 from realm_jax.workdir import Workdir, last_words, owner, read_json, write_json
 
 POLL_S = 0.5
+P = TypeVar("P")
+"""A place for one run: its share of the machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Run:
         return next((step for step in steps_of(self.config, self.workdir) if not step.is_complete()), None)
 
 
-def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forget: bool = False) -> int:
-    """Runs what is not finished, at most `jobs` at a time; returns how many failed. Ctrl-C stops all of them.
+def run_all(runs: Sequence[Run], places: Sequence[P], start: Callable[[Run, P], Child], forget: bool = False) -> int:
+    """Runs what is not finished, one at a time in each of `places`; returns how many failed. Ctrl-C stops all of them.
 
     A run whose next step another one is at work on waits its turn. Where a step failed, those that need the same one
     fail with it.
@@ -48,6 +51,8 @@ def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forge
     failed: list[Run] = []
     broken: dict[Path, Run] = {}
     running: dict[Run, Child] = {}
+    free, jobs = list(places), len(places)
+    taken: dict[Run, P] = {}
     since: dict[Run, float] = {}
 
     def tell(what: str) -> None:
@@ -62,6 +67,7 @@ def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forge
                 if (code := child.exit_code()) is None:
                     continue
                 del running[run]
+                free.append(taken.pop(run))
                 if code == 0:
                     if forget:
                         _forget(run, [other for other in runs if not other.workdir.is_finished])
@@ -89,7 +95,8 @@ def run_all(runs: Sequence[Run], jobs: int, start: Callable[[Run], Child], forge
                     tell(f"{run}: failed with {broken[folder]}")
                 elif folder is None or (folder not in busy and owner(folder, "run") is None):
                     left.remove(run)
-                    running[run], since[run] = start(run), time.monotonic()
+                    taken[run] = free.pop(0)
+                    running[run], since[run] = start(run, taken[run]), time.monotonic()
                     busy.add(folder)
                     say(f"{run}: {step.job if step else 'nothing left'}, log in {run.workdir.log}")
             time.sleep(POLL_S)

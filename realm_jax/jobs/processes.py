@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -25,10 +25,17 @@ class Child:
     """A job in a session of its own, so that the terminal's Ctrl-C reaches it only by way of `stop`, once."""
 
     def __init__(
-        self, job: str, command: Sequence[str], env: dict[str, str], *, prefix: str = "", log: Path | None = None
+        self,
+        job: str,
+        command: Sequence[str],
+        env: dict[str, str],
+        *,
+        prefix: str = "",
+        log: Path | None = None,
+        cores: Collection[int] = (),
     ):
         """With a `prefix`, each line of the job's output is passed on behind it; with a `log`, it is added to it;
-        else it writes to our own output."""
+        else it writes to our own output. It and what it starts run on `cores` alone, if any are named."""
         self.job = job
         with open(log, "ab") if log else contextlib.nullcontext(subprocess.PIPE if prefix else None) as output:
             self._process = subprocess.Popen(
@@ -40,6 +47,9 @@ class Child:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        if cores:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(self.pid, cores)
         self._output = None
         if prefix:
             self._output = threading.Thread(target=_pass_on, args=(self._process.stdout, prefix), daemon=True)

@@ -27,7 +27,7 @@ class Options:
     sweep_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the sweep; runs/<name of the file> by default."""
     jobs: int = 1
-    """Runs at the same time, on this machine."""
+    """Runs at the same time, on this machine, each on its share of the CPU cores and GPUs."""
     keep: Literal["all", "result", "figures"] = "result"
     """What stays on disk. `all`; `result`: of the checkpoints of a stage that is done, the parameters that later stages
     start from; `figures`: not these either, once no unfinished run of the sweep needs them."""
@@ -74,16 +74,16 @@ def command(argv: list[str]) -> int:
         for run, job in zip(unfinished, submit(commands, folder.root / "slurm", given), strict=True):
             print(f"{run}: job {job}, log in {run.workdir.log}")
         return 0
-    from realm_jax.jobs.grid import run_all
+    from realm_jax.jobs.devices import Share, parts
+    from realm_jax.jobs.grid import Run, run_all
     from realm_jax.jobs.processes import Child
 
+    def start(run: Run, share: Share) -> Child:
+        return Child("run", run_command(run, options.keep), share.env, log=run.workdir.log, cores=share.cores)
+
+    places = parts(options.jobs)
     with sole_owner(folder.root, "sweep"):
-        failed = run_all(
-            runs,
-            options.jobs,
-            lambda run: Child("run", run_command(run, options.keep), {}, log=run.workdir.log),
-            forget=options.keep == "figures",
-        )
+        failed = run_all(runs, places, start, forget=options.keep == "figures")
     return 1 if failed else 0
 
 

@@ -63,7 +63,7 @@ def run(root: Path) -> int:
     return pipeline.run(steps_of(read_record(workdir).config, workdir))
 
 
-def start(run: grid.Run) -> Child:
+def start(run: grid.Run, place: int) -> Child:
     command = [sys.executable, __file__, "run", str(run.workdir.root)]
     root = str(Path(__file__).parents[2])
     return Child("run", command, {"PYTHONPATH": root}, log=run.workdir.log)
@@ -71,7 +71,7 @@ def start(run: grid.Run) -> Child:
 
 def sweep_of(experiment: Path, folder: Path, jobs: int = 2, **settings) -> int:
     """As `realm sweep` does it."""
-    return grid.run_all(sweep.plan(load_sweep(experiment), SweepDir(folder)), jobs, start, **settings)
+    return grid.run_all(sweep.plan(load_sweep(experiment), SweepDir(folder)), range(jobs), start, **settings)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""How two jobs share one machine: by devices, by memory, or not at all."""
+"""How two jobs, or several runs, share one machine: by devices, by memory, by cores, or not at all."""
+
+import os
+import sys
+import time
 
 import pytest
 
 from realm_jax.config import Config, Index, Mesh, Pretrain, WarmUp
 from realm_jax.errors import UserError
 from realm_jax.jobs import devices
-from realm_jax.jobs.devices import check_batches, divide, shares
+from realm_jax.jobs.devices import Share, check_batches, divide, parts, shares
+from realm_jax.jobs.processes import Child
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +84,46 @@ def test_jax_is_asked_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "no_such_platform")
     with pytest.raises(UserError, match="mesh.platform: JAX finds no device.*no_such_platform"):
         devices._devices()
+
+
+class TestRuns:
+    """Of a sweep, several at a time."""
+
+    @pytest.fixture(autouse=True)
+    def eight_cores(self, monkeypatch):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+        monkeypatch.setattr(devices, "_devices", lambda: ("cpu", 1))
+
+    @pytest.mark.parametrize("jobs", [2, 3, 5, 8])
+    def test_cores_are_divided_and_none_is_left_out(self, jobs):
+        found = [share.cores for share in parts(jobs)]
+        assert len(found) == jobs and all(found) and sum(map(len, found)) == 8
+        assert frozenset().union(*found) == frozenset(range(8))
+
+    def test_one_run_has_all_as_have_more_than_there_are_cores(self):
+        assert parts(1) == [Share()] and parts(9) == [Share()] * 9
+
+    def test_gpus_are_divided(self, monkeypatch):
+        monkeypatch.setattr(devices, "_devices", lambda: ("gpu", 4))
+        assert [share.env[devices.VISIBLE] for share in parts(2)] == ["0,1", "2,3"]
+        monkeypatch.setenv(devices.VISIBLE, "7,5,4,1")
+        assert [share.env[devices.VISIBLE] for share in parts(3)] == ["7", "5", "4,1"]
+        with pytest.raises(UserError, match="--jobs: 5 runs at a time, but 4 GPUs are here; it must be at most 4"):
+            parts(5)
+
+    def test_a_tpu_takes_one(self, monkeypatch):
+        monkeypatch.setattr(devices, "_devices", lambda: ("tpu", 8))
+        with pytest.raises(UserError, match="--jobs: 2, but a tpu serves one process"):
+            parts(2)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_a_job_and_what_it_starts_keep_to_their_cores(tmp_path):
+    core = max(os.sched_getaffinity(0))
+    says = "import os; print(sorted(os.sched_getaffinity(0)), flush=True)"
+    code = f"import subprocess, sys, time; time.sleep(.3); {says}; subprocess.run([sys.executable, '-c', {says!r}])"
+    child = Child("job", [sys.executable, "-c", code], {}, log=tmp_path / "log", cores=[core])
+    end = time.monotonic() + 60
+    while child.exit_code() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert (tmp_path / "log").read_text().split("\n") == [f"[{core}]"] * 2 + [""]
