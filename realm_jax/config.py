@@ -336,6 +336,9 @@ class Finetune(Stage):
     score_scale: NotNegative = 1.0
     """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
     on it."""
+    questions: Count = 0
+    """Training questions that are taken, drawn by the seed; 0 takes all. Shows what pre-training is worth where few are
+    labelled."""
     beam: Positive = 100
     """Passages whose scores enter the early loss (ORQA: 5,000); all, where the corpus has fewer."""
     read: Positive = 5

@@ -55,9 +55,24 @@ class QuestionSet:
             )
         return usable
 
-    def batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
-        """Endless shuffled batches of the trainable questions, of which this is `part` (i, n)."""
-        chosen = self.trainable().tolist()
+    def batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1), count: int = 0) -> grain.IterDataset:
+        """Endless shuffled batches of the trainable questions, of which this is `part` (i, n).
+
+        Args:
+          count: take so many of the questions, drawn by the seed, of which fewer are a part of more; 0 takes all.
+
+        Raises:
+          UserError: there are fewer.
+        """
+        chosen = self.trainable()
+        if count > len(chosen):
+            raise UserError(
+                f"finetune.questions: {count}, but {len(chosen)} training questions have an answer to train on; it "
+                "must be at most as many, or 0, which takes all"
+            )
+        if count:
+            chosen = np.sort(rng(seed, 7).permutation(chosen)[:count])
+        chosen = chosen.tolist()
         dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
         return in_batches(dataset.map(lambda i: self[chosen[i]]), batch_size, part)
 

@@ -173,7 +173,9 @@ def _finetune(experiment: Experiment) -> Task:
     step = finetuned_snapshot(config, folder)
     snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
     questions = experiment.questions("train")
-    batches = questions.batches(config.finetune.batch_size, config.seed, process_part(experiment.mesh))
+    batches = questions.batches(
+        config.finetune.batch_size, config.seed, process_part(experiment.mesh), config.finetune.questions
+    )
 
     def part(name: str, key: jax.Array) -> Params:
         source = getattr(config.finetune, name)

@@ -43,6 +43,19 @@ def test_only_questions_with_a_fitting_answer_are_trained_on(world, tmp_path):
         train.trainable()
 
 
+def test_some_of_the_questions_are_drawn_by_the_seed(train):
+    def seen(seed, count):
+        batches = train.batches(2, seed, count=count)
+        return {int(i) for _, batch in zip(range(30), batches, strict=False) for i in batch["question"]}
+
+    assert len(seen(1, 5)) == 5 and seen(1, 5) < seen(1, 9) < seen(1, 0)
+    assert len({frozenset(seen(seed, 5)) for seed in range(4)}) > 1
+    usable = len(train.trainable())
+    assert seen(1, usable) == seen(1, 0)
+    with pytest.raises(UserError, match=rf"finetune.questions: {usable + 1}, but {usable} training questions"):
+        train.batches(2, 1, count=usable + 1)
+
+
 def test_a_batch_belongs_together(train):
     batch = next(iter(train.batches(5, 2)))
     for i, query, answers in zip(batch["question"], batch["query"], batch["answers"], strict=True):
