@@ -9,7 +9,7 @@ questions, dev exact match chooses each arm's temperature (`finetune.score_scale
 Pre-training differs from `factbook`'s: dates and numbers are hidden beside names, twice the learning rate, no early
 stop. With 100 questions and seed 0, dev preferred that to names alone, at either rate (docs/results/factbook).
 
-Time: minutes a run on a CPU core to itself, two runs at a time, where pre-training is there already: 5 to 8; with it 20.
+Time: minutes a run on one CPU core of two: 5 to 8 where pre-training is there already, 20 with it.
 Expected: docs/results/factbook/README.md.
 """
 
