@@ -558,6 +558,8 @@ class Sweep:
                 raise UserError(f"variants: {name!r} is a {type(config).__name__}; it must be a Config")
         if self.reference not in self.variants:
             raise UserError(f"reference: {self.reference!r} is none of the variants {', '.join(self.variants)}")
+        if not isinstance(self.seeds, tuple | list) or not all(isinstance(seed, int) for seed in self.seeds):
+            raise UserError(f"seeds: {self.seeds!r} must be whole numbers in brackets, such as (0, 1, 2)")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds: {self.seeds} must be at least one number, none below 0 and none twice")
         seen: dict[frozenset, str] = {}

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 SHOWN = 10
+PREFIX = "realm: error: "
+"""Stands before the message, on the command line and in logs."""
 
 
 class UserError(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from realm_jax import remote
-from realm_jax.errors import UserError
+from realm_jax.errors import PREFIX, UserError
 from realm_jax.remote import AnyPath, is_remote, path_of
 
 IMPORTED = "imported"
@@ -290,9 +290,21 @@ def sole_owner(folder: AnyPath, job: str, wait: Callable[[str], None] | None = N
 
 
 def last_words(log: Path) -> str:
-    """The last line of a run's log that a job wrote, not `run` about it; "" where there is none."""
+    """The last line of a run's log that a job wrote, not `run` about it, or all of the error that it belongs to.
+
+    "" where there is none.
+    """
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip() and not line.startswith("run: ")), "")
+    said: list[str] = []
+    for line in reversed(lines):
+        if line.startswith("run: ") or not line.strip():
+            if said:
+                break
+            continue
+        said.insert(0, line.strip())
+        if line.startswith(PREFIX):
+            return " ".join(said)
+    return said[-1] if said else ""
 
 
 def wait_for(

@@ -1,8 +1,12 @@
 """Strictness for every test: shapes in signatures are checked, ranks never promoted silently, keys never used twice."""
 
 import os
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Tests of several files, the processes they start, and the next call of pytest compile the same programs.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Virtual devices share the cores, and a busy machine may keep one from its turn for long. XLA's limit, 40 s, ends the
 # whole process; pytest's own comes first.

@@ -92,8 +92,6 @@ class Place:
             "PYTHONUNBUFFERED": "1",
             # Tests compile much and compute little.
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "JAX_COMPILATION_CACHE_DIR": str(root / "jax_cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
 
     def start(self, *arguments: str | Path) -> subprocess.Popen:

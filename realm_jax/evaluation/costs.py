@@ -19,12 +19,13 @@ def folder_of(run: Run, job: str) -> Path:
     return (workdir.stage(job).root if job in STAGES else workdir.root).resolve()
 
 
-def seconds(runs: Iterable[Run]) -> dict[Made, float]:
-    """Seconds of each job in each folder, summed up over all runs that worked there.
+def seconds(runs: Iterable[Run]) -> dict[Made, list[float]]:
+    """Seconds of each job in each folder, of every run that worked there: the one that made what is in it, and those
+    that saw to it that it is there, went on with it, or made it again.
 
     The builder works beside pre-training, and is counted with it: the longer of the two times.
     """
-    found: dict[Made, float] = {}
+    found: dict[Made, list[float]] = {}
     for run in runs:
         usage = run[1].usage
         stages = dict(read_json(usage).get("stages", {})) if usage.exists() else {}
@@ -32,11 +33,10 @@ def seconds(runs: Iterable[Run]) -> dict[Made, float]:
         if builder or "pretrain" in stages:
             stages["pretrain"] = max(stages.get("pretrain", 0.0), builder)
         for job, value in stages.items():
-            made = (job, folder_of(run, job))
-            found[made] = found.get(made, 0.0) + value
+            found.setdefault((job, folder_of(run, job)), []).append(value)
     return found
 
 
-def of_run(run: Run, found: dict[Made, float]) -> dict[str, float]:
-    """{job: seconds} of all that a run consists of, whichever run did it."""
-    return {job: value for (job, folder), value in found.items() if folder == folder_of(run, job)}
+def of_run(run: Run, found: dict[Made, list[float]]) -> dict[str, float]:
+    """{job: seconds} of all that a run consists of, as the run that worked longest at it took."""
+    return {job: max(values) for (job, folder), values in found.items() if folder == folder_of(run, job)}

@@ -107,4 +107,4 @@ def number(value: float | int | None, digits: int = 3, sign: bool = False) -> st
     """With a true minus sign; `not run` for None."""
     if value is None or not math.isfinite(value):
         return NOT_RUN
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    return f"{value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")

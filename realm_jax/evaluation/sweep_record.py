@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from realm_jax import config as schema
-from realm_jax.config import Config
+from realm_jax.config import Config, flatten
 from realm_jax.errors import UserError
 from realm_jax.evaluation import costs
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
@@ -61,6 +62,10 @@ class RunRecord:
         return np.array([said is not None and exact_match(said, q.answers, match) for said, q in pairs], float)
 
 
+def _data_of(run: RunRecord) -> Path:
+    return run.workdir.data(run.config.data.directory).root.resolve()
+
+
 @functools.lru_cache
 def _questions(folder: Path) -> list[Question]:
     return load_questions(folder, "test")
@@ -86,12 +91,31 @@ class SweepRecord:
         return [value for run in self.of(variant) if (value := run.record.number(metric)) is not None]
 
     @functools.cached_property
-    def seconds(self) -> dict[costs.Made, float]:
+    def seconds(self) -> dict[costs.Made, list[float]]:
         return costs.seconds((run.config, run.workdir) for run in self.runs)
 
     def cost(self, run: RunRecord) -> dict[str, float]:
         """{job: seconds} of a run, shared stages included."""
         return costs.of_run((run.config, run.workdir), self.seconds)
+
+    def changes(self, variant: str) -> dict[str, tuple[Any, Any]]:
+        """{option: (the reference's, the variant's)} where they differ, name and seed aside."""
+        theirs, ours = (
+            flatten(next(run.config for run in self.runs if run.variant == name)) for name in (self.reference, variant)
+        )
+        return {
+            option: (value, ours[option])
+            for option, value in theirs.items()
+            if value != ours[option] and option not in ("name", "seed")
+        }
+
+    @functools.cached_property
+    def on_other_data(self) -> list[RunRecord]:
+        """Finished runs of the reference's settings of data, but of other data: files have changed meanwhile."""
+        done = [run for run in self.runs if run.state == "done"]
+        first = next((run for run in done if run.variant == self.reference), None)
+        same = [run for run in done if first and run.config.data == first.config.data]
+        return [run for run in same if _data_of(run) != _data_of(first)]
 
     def difference(self, variant: str, other: str) -> Difference | None:
         """Of exact match on test questions, over the seeds that both variants have; None where there is none, or they

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from realm_jax.config import flatten
 from realm_jax.evaluation.figures import describe
 from realm_jax.evaluation.plots import Curve, draw
 from realm_jax.evaluation.record import describe_machine
@@ -37,6 +36,11 @@ def write_sweep_report(root: Path) -> Path:
         f"{len(sweep.variants)} variants, {len(sweep.runs)} runs: "
         f"{', '.join(f'{count} {state}' for state, count in counts.items())}. Made on {describe_machine()}."
     )
+    if others := [f"{run.variant}, seed {run.seed}" for run in sweep.on_other_data]:
+        intro += (
+            f" Caution: files of the corpus changed while the sweep went on. {'; '.join(others)} had other data than "
+            "the reference by the same settings, and are not to be compared with it."
+        )
     with publish(folder.report) as files:
         html = page(
             "sweep.html.j2", sweep=sweep, intro=intro, tables=found, curves=curves(sweep), stale=staleness(sweep)
@@ -96,8 +100,5 @@ def staleness(sweep: SweepRecord) -> list[dict[str, Any]]:
 
 
 def _differs_in_refreshing(sweep: SweepRecord, variant: str) -> bool:
-    settings = [
-        flatten(next(run.config for run in sweep.runs if run.variant == name)) for name in (sweep.reference, variant)
-    ]
-    changed = {option for option, value in settings[0].items() if settings[1][option] != value} - {"name"}
+    changed = set(sweep.changes(variant))
     return all(option.startswith(REFRESHING) for option in changed - {"index.kind"}) and "index.kind" not in changed

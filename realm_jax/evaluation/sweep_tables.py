@@ -48,8 +48,8 @@ class Table:
 
 
 def tables(sweep: SweepRecord) -> list[Table]:
-    found = [variants(sweep), orderings(sweep), table_1(sweep), table_2(sweep), table_3(sweep), costs(sweep)]
-    return [table for table in [*found, unfinished(sweep)] if table.rows]
+    kinds = (variants, settings, orderings, table_1, table_2, table_3, costs, unfinished)
+    return [table for table in (make(sweep) for make in kinds) if table.rows]
 
 
 def variants(sweep: SweepRecord) -> Table:
@@ -78,6 +78,29 @@ def variants(sweep: SweepRecord) -> Table:
         ["variant", "seeds done", *(column for column, _, _ in METRICS), "exact match less the reference's"],
         rows,
     )
+
+
+def settings(sweep: SweepRecord) -> Table:
+    """What each variant is: the options in which it differs from the reference."""
+    rows = [
+        [name, "; ".join(f"{option} {_value(ours)} ({_value(theirs)})" for option, (theirs, ours) in changes.items())]
+        for name in sweep.variants
+        if (changes := sweep.changes(name))
+    ]
+    return Table(
+        "settings",
+        "What the variants are",
+        f"Options in which each differs from {sweep.reference}, whose own value stands in brackets. All options of a "
+        "run stand in its config.json.",
+        ["variant", "differs in"],
+        rows,
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return "none" if value == "" else str(value)
 
 
 def orderings(sweep: SweepRecord) -> Table:
@@ -174,15 +197,15 @@ def costs(sweep: SweepRecord) -> Table:
             each = {job: [run[job] for run in runs if job in run] for job in jobs}
             whole = sum(sum(run.values()) for run in runs) / len(runs)
             rows.append([name, *(minutes(sum(v) / len(v)) if v else NONE for v in each.values()), minutes(whole)])
-    sums = [sum(seconds for (made, _), seconds in sweep.seconds.items() if made == job) for job in jobs]
+    sums = [sum(sum(seconds) for (made, _), seconds in sweep.seconds.items() if made == job) for job in jobs]
     if rows:
-        rows.append(["the whole sweep, each stage once", *map(minutes, sums), minutes(sum(sums))])
+        rows.append(["the whole sweep", *map(minutes, sums), minutes(sum(sums))])
     return Table(
         "costs",
         "What a run costs",
         "Wall-clock minutes, means over the finished runs of a variant, with the stages that it shares with others as "
         "if it had made them itself; pre-training includes the builder beside it. Runs at the same time slow each "
-        "other. The last row is what the sweep took, failed and unfinished runs included, a shared stage counted once.",
+        "other. The last row is what the sweep took, failed and unfinished runs and what was made again included.",
         ["variant", *(STAGE_NAMES[job] for job in jobs), "a whole run"],
         rows,
     )

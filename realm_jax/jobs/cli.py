@@ -15,7 +15,7 @@ import tyro
 
 from realm_jax import __version__
 from realm_jax.config import Config
-from realm_jax.errors import UserError
+from realm_jax.errors import PREFIX, UserError
 from realm_jax.jobs import peers
 from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point, take_back
 from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
@@ -94,7 +94,7 @@ def _main(argv: Sequence[str] | None) -> int:
             stop_with_parent()
             return _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
-        print(f"realm: error: {error}", file=sys.stderr)
+        print(f"{PREFIX}{error}", file=sys.stderr)
         return 2
     except Terminated:
         print("realm: stopped by SIGTERM", file=sys.stderr)

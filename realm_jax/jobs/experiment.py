@@ -214,16 +214,19 @@ def _near(path: AnyPath) -> str:
     files += [str(file) for file in sorted(Path("experiments").glob("*.py")) if str(file) not in files]
     if not files:
         return ""
-    nearest = difflib.get_close_matches(str(path), files, n=3, cutoff=0.5)
+    names = [Path(file).name for file in files]
+    nearest = [files[names.index(name)] for name in difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)]
     return f"; did you mean {' or '.join(nearest)}?" if nearest else f"; there are {', '.join(files)}"
 
 
 def _line_in(path: Path, error: Exception) -> str:
-    """`file:line` of the innermost line of the experiment file or of a neighbour, in an error's traceback."""
+    """Where an error was made: `file:line` of the innermost line of the experiment file in its traceback, and of the
+    neighbour that this called."""
     folder = path.parent.resolve()
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).resolve().parent == folder]
-    return f"{ours[-1].filename}:{ours[-1].lineno}" if ours else ""
+    near = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve().parent == folder]
+    own = [frame for frame in near if Path(frame.filename).resolve() == path.resolve()]
+    lines = [f"{frame.filename}:{frame.lineno}" for frame in (*own[-1:], *near[-1:])]
+    return lines[0] + (f" (by {lines[-1]})" if lines[-1] != lines[0] else "") if lines else ""
 
 
 def _nearest_field(error: Exception) -> str:

@@ -74,8 +74,11 @@ def run_all(runs: Sequence[Run], places: Sequence[P], start: Callable[[Run, P], 
                     tell(f"{run}: done in {time.monotonic() - since[run]:.0f} s")
                     continue
                 failed.append(run)
-                if (step := run.next_step()) and step.folder:
-                    broken[step.folder.resolve()] = run
+                if step := run.next_step():
+                    if not _failed_at(run, step):  # it could not begin, which is nothing to those that share the step
+                        _note(run, step)
+                    elif step.folder:
+                        broken[step.folder.resolve()] = run
                 tell(f"{run}: failed, see {run.workdir.log}: {last_words(run.workdir.log)}")
             # A step may become complete at any moment, so that two looks at different times do not fit each other: what
             # the runs left wait for is looked at before and after.
@@ -116,6 +119,16 @@ def _fail_with(run: Run, step: Step, other: Run) -> None:
     """Records that a run cannot go on, as the run itself would have."""
     with open(run.workdir.log, "a") as log:
         log.write(f"{step.job} failed in the run that does it for this one too: {other.workdir.root}\n")
+    _note(run, step)
+
+
+def _failed_at(run: Run, step: Step) -> bool:
+    """Whether the run itself has recorded that."""
+    return run.workdir.usage.exists() and read_json(run.workdir.usage).get("failed") == step.job
+
+
+def _note(run: Run, step: Step) -> None:
+    """Records what a run failed at."""
     usage = read_json(run.workdir.usage) if run.workdir.usage.exists() else {}
     write_json(run.workdir.usage, usage | {"failed": step.job})
 
@@ -132,7 +145,7 @@ def _time_left(runs: Sequence[Run], unfinished: Sequence[Run], jobs: int) -> str
     known: dict[str, list[float]] = {}
     for made, seconds in found.items():
         if made not in to_do:
-            known.setdefault(made[0], []).append(seconds)
+            known.setdefault(made[0], []).append(max(seconds))
     if not to_do or not {job for job, _ in to_do} <= set(known):
         return ""
     total = sum(sum(known[job]) / len(known[job]) for job, _ in to_do) / jobs

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from realm_jax.errors import UserError
+from realm_jax.errors import PREFIX, UserError
 from realm_jax.jobs.processes import Child, stop
 from realm_jax.remote import AnyPath, is_remote
 from realm_jax.workdir import sole_owner, wait_for, write_json
@@ -137,11 +137,11 @@ def supervise(job: str, folder: AnyPath, processes: Processes, command: Sequence
             first = peers.first_to_fail()
             if first is None:
                 if code and code > 128:  # of all else the worker has told itself
-                    print(f"realm: error: process {me}: {job} was killed (exit code {code})", file=sys.stderr)
+                    print(f"{PREFIX}process {me}: {job} was killed (exit code {code})", file=sys.stderr)
                 return code
             state = STOPPED
             print(
-                f"realm: error: {first}; {job} stops here, since no process can go on without it. What was published "
+                f"{PREFIX}{first}; {job} stops here, since no process can go on without it. What was published "
                 "stays: start all processes again, and they go on from the last checkpoint",
                 file=sys.stderr,
                 flush=True,

@@ -58,10 +58,20 @@ def command(argv: list[str]) -> int:
     sweep = recorded(folder) if source.is_dir() else load_sweep(source)
     if options.cluster == "tpu":
         return print_launches(sweep, source, given)
+    with sole_owner(folder.root, "sweep"):
+        return carry_out(sweep, folder, options, given)
+
+
+def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str, str]) -> int:
+    """Plans the runs, then prints, submits or runs what is left of them."""
     runs = plan(sweep, folder)
     write_json(
         folder.manifest, {"reference": sweep.reference, "variants": list(sweep.variants), "seeds": list(sweep.seeds)}
     )
+    others = {path.parent for path in folder.root.glob("runs/*/*/config.json")} - {run.workdir.root for run in runs}
+    if others:
+        names = ", ".join(sorted(str(path.relative_to(folder.root / "runs")) for path in others))
+        print(f"sweep: no longer part of this sweep and its report, but kept: {names}", file=sys.stderr)
     unfinished = [run for run in runs if not run.workdir.is_finished]
     if options.print:
         for run in unfinished:
@@ -75,15 +85,14 @@ def command(argv: list[str]) -> int:
             print(f"{run}: job {job}, log in {run.workdir.log}")
         return 0
     from realm_jax.jobs.devices import Share, parts
-    from realm_jax.jobs.grid import Run, run_all
+    from realm_jax.jobs.grid import Run, run_all, say
     from realm_jax.jobs.processes import Child
 
     def start(run: Run, share: Share) -> Child:
         return Child("run", run_command(run, options.keep), share.env, log=run.workdir.log, cores=share.cores)
 
-    places = parts(options.jobs)
-    with sole_owner(folder.root, "sweep"):
-        failed = run_all(runs, places, start, forget=options.keep == "figures")
+    failed = run_all(runs, parts(options.jobs), start, forget=options.keep == "figures")
+    say(f"its tables: realm report --sweep {folder.root}")
     return 1 if failed else 0
 
 
@@ -120,7 +129,8 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
         if record and (changes := differences(record.config, run.config, "there", "now")):
             raise UserError(
                 f"{run.workdir.root} was begun with other settings:\n{changes}\n"
-                "A run is never overwritten: give the variant another name, or use another --sweep_dir."
+                "A run is never overwritten: give the variant another name, use another --sweep_dir, or delete that "
+                "folder, if nobody needs what is in it; stages that it shares with others stay."
             )
     for run, record in zip(runs, records, strict=True):
         settle(record, run.config, run.config, run.workdir)
@@ -168,9 +178,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 def run_command(run, keep: str) -> list[str]:
     keep = "all" if keep == "all" else "result"
-    return [sys.executable, "-m", "realm_jax", "run", str(run.workdir.root), "--keep", keep]
+    return [sys.executable, "-m", "realm_jax", "run", str(run.workdir.root.absolute()), "--keep", keep]
 
 
 def with_log(run, keep: str) -> str:
-    """One run as a line for a shell; in the folder that the sweep was planned from."""
-    return f"{shlex.join(run_command(run, keep))} >> {shlex.quote(str(run.workdir.log))} 2>&1"
+    """One run as a line for a shell."""
+    return f"{shlex.join(run_command(run, keep))} >> {shlex.quote(str(run.workdir.log.absolute()))} 2>&1"

@@ -5,6 +5,7 @@ import dataclasses
 import html.parser
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,29 @@ def test_differences_are_paired_with_the_reference(folder, found):
     text = cell(found["variants"], "no_pretraining", "exact match less the reference's")
     assert re.fullmatch(r"−0\.375 \[−0\.\d{3}, −?0\.\d{3}\]", text)
     assert cell(found["variants"], "reference", "exact match less the reference's") == "–"
+
+
+def test_what_the_variants_are(found):
+    assert found["settings"].rows == [
+        ["slow", f"finetune.learning_rate 1e-06 ({Finetune().learning_rate})"],
+        ["stale_index", f"index.swap_after 80 ({Index().swap_after})"],
+        ["no_pretraining", "pretrain.steps 0 (20)"],
+    ]
+
+
+def test_runs_on_other_data_are_named(folder, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(folder.root, root, symlinks=True)
+    assert "Caution" not in write_sweep_report(root).read_text()
+    for path in root.glob("runs/*/*/config.json"):
+        path.write_text(path.read_text().replace(str(folder.root / "mine"), ""))  # data lie in the workdirs
+    for run in root.glob("runs/*/*"):
+        place = root / "stages" / "data" / ("changed" if run.match("slow/0") else "first")
+        shutil.copytree(folder.root / "mine", place, dirs_exist_ok=True)
+        (run / "data").unlink(missing_ok=True)
+        (run / "data").symlink_to(place)
+    assert "Caution: files of the corpus changed" in write_sweep_report(root).read_text()
+    assert [(run.variant, run.seed) for run in read_sweep(root).on_other_data] == [("slow", 0)]
 
 
 def test_orderings_of_the_paper(found):

@@ -92,10 +92,11 @@ class TestLoading:
         assert done.returncode == 2 and re.match(f"realm: error: .*{message}", done.stderr)
         assert not (path.parent / "run").exists()
 
-    def test_error_in_a_neighbour_is_named_there(self, write):
+    def test_error_in_a_neighbour_is_named_here_and_there(self, write):
         write("def f():\n  return 1 / 0\n", "helper.py")
         path = write("import helper\ndef get_config():\n  return helper.f()\n")
-        with pytest.raises(UserError, match=r"helper\.py:2: ZeroDivisionError"):
+        line = path.read_text().splitlines().index("  return helper.f()") + 1
+        with pytest.raises(UserError, match=rf"{path}:{line} \(by .*helper\.py:2\): ZeroDivisionError"):
             load_experiment(path)
 
     def test_missing_file_names_near_ones(self, write):

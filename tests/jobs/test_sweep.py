@@ -19,7 +19,7 @@ from realm_jax.evaluation import costs
 from realm_jax.jobs import cli, grid, sharing
 from realm_jax.jobs.experiment import load_sweep
 from realm_jax.jobs.sweep import option_words, plan
-from realm_jax.workdir import SweepDir, Workdir, last_words, read_json, write_json
+from realm_jax.workdir import SweepDir, Workdir, last_words, read_json, sole_owner, write_json
 from tests.jobs import fake_runs
 
 BASE = Config(
@@ -286,6 +286,15 @@ class TestGrid:
         assert "failed" not in read_json(workdir.usage)
         is_complete(folder)
 
+    def test_a_run_that_cannot_begin_has_failed(self, experiment, tmp_path):
+        folder = tmp_path / "sweep"
+        folder.mkdir()
+        (folder / "fails").write_text("begin realm\n")
+        assert fake_runs.sweep_of(experiment, folder) == 2
+        # Nothing is wrong with the data, which it would have prepared for all.
+        assert len(list(folder.glob("runs/*/*/report/index.html"))) == 6
+        assert read_json(folder / "runs" / "realm" / "0" / "run.json")["failed"] == "prepare"
+
     def test_runs_that_need_what_failed_fail_with_it(self, experiment, tmp_path):
         """It is tried once, not by each of them."""
         folder = tmp_path / "sweep"
@@ -316,10 +325,26 @@ class TestGrid:
         assert before == {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
 
 
+def test_the_last_words_of_an_error_are_all_of_it(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "run: prepare\nprepare: 8 passages\nrealm: error: 2 faulty lines:\n  a.jsonl:1: no answer\nMend them.\n\n"
+        "run: prepare failed with exit code 2; see above.\n"
+    )
+    assert last_words(log) == "realm: error: 2 faulty lines: a.jsonl:1: no answer Mend them."
+    with open(log, "a") as file:
+        file.write("run: prepare\nprepare: 8 passages\nprepare: done\n")
+    assert last_words(log) == "prepare: done"
+    assert last_words(tmp_path / "none") == ""
+
+
 class TestCosts:
     def test_a_shared_stage_counts_once(self, tmp_path):
         sweep, runs = SweepDir(tmp_path), []
-        times = {"a": {"warm_up": 5.0, "pretrain": 30.0, "build_index": 32.0, "finetune": 7.0}, "b": {"finetune": 11.0}}
+        times = {
+            "a": {"prepare": 9.0, "warm_up": 5.0, "pretrain": 30.0, "build_index": 32.0, "finetune": 7.0},
+            "b": {"prepare": 1.0, "finetune": 11.0},  # `prepare` only looked whether all is there
+        }
         for name, config in (("a", BASE), ("b", change(finetune={"steps": 7}))):
             workdir = sweep.run(name, 0)
             workdir.root.mkdir(parents=True)
@@ -327,9 +352,9 @@ class TestCosts:
             write_json(workdir.usage, {"stages": times[name]})
             runs.append((config, workdir))
         found = costs.seconds(runs)
-        assert sum(found.values()) == 5 + 32 + 7 + 11
-        assert costs.of_run(runs[0], found) == {"warm_up": 5, "pretrain": 32, "finetune": 7}
-        assert costs.of_run(runs[1], found) == {"warm_up": 5, "pretrain": 32, "finetune": 11}
+        assert sum(map(sum, found.values())) == 9 + 1 + 5 + 32 + 7 + 11
+        assert costs.of_run(runs[0], found) == {"prepare": 9, "warm_up": 5, "pretrain": 32, "finetune": 7}
+        assert costs.of_run(runs[1], found) == {"prepare": 9, "warm_up": 5, "pretrain": 32, "finetune": 11}
 
 
 class TestCommand:
@@ -345,6 +370,22 @@ class TestCommand:
         (folder / "runs" / "realm" / "0" / "report" / "index.html").touch()
         assert cli.main(["sweep", str(folder), "--print"]) == 0  # from its folder, what is left of it
         assert len(capsys.readouterr().out.splitlines()) == 7
+        experiment.write_text(experiment.read_text().replace("(0, 1)", "(1,)"))
+        assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 0
+        assert "kept: none/0, realm/0, slow/0, stale/0\n" in capsys.readouterr().err
+
+    def test_commands_may_be_given_anywhere(self, experiment, tmp_path, capsys, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["sweep", str(experiment), "--sweep_dir", "here", "--print"]) == 0
+        words = shlex.split(capsys.readouterr().out.splitlines()[0])
+        assert Path(words[4]) == tmp_path / "here/runs/realm/0" and Path(words[-2]).is_absolute()
+
+    def test_a_running_sweep_is_left_alone(self, experiment, tmp_path, capsys):
+        folder = tmp_path / "sweep"
+        with sole_owner(folder, "sweep"):
+            assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 2
+        assert "sweep is already running there" in capsys.readouterr().err
+        assert not (folder / "sweep.json").exists() and not (folder / "runs").exists()
 
     def test_launches_on_tpus_give_each_variant_as_options(self, experiment, tmp_path, capsys):
         command = ["sweep", str(experiment), "--cluster", "tpu", "--cluster_options", "zone=z", "bucket=gs://b"]
@@ -391,6 +432,13 @@ class TestCommand:
         assert cli.main(["sweep", str(experiment), "--sweep_dir", str(tmp_path / "sweep"), *options]) == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / "sweep").exists()
+
+    def test_one_seed_without_brackets(self, experiment, tmp_path):
+        """In a process of its own: type checking, on in this one, words such errors in its own way."""
+        experiment.write_text(experiment.read_text().replace("SEEDS", "3").replace("(0, 1)", "3"))
+        command = [sys.executable, "-m", "realm_jax", "sweep", str(experiment), "--sweep_dir", str(tmp_path / "sweep")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2 and "seeds: 3 must be whole numbers in brackets, such as (0, 1, 2)" in done.stderr
 
     def test_a_folder_that_is_no_sweep(self, tmp_path, capsys):
         assert cli.main(["sweep", str(tmp_path)]) == 2
