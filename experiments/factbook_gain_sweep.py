@@ -37,7 +37,11 @@ def get_sweep() -> Sweep:
     base = get_base()
     few = change(base, finetune={"questions": FEW})
     variants = {f"warm_up_only-{FEW}": ablations.warm_up_only(few)}
-    arms = {"realm": lambda config: config, "equal_steps": ablations.warm_up_only_equal_steps}
+    arms = {
+        "realm": lambda config: config,
+        "realm_retriever": ablations.realm_retriever_warmed_up_encoder,
+        "equal_steps": ablations.warm_up_only_equal_steps,
+    }
     for name, arm in arms.items():
         for scale in SCALES:
             variants[f"{name}-{FEW}-{scale}"] = change(arm(few), finetune={"score_scale": scale})
