@@ -1,6 +1,7 @@
 """Strictness for every test: shapes in signatures are checked, ranks never promoted silently, keys never used twice."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -16,6 +17,9 @@ import hypothesis
 import jax
 import pytest
 from jaxtyping import install_import_hook
+
+# A shell ignores Ctrl-C for what it runs in the background, and processes inherit that; those of tests must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any import of realm_jax: only what is imported afterwards is checked. An int will do for a float, as elsewhere.
 install_import_hook("realm_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

@@ -64,7 +64,7 @@ SHIPPED = {
 SWEEPS = {
     # name: how many variants it has
     "factbook_sweep": 25,
-    "factbook_gain_sweep": 9,
+    "factbook_gain_sweep": 10,
     "factbook_unfiltered_sweep": 7,
     "wikipedia_sweep": 23,
     "wikipedia_small_sweep": 18,

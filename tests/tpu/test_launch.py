@@ -81,15 +81,19 @@ class Cloud:
         self.end_processes(name)
 
     def end_processes(self, name: str | None = None) -> None:
-        for process in psutil.process_iter():
-            try:
-                environment = process.environ()
-                if environment.get("FAKE_CLOUD") == str(self.root) and environment.get("FAKE_NODE") in (
-                    {name} if name else set(os.listdir(self.root / "homes"))
-                ):
-                    process.kill()
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                pass
+        found = True
+        while found:  # one may start another while we look
+            found = False
+            for process in psutil.process_iter():
+                try:
+                    environment = process.environ()
+                    if environment.get("FAKE_CLOUD") == str(self.root) and environment.get("FAKE_NODE") in (
+                        {name} if name else set(os.listdir(self.root / "homes"))
+                    ):
+                        process.kill()
+                        found = True
+                except (psutil.NoSuchProcess, psutil.AccessDenied):
+                    pass
 
 
 def wait_until(true, seconds: float = 60.0) -> None:
