@@ -61,6 +61,12 @@ def flatten(part: Any, path: str = "") -> dict[str, Any]:
     return leaves
 
 
+def changes(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    """{dotted name: (value in one, value in the other)} of the leaves in which two of a kind differ."""
+    values = flatten(one)
+    return {name: (values[name], value) for name, value in flatten(other).items() if value != values[name]}
+
+
 def from_dict(values: dict[str, Any], kind: type, path: str = "") -> Any:
     """A `kind` from what `dataclasses.asdict` made of one.
 

@@ -67,6 +67,11 @@ class Workdir:
         """Whether the last job of `run` is done."""
         return (self.report / "index.html").exists()
 
+    @property
+    def failed_job(self) -> str:
+        """What `run` last failed at, as it has recorded it; "" where it did not."""
+        return read_json(self.usage).get("failed", "") if self.usage.exists() else ""
+
     def check_imported(self) -> None:
         """Raises UserError where an import was begun and is not finished: no job can go on from it."""
         if self.sources.exists() and not self.stage(IMPORTED).done.exists():

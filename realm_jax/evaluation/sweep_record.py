@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from realm_jax import config as schema
-from realm_jax.config import Config, flatten
+from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.evaluation import costs
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
@@ -16,6 +16,7 @@ from realm_jax.evaluation.record import Record, read_record
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.predictions import read_predictions
 from realm_jax.qa.questions import Question, load_questions, prepared_set
+from realm_jax.settings import changes
 from realm_jax.workdir import SweepDir, Workdir, owner, read_json
 
 
@@ -35,15 +36,16 @@ class RunRecord:
             return "done"
         if owner(self.workdir.root, "run") is not None:
             return "running"
-        return "failed" if self.failed_job else "not finished"
-
-    @property
-    def failed_job(self) -> str:
-        return read_json(self.workdir.usage).get("failed", "") if self.workdir.usage.exists() else ""
+        return "failed" if self.workdir.failed_job else "not finished"
 
     @functools.cached_property
     def record(self) -> Record:
         return read_record(self.config, self.workdir)
+
+    @functools.cached_property
+    def data(self) -> Path:
+        """The folder of the prepared data, not the link by which the run has it."""
+        return costs.folder_of((self.config, self.workdir), "prepare")
 
     @functools.cached_property
     def questions(self) -> list[Question]:
@@ -60,10 +62,6 @@ class RunRecord:
         pairs = zip(read_predictions(path, self.questions), self.questions, strict=True)
         match = self.config.questions.match
         return np.array([said is not None and exact_match(said, q.answers, match) for said, q in pairs], float)
-
-
-def _data_of(run: RunRecord) -> Path:
-    return run.workdir.data(run.config.data.directory).root.resolve()
 
 
 @functools.lru_cache
@@ -101,13 +99,9 @@ class SweepRecord:
     def changes(self, variant: str) -> dict[str, tuple[Any, Any]]:
         """{option: (the reference's, the variant's)} where they differ, name and seed aside."""
         theirs, ours = (
-            flatten(next(run.config for run in self.runs if run.variant == name)) for name in (self.reference, variant)
+            next(run.config for run in self.runs if run.variant == name) for name in (self.reference, variant)
         )
-        return {
-            option: (value, ours[option])
-            for option, value in theirs.items()
-            if value != ours[option] and option not in ("name", "seed")
-        }
+        return {name: values for name, values in changes(theirs, ours).items() if name not in ("name", "seed")}
 
     @functools.cached_property
     def on_other_data(self) -> list[RunRecord]:
@@ -115,7 +109,7 @@ class SweepRecord:
         done = [run for run in self.runs if run.state == "done"]
         first = next((run for run in done if run.variant == self.reference), None)
         same = [run for run in done if first and run.config.data == first.config.data]
-        return [run for run in same if _data_of(run) != _data_of(first)]
+        return [run for run in same if run.data != first.data]
 
     def difference(self, variant: str, other: str) -> Difference | None:
         """Of exact match on test questions, over the seeds that both variants have; None where there is none, or they

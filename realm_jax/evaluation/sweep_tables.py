@@ -213,7 +213,7 @@ def costs(sweep: SweepRecord) -> Table:
 
 def unfinished(sweep: SweepRecord) -> Table:
     rows = [
-        [run.variant, str(run.seed), run.state, run.failed_job or NONE, last_words(run.workdir.log) or NONE]
+        [run.variant, str(run.seed), run.state, run.workdir.failed_job or NONE, last_words(run.workdir.log) or NONE]
         for run in sweep.runs
         if run.state != "done"
     ]

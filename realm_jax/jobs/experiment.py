@@ -18,6 +18,7 @@ from realm_jax import remote
 from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError
 from realm_jax.remote import AnyPath
+from realm_jax.settings import changes
 from realm_jax.workdir import Workdir, read_json, write_json
 
 T = TypeVar("T")
@@ -177,11 +178,10 @@ def _check_inputs(config: Config) -> None:
 
 def differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
     """One line for each option that differs, or nothing."""
-    before, after = schema.flatten(old), schema.flatten(new)
     return "\n".join(
-        f"  {name}: {before[name]!r} {old_word}, {value!r} {new_word}"
-        for name, value in after.items()
-        if before[name] != value and not schema.of_the_machine(name)
+        f"  {name}: {before!r} {old_word}, {after!r} {new_word}"
+        for name, (before, after) in changes(old, new).items()
+        if not schema.of_the_machine(name)
     )
 
 

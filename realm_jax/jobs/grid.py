@@ -75,7 +75,7 @@ def run_all(runs: Sequence[Run], places: Sequence[P], start: Callable[[Run, P], 
                     continue
                 failed.append(run)
                 if step := run.next_step():
-                    if not _failed_at(run, step):  # it could not begin, which is nothing to those that share the step
+                    if run.workdir.failed_job != step.job:  # it could not begin: nothing to those that share the step
                         _note(run, step)
                     elif step.folder:
                         broken[step.folder.resolve()] = run
@@ -120,11 +120,6 @@ def _fail_with(run: Run, step: Step, other: Run) -> None:
     with open(run.workdir.log, "a") as log:
         log.write(f"{step.job} failed in the run that does it for this one too: {other.workdir.root}\n")
     _note(run, step)
-
-
-def _failed_at(run: Run, step: Step) -> bool:
-    """Whether the run itself has recorded that."""
-    return run.workdir.usage.exists() and read_json(run.workdir.usage).get("failed") == step.job
 
 
 def _note(run: Run, step: Step) -> None:

@@ -14,9 +14,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from realm_jax.config import Config, Sweep, flatten
+from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs.experiment import differences, load_experiment, load_sweep, read_record, settle
+from realm_jax.settings import changes
 from realm_jax.workdir import SweepDir, owner, read_json, sole_owner, write_json
 
 
@@ -157,10 +158,8 @@ def print_launches(sweep: Sweep, file: Path, given: dict[str, str]) -> int:
 
 def option_words(base: Config, config: Config) -> list[str]:
     """The command line's options that make one experiment of another."""
-    before, words = flatten(base), []
-    for name, value in flatten(config).items():
-        if value == before[name]:
-            continue
+    words = []
+    for name, (_, value) in changes(base, config).items():
         if isinstance(value, bool):
             path, dot, last = name.rpartition(".")
             words.append(f"--{path}{dot}{'' if value else 'no_'}{last}")

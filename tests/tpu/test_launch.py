@@ -449,7 +449,9 @@ class TestMistakes:
         """No worker runs yet that would delete the slice."""
         cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES"])
         words = ["experiments/factbook.py", *START[1:], "--type", "v5e-8", "--queued", "--allow-dirty"]
-        launcher = subprocess.Popen([sys.executable, "-m", "tpu.launch", *words], cwd=ROOT)
+        # Else the launcher leaves alone what nohup ignores, if that is how the tests were started.
+        heard = ["env", f"--default-signal={number.name.removeprefix('SIG')}"]
+        launcher = subprocess.Popen([*heard, sys.executable, "-m", "tpu.launch", *words], cwd=ROOT)
         try:
             wait_until(lambda: cloud.commands("queued-resources describe"))
             launcher.send_signal(number)
