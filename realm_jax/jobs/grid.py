@@ -38,14 +38,19 @@ class Run:
         return next((step for step in steps_of(self.config, self.workdir) if not step.is_complete()), None)
 
 
-def run_all(runs: Sequence[Run], places: Sequence[P], start: Callable[[Run, P], Child], forget: bool = False) -> int:
+def run_all(
+    runs: Sequence[Run],
+    places: Sequence[P],
+    start: Callable[[Run, P], Child],
+    keep_for: Sequence[Run] | None = None,
+) -> int:
     """Runs what is not finished, one at a time in each of `places`; returns how many failed. Ctrl-C stops all of them.
 
     A run whose next step another one is at work on waits its turn. Where a step failed, those that need the same one
     fail with it.
 
     Args:
-      forget: whether stages that only finished runs have are removed, but for their metrics.
+      keep_for: where given, a stage is removed, but for its metrics, once none of these that is unfinished has it.
     """
     left = [run for run in runs if not run.workdir.is_finished]
     failed: list[Run] = []
@@ -69,8 +74,8 @@ def run_all(runs: Sequence[Run], places: Sequence[P], start: Callable[[Run, P], 
                 del running[run]
                 free.append(taken.pop(run))
                 if code == 0:
-                    if forget:
-                        _forget(run, [other for other in runs if not other.workdir.is_finished])
+                    if keep_for is not None:
+                        _forget(run, [other for other in keep_for if not other.workdir.is_finished])
                     tell(f"{run}: done in {time.monotonic() - since[run]:.0f} s")
                     continue
                 failed.append(run)

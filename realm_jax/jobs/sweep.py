@@ -27,6 +27,10 @@ class Options:
     """Python file with get_sweep(), or the folder of a sweep that was begun."""
     sweep_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the sweep; runs/<name of the file> by default."""
+    variants: tuple[str, ...] = ()
+    """Run these alone, all by default; the report shows the others as not finished."""
+    seeds: tuple[int, ...] = ()
+    """Run these alone, all by default."""
     jobs: int = 1
     """Runs at the same time, on this machine, each on its share of the CPU cores and GPUs."""
     keep: Literal["all", "result", "figures"] = "result"
@@ -57,14 +61,21 @@ def command(argv: list[str]) -> int:
         raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
     folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)
     sweep = recorded(folder) if source.is_dir() else load_sweep(source)
+    for option, asked, there in (
+        ("variants", options.variants, sweep.variants),
+        ("seeds", options.seeds, sweep.seeds),
+    ):
+        if unknown := [str(value) for value in asked if value not in there]:
+            known = ", ".join(map(str, there))
+            raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep; it has {known}")
     if options.cluster == "tpu":
-        return print_launches(sweep, source, given)
+        return print_launches(sweep, source, options, given)
     with sole_owner(folder.root, "sweep"):
         return carry_out(sweep, folder, options, given)
 
 
 def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str, str]) -> int:
-    """Plans the runs, then prints, submits or runs what is left of them."""
+    """Plans all runs, then prints, submits or runs what is left of those that are asked for."""
     runs = plan(sweep, folder)
     write_json(
         folder.manifest, {"reference": sweep.reference, "variants": list(sweep.variants), "seeds": list(sweep.seeds)}
@@ -73,7 +84,8 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     if others:
         names = ", ".join(sorted(str(path.relative_to(folder.root / "runs")) for path in others))
         print(f"sweep: no longer part of this sweep and its report, but kept: {names}", file=sys.stderr)
-    unfinished = [run for run in runs if not run.workdir.is_finished]
+    asked = [run for run in runs if is_asked(run.variant, run.seed, options)]
+    unfinished = [run for run in asked if not run.workdir.is_finished]
     if options.print:
         for run in unfinished:
             print(with_log(run, options.keep))
@@ -92,9 +104,13 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     def start(run: Run, share: Share) -> Child:
         return Child("run", run_command(run, options.keep), share.env, log=run.workdir.log, cores=share.cores)
 
-    failed = run_all(runs, parts(options.jobs), start, forget=options.keep == "figures")
+    failed = run_all(asked, parts(options.jobs), start, keep_for=runs if options.keep == "figures" else None)
     say(f"its tables: realm report --sweep {folder.root}")
     return 1 if failed else 0
+
+
+def is_asked(variant: str, seed: int, options: Options) -> bool:
+    return variant in (options.variants or [variant]) and seed in (options.seeds or [seed])
 
 
 def recorded(folder: SweepDir) -> Sweep:
@@ -140,7 +156,7 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
     return runs
 
 
-def print_launches(sweep: Sweep, file: Path, given: dict[str, str]) -> int:
+def print_launches(sweep: Sweep, file: Path, options: Options, given: dict[str, str]) -> int:
     """One command per run for Cloud TPU VMs, which start from a file: each variant is the options in which it differs.
 
     Raises:
@@ -150,9 +166,10 @@ def print_launches(sweep: Sweep, file: Path, given: dict[str, str]) -> int:
     launch = [word for name, value in given.items() for word in (f"--{name}", value)]
     for seed in sweep.seeds:
         for variant in sweep.variants:
-            name = re.sub("[^a-z0-9]+", "-", f"{variant}-{seed}".lower())
-            changes = option_words(base, sweep.run(variant, seed))
-            print(shlex.join(["python", "-m", "tpu.launch", str(file), "--name", name, *launch, "--", *changes]))
+            if is_asked(variant, seed, options):
+                name = re.sub("[^a-z0-9]+", "-", f"{variant}-{seed}".lower())
+                changes = option_words(base, sweep.run(variant, seed))
+                print(shlex.join(["python", "-m", "tpu.launch", str(file), "--name", name, *launch, "--", *changes]))
     return 0
 
 

@@ -72,9 +72,11 @@ def start(run: grid.Run, place: int) -> Child:
     return Child("run", command, {"PYTHONPATH": root}, log=run.workdir.log)
 
 
-def sweep_of(experiment: Path, folder: Path, jobs: int = 2, **settings) -> int:
-    """As `realm sweep` does it."""
-    return grid.run_all(sweep.plan(load_sweep(experiment), SweepDir(folder)), range(jobs), start, **settings)
+def sweep_of(experiment: Path, folder: Path, jobs: int = 2, figures: bool = False, variant: str = "") -> int:
+    """As `realm sweep` does it, with `--keep figures` or for one variant if told."""
+    runs = sweep.plan(load_sweep(experiment), SweepDir(folder))
+    asked = [run for run in runs if run.variant in (variant or run.variant,)]
+    return grid.run_all(asked, range(jobs), start, keep_for=runs if figures else None)
 
 
 if __name__ == "__main__":

@@ -310,7 +310,10 @@ class TestGrid:
 
     def test_figures_alone_stay(self, experiment, tmp_path):
         folder = tmp_path / "sweep"
-        assert fake_runs.sweep_of(experiment, folder, 2, forget=True) == 0
+        assert fake_runs.sweep_of(experiment, folder, 2, figures=True, variant="realm") == 0
+        assert len(list(folder.glob("runs/*/*/report/index.html"))) == 2  # the others, which are not asked for, ...
+        assert len(list(folder.glob("stages/pretrain/*/checkpoints"))) == 2  # ... need these
+        assert fake_runs.sweep_of(experiment, folder, 2, figures=True) == 0
         is_complete(folder)
         assert not list(folder.glob("stages/**/checkpoints")) and not list(folder.glob("stages/**/snapshots"))
         assert len(list(folder.glob("stages/pretrain/*/metrics.jsonl"))) == 6
@@ -370,6 +373,9 @@ class TestCommand:
         (folder / "runs" / "realm" / "0" / "report" / "index.html").touch()
         assert cli.main(["sweep", str(folder), "--print"]) == 0  # from its folder, what is left of it
         assert len(capsys.readouterr().out.splitlines()) == 7
+        assert cli.main(["sweep", str(folder), "--print", "--variants", "slow", "realm", "--seeds", "0"]) == 0
+        assert [Path(line.split()[4]).parts[-2:] for line in capsys.readouterr().out.splitlines()] == [("slow", "0")]
+        assert json.loads((folder / "sweep.json").read_text())["seeds"] == [0, 1]  # it is still all of it
         experiment.write_text(experiment.read_text().replace("(0, 1)", "(1,)"))
         assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 0
         assert "kept: none/0, realm/0, slow/0, stale/0\n" in capsys.readouterr().err
@@ -398,6 +404,8 @@ class TestCommand:
         assert all(line[:5] == fixed and line[6:11] == ["--zone", "z", "--bucket", "gs://b", "--"] for line in lines)
         assert lines[1][5] == "slow-0"
         assert lines[5][11:] == ["--name", "slow", "--seed", "1", "--finetune.learning_rate", "1e-05"]
+        assert cli.main([*command, "--variants", "slow"]) == 0
+        assert [shlex.split(line)[5] for line in capsys.readouterr().out.splitlines()] == ["slow-0", "slow-1"]
 
     def test_options_make_one_experiment_of_another(self, tmp_path):
         other = change(
@@ -426,6 +434,8 @@ class TestCommand:
             (["--jobs", "0"], "--jobs: 0 is out of range; it must be at least 1"),
             (["--cluster_options", "mem_gb=3"], "--cluster_options: goes with --cluster slurm or tpu"),
             (["--print", "--keep", "figures"], "--keep: figures is for runs on this machine"),
+            (["--variants", "realm", "slw"], "--variants: slw not in this sweep; it has realm, slow, stale, none"),
+            (["--seeds", "0", "7"], "--seeds: 7 not in this sweep; it has 0, 1"),
         ],
     )
     def test_faults(self, experiment, tmp_path, capsys, options, message):
