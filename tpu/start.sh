@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What every worker of a slice does. `tpu/launch.py` calls it over SSH, one line after the other:
+# What every worker of a slice does. The launcher calls it over SSH, one line after the other:
 #
 #   bash start.sh setup     download the source, install what it needs (again only when that has changed)
 #   bash start.sh start     run the job in the background, whose output goes to `log`

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tpu import launch, slices, source
+from tpu import launch, slices, source, upkeep
 
 ROOT = Path(__file__).parents[2]
 START = ["experiments/small.py", "--name", "mine", "--zone", "us-west4-a", "--bucket", "gs://b"]
@@ -128,7 +128,7 @@ def cloud(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("RETRY_S", "0.1")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(slices, "POLL_S", 0.01)
-    monkeypatch.setattr(launch, "WATCH_S", 0.05)
+    monkeypatch.setattr(upkeep, "WATCH_S", 0.05)
     yield cloud
     cloud.end_processes()
 

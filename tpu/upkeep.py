@@ -1,0 +1,116 @@
+"""Slices with a job on them: brought up, and made again when they are taken away, until the job ends."""
+
+import contextlib
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from realm_jax.errors import UserError
+from tpu import record
+from tpu.gcloud import Gcloud
+from tpu.record import Launch
+from tpu.slices import LOST, Slice
+
+WATCH_S = 60.0
+
+
+def bring_up(launch: Launch, gcloud: Gcloud, missing: Sequence[Slice]) -> None:
+    """Creates what is missing, starts the job everywhere, says what that costs and how to end it.
+
+    Whatever goes wrong before the job runs: slices that were created here are deleted, or named.
+    """
+    with _undone_on_failure(gcloud, missing):
+        for one in missing:
+            print(f"{one.name}: creating {one.type} in {one.zone}" + (" (spot)" if one.spot else ""), flush=True)
+            one.create(gcloud, launch.max_hours)
+        for one in missing:
+            one.wait(gcloud, say)
+        launch = dataclasses.replace(launch, deadline=int(time.time() + launch.max_hours * 3600))
+        record.keep(launch, gcloud)
+        for one in launch.slices:
+            one.start(gcloud, launch.folder, launch.variables(one), say)
+    ours = " and ".join(one.name for one in launch.slices if one.ours)
+    print(
+        f"{launch.name}: started; workdir {launch.workdir}\n"
+        + (f"  {ours}: deleted when the job is done, and in any case at {launch.until()}\n" if ours else "")
+        + f"  python -m tpu.launch status {launch.name}    # in two minutes: does the job run?\n"
+        f"  python -m tpu.launch logs {launch.name} --follow\n"
+        f"  python -m tpu.launch stop {launch.name}      # the job; the slices go on costing\n"
+        f"  python -m tpu.launch delete {launch.name}    # the slices; the workdir stays",
+        flush=True,
+    )
+    if any(one.spot for one in launch.slices) and not gcloud.dry_run:
+        print(
+            f"{launch.name}: watching; Ctrl-C leaves it running, `python -m tpu.launch watch {launch.name}` comes back"
+        )
+        look_after(launch, gcloud)
+
+
+@contextlib.contextmanager
+def _undone_on_failure(gcloud: Gcloud, slices: Sequence[Slice]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for one in slices:
+            try:
+                one.delete(gcloud)
+                said = "deleted again"
+            except (UserError, KeyboardInterrupt):
+                said = f"COULD NOT BE DELETED and may cost; run `gcloud {shlex.join(one.delete_command())}`"
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print(f"{one.name}: {said}", file=sys.stderr, flush=True)
+        raise
+
+
+def look_after(launch: Launch, gcloud: Gcloud) -> None:
+    """Until every job has ended, or the time is up."""
+    going, failed = list(launch.slices), []
+    while going:
+        if time.time() > launch.deadline:
+            for one in going:
+                if one.ours:
+                    one.delete(gcloud)
+            print(f"{launch.name}: {launch.max_hours:g} hours are over; slices deleted, the workdir stays")
+            return
+        for one in list(going):
+            state = one.state(gcloud)
+            code = record.ended(launch, one, gcloud)
+            if state not in LOST and state:
+                if code and one not in failed:
+                    failed.append(one)
+                    print(
+                        f"{one.name}: its job ended with exit code {code}; the slice stays, and costs, until "
+                        f"{launch.until()}: `python -m tpu.launch delete {launch.name}`",
+                        flush=True,
+                    )
+            elif code is not None:
+                print(f"{one.name}: its job ended with exit code {code}", flush=True)
+                going.remove(one)
+            elif one.ours:
+                print(f"{one.name}: {state or 'gone'}; making it again", flush=True)
+                _make_again(launch, one, state, gcloud)
+        if gcloud.dry_run:
+            return
+        time.sleep(WATCH_S)
+
+
+def _make_again(launch: Launch, one: Slice, state: str, gcloud: Gcloud) -> None:
+    """A slice that was taken away; where there is none to be had, the next look tries again."""
+    left = (launch.deadline - time.time()) / 3600
+    try:
+        with _undone_on_failure(gcloud, [one]):
+            if state:
+                one.delete(gcloud)
+                one.await_deletion(gcloud)
+            one.create(gcloud, max(left, 0.1))
+            one.wait(gcloud, say)
+            one.start(gcloud, launch.folder, launch.variables(one), say)
+        print(f"{one.name}: back, from the last checkpoint on", flush=True)
+    except UserError as error:
+        print(f"{one.name}: not back yet; trying again in {WATCH_S:.0f} s: {error}", file=sys.stderr, flush=True)
+
+
+def say(message: str) -> None:
+    print(message, flush=True)
