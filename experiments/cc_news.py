@@ -1,7 +1,7 @@
 """`wikipedia` with X = CC-News: masked sentences of news, passages of Wikipedia.
 
-    realm import_weights experiments/cc_news.py --source weights/ict --workdir runs/cc_news
-    realm run experiments/cc_news.py --workdir runs/cc_news
+    realm import_weights experiments/cc_news.py --source weights/ict weights/bert-base-uncased --workdir runs/cc_news
+    realm run runs/cc_news
 
 Text: CC-News as JSON lines, {"title", "text"}, in `data.text_path`. ICT learns from Wikipedia's sentences, so it is a
 run of its own (`orqa`), whose embedder is saved into weights/ict (docs/published_weights.md, "In Python").

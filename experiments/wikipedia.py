@@ -6,7 +6,9 @@ Corpus: a dump of the English Wikipedia in `data.path` (the paper: 2018-12-20, 1
 Salient spans: dates, and entities of a BERT tagger for CoNLL-2003 in `data.tagger_weights`. Warm start: BERT-base in
 `model.weights`. Questions: NQ-open's files in `questions.train` and `questions.test`; dev is ORQA's tenth.
 
-Hardware: the paper's 64 TPUs to train and 16 to build. Nobody has run this here.
+Hardware: the paper's 64 TPUs to train and 16 to build. Nobody has run this here. Fine-tuning takes one question a step,
+which several devices cannot divide: run the stages one by one (docs/operations.md), `finetune` on one of them, or give
+`run` also `--finetune.batch_size 64 --finetune.steps 2474` (untried).
 Time: computed, not measured, at 40 TFLOP/s a chip on 64 chips: 8 hours of ICT, 30 of pre-training; fine-tuning, one
 question a step, a day on one of them.
 Expected: exact match 39.2 on NQ's test questions (the paper's table 1, X = Wikipedia), 38.2 on dev, where recall@5

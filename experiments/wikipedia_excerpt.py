@@ -5,7 +5,7 @@
 
 Corpus: some 2,100 passages of 288 wordpieces, out of a dump that the package `gensim` ships for its own tests (fetched
 by a pinned hash; the package's code is left alone). Salient spans: dates, and entities by links and titles. No
-questions: `run` ends before `evaluate`.
+questions, so nothing is fine-tuned.
 
 Time: not measured as a whole. Expected: nothing but that it goes through; 96 articles are no corpus to learn from.
 """

@@ -72,6 +72,14 @@ class Workdir:
         """What `run` last failed at, as it has recorded it; "" where it did not."""
         return read_json(self.usage).get("failed", "") if self.usage.exists() else ""
 
+    def check_local(self, job: str) -> None:
+        """Raises UserError where the workdir is in an object store."""
+        if is_remote(self.root):
+            raise UserError(
+                f"{self.root}: {job} needs a workdir on this machine; run it in one, then copy that with "
+                f"`gcloud storage rsync --recursive LOCAL {self.root}`"
+            )
+
     def check_imported(self) -> None:
         """Raises UserError where an import was begun and is not finished: no job can go on from it."""
         if self.sources.exists() and not self.stage(IMPORTED).done.exists():

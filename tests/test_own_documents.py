@@ -51,13 +51,16 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def tiny():
+    return [*shlex.split(TINY), "--model.bert.vocab_size", str(len(world.VOCAB)), "--model.vocab", "vocab.txt"]
+
+
 def run(words, capsys):
     """What a command prints; `run` does its jobs in this process, with a tiny model."""
     job, *rest = words
-    tiny = [*shlex.split(TINY), "--model.bert.vocab_size", str(len(world.VOCAB)), "--model.vocab", "vocab.txt"]
-    tiny += ["--questions.dev", "questions.jsonl", "--questions.test", "questions.jsonl"]
+    given = [*tiny(), "--questions.dev", "questions.jsonl", "--questions.test", "questions.jsonl"]
     for name in JOBS_OF_RUN if job == "run" else (job,):
-        assert cli.main([name, *rest, *(tiny if job == "run" else [])]) == 0, capsys.readouterr().err
+        assert cli.main([name, *rest, *(given if job == "run" else [])]) == 0, capsys.readouterr().err
     return capsys.readouterr().out
 
 
@@ -93,3 +96,14 @@ def test_the_page_is_followed(home, capsys, monkeypatch):
     shown = run(ask, capsys)
     assert "Moldau" in shown and "Jena" not in shown and "  Volla" in shown and "  Kelt" not in shown
     assert run(again[0], capsys) == ""  # nothing has changed since
+
+
+@pytest.mark.usefixtures("home", "one_device")
+def test_without_questions_retrieval_is_measured(capsys):
+    words = ["experiments/own_documents.py", "--workdir", "runs/mine", "--data.path", "documents", *tiny()]
+    words[words.index("--finetune.steps") + 1] = "0"
+    for job in ("prepare", "pretrain", "build_index", "evaluate", "report"):
+        assert cli.main([job, *words]) == 0, capsys.readouterr().err
+    summary = read_json(Path("runs/mine/report/summary.json"))
+    assert summary["retrieval/span_recall@5"] is not None and summary["index/snapshots_used"] == 0
+    assert summary["retrieval/recall@5_start"] is None and summary["qa/exact_match"] is None

@@ -72,7 +72,10 @@ class Evaluation:
         self._models, self._store, self._texts = experiment.models, experiment.store, experiment.texts
         self._snapshots = experiment.folder.stage("pretrain").snapshots
         self._sizes = split_sizes(self._config.questions, experiment.data)
-        there = [split for split in SUFFIXES if split in self._sizes or split == "test"]
+        self._answers = self._config.finetune.steps > 0 or self._folder.stage("finetune").done.exists()
+        # Who learned to answer has test questions, or is told that they are missing.
+        asked = {*self._sizes, "test"} if self._sizes or self._answers or self._config.closed_book.steps else {}
+        there = [split for split in SUFFIXES if split in asked]
         self._questions = {split: experiment.questions(split) for split in there}
         self._labels = {split: experiment.labels(questions) for split, questions in self._questions.items()}
 
@@ -94,13 +97,16 @@ class Evaluation:
             _say("held-out masked spans")
             (before, _), (after, readings) = self._spans(start, first, "_start"), self._spans(pretrained, last, "")
             results |= before | after | {"readings": readings}
+        results |= self._index_figures(last_snapshot.manifest)
+        if not self._questions:
+            return results
         _say("questions before and after pre-training")
         before, before_rows = self._question_recall(start["embedder"], first, "_start")
         # Of the retriever that is fine-tuned, as the paper's table 2 has it.
         retriever, found_by = (start, first) if config.finetune.embedder == "start" else (pretrained, last)
         zero_shot, _ = self._question_recall(retriever["embedder"], found_by, "_zero_shot")
-        results |= before | zero_shot | self._index_figures(last_snapshot.manifest)
-        if config.finetune.steps or folder.stage("finetune").done.exists():
+        results |= before | zero_shot
+        if self._answers:
             _say("questions after fine-tuning")
             kept = finetuned_snapshot(config, folder)
             results |= self._open_qa(last if kept == step else first, before_rows)

@@ -32,7 +32,7 @@ VECTORS, DIGESTS, MANIFEST = "vectors.npy", "digests.npy", "manifest.json"
 SEARCHERS = {"scann": ScannIndex, "bm25": Bm25Index}
 """Kinds of index that have files of their own, in a folder of that name."""
 REMOVED, PARTS = ".removed", ".parts"
-REMEDY = "delete this folder, and run build_index to make it again"
+REMEDY = "delete this folder: in training the next snapshot takes its place, afterwards build_index makes the result's"
 FIRST_STEP = 0
 """The snapshot that training starts from; kept for the comparison of before and after."""
 

@@ -1,4 +1,4 @@
-"""Rebuild the index from each new checkpoint of pretrain, until that job is done.
+"""Rebuild the index from checkpoints of pretrain as they are due, until that job is done.
 
 Waits for a checkpoint, restores the embedder alone, embeds all passages, builds the index and publishes it as a
 snapshot, whole or not at all, in <workdir>/pretrain/snapshots; old ones are removed. May be started before the trainer,

@@ -118,7 +118,7 @@ def supervise(job: str, folder: AnyPath, processes: Processes, command: Sequence
         peers = Peers(folder / f".{job}.peers", me, count, processes.peer_timeout_s, asked)
         peers.gather(job)
         # Open MPI's newer launchers are unknown to JAX, which would give all devices of a machine to each process.
-        local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", os.environ.get("JAX_LOCAL_DEVICE_IDS"))
+        local = os.environ.get("JAX_LOCAL_DEVICE_IDS", os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK"))
         environment = {WORKER: str(me)} | ({"JAX_LOCAL_DEVICE_IDS": local} if local is not None else {})
         child, state = Child(job, command, environment), FAILED
         code = 1

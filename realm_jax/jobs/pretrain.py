@@ -1,6 +1,6 @@
-"""REALM pre-training: retrieve, read, marginalise; needs build_index beside it.
+"""REALM pre-training: retrieve, read, marginalise; needs build_index beside it, unless --index.refresh is inline.
 
-Starts from what ict and warm_up left, waits for the first snapshot of build_index, swaps newer ones in as they come.
+Starts from what ict and warm_up left, waits for the first snapshot of build_index, swaps newer ones in on schedule.
 Reads the prepared data and <workdir>/pretrain/snapshots, writes <workdir>/pretrain; a job that was stopped goes on from
 its last checkpoint. The job `run` starts both.
 """

@@ -1,8 +1,9 @@
 """All stages of the experiment in order, from data to report; goes on where it was stopped.
 
 Each stage is a process of its own: prepare, ict, warm_up, pretrain with build_index beside it, finetune, closed_book,
-evaluate, report. Stages of 0 steps are left out, complete ones are skipped. Ctrl-C stops everything cleanly; the same
-command goes on. Time and memory of all processes together are written to <workdir>/run.json.
+evaluate, report. Stages of 0 steps are left out (of pretrain, the index alone is made), complete ones are skipped.
+Ctrl-C stops everything cleanly; the same command goes on. Time and memory of all processes together are written to
+<workdir>/run.json.
 
 With --coordinator it is started once on each machine: stages of training are then one job of all machines, everything
 else is done by the first one while the others wait.

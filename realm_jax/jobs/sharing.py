@@ -47,7 +47,13 @@ FILES = (
     "data.path", "data.text_path", "data.tagger_weights", "questions.train", "questions.dev", "questions.test",
     "model.weights", "model.vocab",
 )  # fmt: skip
-JOBS = {"ict": "ict", "warm_up": "warm_up", "build_index": "pretrain", "finetune": "finetune"}
+JOBS = {
+    "ict": "ict",
+    "warm_up": "warm_up",
+    "build_index": "pretrain",
+    "finetune": "finetune",
+    "closed_book": "closed_book",
+}
 """The job after which a stage's checkpoints are needed by none that is part of it."""
 
 

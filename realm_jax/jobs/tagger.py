@@ -15,6 +15,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments | None = None) -
     from realm_jax.training.stages import train
     from realm_jax.training.tagger import Classifier
 
+    workdir.check_local("tagger")
     train("tagger", config, workdir)
     if is_first():
         folder = Classifier(config).publish(workdir)

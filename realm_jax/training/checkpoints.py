@@ -2,7 +2,7 @@
 needs.
 
 A checkpoint of step s holds the state after s steps: the parts (``embedder``, ``reader``), ``optimizer``, and
-``position``, a JSON object with the place in the data and the probes so far.
+``position``, a JSON object with the place in the data, the probes so far and what the task remembers.
 """
 
 import dataclasses

@@ -27,7 +27,6 @@ from realm_jax.index.build import make_searcher
 from realm_jax.qa.prepare import prepare_questions
 from realm_jax.qa.questions import SPLITS
 from realm_jax.qa.sources import read_questions
-from realm_jax.remote import is_remote
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training import checkpoints, sources
 from realm_jax.training.experiment import Experiment
@@ -169,11 +168,7 @@ def import_weights(config: Config, folder: Workdir, given: Sequence[str], say: S
     Raises:
       UserError: the sources are faulty or do not fit each other; another import is at work in the workdir.
     """
-    if is_remote(folder.root):
-        raise UserError(
-            f"{folder.root}: weights are imported into a local workdir; do so, then copy it with "
-            f"`gcloud storage rsync --recursive LOCAL {folder.root}`"
-        )
+    folder.check_local("import_weights")
     with sole_owner(folder.root, "import_weights"):
         parts = read_sources(tuple(given), folder.root / "source")
         _check_claim(folder, given)
@@ -282,7 +277,7 @@ def _import_vectors(experiment: Experiment, parts: Parts, say: Say) -> None:
     kind = experiment.config.index.kind
     embed = experiment.models.embed_with(parts.params["embedder"])
     vectors = _WithNull(parts.vectors, np.asarray(embed(store.rows(slice(store.null_id, None)))))
-    index = make_searcher(kind, parts.vectors, store.rows(slice(store.null_id)))
+    index = make_searcher(kind, parts.vectors, store.tokens[: store.null_id])
     snapshots.publish_snapshot(
         folder, snapshots.FIRST_STEP, vectors, kind=kind, fingerprint=store.fingerprint, index=index
     )

@@ -31,12 +31,17 @@ class MaskedQueries:
         self._source = SentenceSource(data, split, self._masking)
         self._special = Special(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
 
-    def batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
-        """Endless shuffled batches, of which this is `part` (i, n); a sentence's masks differ from epoch to epoch."""
+    def batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1), skip: int = 0) -> grain.IterDataset:
+        """Endless shuffled batches, of which this is `part` (i, n); a sentence's masks differ from epoch to epoch.
+
+        Args:
+          skip: begin behind so many sentences.
+        """
         sentences = grain.MapDataset.source(self._source).seed(seed).shuffle().repeat()
         # A sentence of which nothing fits into the query gives None, which the iterator passes over. Which batch a
         # sentence falls into depends on all before it: so each process masks all, and any number sees the same batches.
-        batches = sentences.random_map(self.mask).to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True)
+        queries = sentences.random_map(self.mask)[skip:]
+        batches = queries.to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True)
         if part == (0, 1):
             return batches
         rows = slice(part[0] * batch_size // part[1], (part[0] + 1) * batch_size // part[1])

@@ -18,7 +18,7 @@ READ_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=32)
 
 
 class Task(abc.ABC):
-    """ICT, reader warm-up, pre-training, fine-tuning and the closed-book rival differ in this."""
+    """ICT, reader warm-up, pre-training, fine-tuning, the closed-book rival and the tagger differ in this."""
 
     retrieves_on_devices = False
     """Whether `embed` and `retrieve` are given batches that lie on the devices already, and leave them there."""
