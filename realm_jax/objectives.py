@@ -131,11 +131,6 @@ def span_loss(logits: Float[AnyArray, "B K S"], labels: Bool[AnyArray, "B K S"])
     return _mass_loss(logits.reshape(flat), labels.reshape(flat))
 
 
-def recall_at(hits: Bool[AnyArray, "B K"], k: int) -> Float[Array, ""]:
-    """Share of queries with a hit among the first k."""
-    return jnp.asarray(hits)[:, :k].any(-1).mean(dtype=jnp.float32)
-
-
 def _gains(log_p_z, log_p_y, weights, spans) -> Float[Array, "B M"]:
     """log p(y|x) - log p(y|null, x) in the parts of `marginal_log_likelihood`."""
     null, present = _parts(log_p_y[:, :1], weights, spans)
@@ -150,7 +145,8 @@ def _parts(log_p_y, weights, spans) -> tuple[Float[Array, "B K M"], Bool[Array, 
     if spans is None:
         return log_p_y, present
     member = jax.nn.one_hot(spans, log_p_y.shape[-1], dtype=log_p_y.dtype) * present[:, :, None]
-    return jnp.einsum("bkm,bms->bks", log_p_y, member), member.any(1)
+    # A sum, to full precision where matrix products are rounded by default.
+    return jnp.einsum("bkm,bms->bks", log_p_y, member, precision=jax.lax.Precision.HIGHEST), member.any(1)
 
 
 def _count(weights) -> Float[Array, ""]:

@@ -142,5 +142,5 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._end.wait(LEASE_S / 4):
-            with contextlib.suppress(OSError):  # the network comes back, or the lease ends
+            with contextlib.suppress(Exception):  # whatever the store raises: it comes back, or the lease ends
                 self._write()

@@ -17,6 +17,7 @@ from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir
 from tests.devices import have
+from tests.trees import same
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 CLAIMS = {
@@ -248,10 +249,10 @@ def test_fine_tuning_starts_from_what_it_says(ablations, steps, done, tmp_path):
     for name, (embedder, reader) in expected.items():
         _, workdir = run(steps, done, ablations.ABLATIONS[name], tmp_path / name)
         folder, shapes = workdir.stage("finetune").checkpoints, experiment.models.shapes
-        assert checkpoints.same(checkpoints.restore_part(folder, 0, "embedder", shapes("embedder")), embedder)
+        assert same(checkpoints.restore_part(folder, 0, "embedder", shapes("embedder")), embedder)
         found = checkpoints.restore_part(folder, 0, "reader", shapes("span_reader"))
-        assert checkpoints.same(found["trunk"], reader["trunk"])
-    assert not checkpoints.same(result("ict", "embedder"), result("pretrain", "embedder"))
+        assert same(found["trunk"], reader["trunk"])
+    assert not same(result("ict", "embedder"), result("pretrain", "embedder"))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.workdir import Workdir, read_json, write_json
+from tests.trees import same
 from tests.world import SPECIAL
 
 pytestmark = pytest.mark.timeout(900)  # a machine may be busy; idle, all of this takes about a minute and a half
@@ -320,8 +321,8 @@ def disturbed(place, finished):
 @pytest.mark.parametrize("victim", HALF)
 def test_killed_at_random_moments_ends_in_the_same_state(finished, disturbed, victim):
     (state, position), (expected, expected_position) = result(disturbed[victim]), result(finished)
-    assert checkpoints.same(state.params, expected.params)
-    assert checkpoints.same(state.optimizer, expected.optimizer)
+    assert same(state.params, expected.params)
+    assert same(state.optimizer, expected.optimizer)
     assert position == expected_position
     assert metrics(disturbed[victim]) == metrics(finished)
     assert read_json(disturbed[victim].stage("pretrain").done) == read_json(finished.stage("pretrain").done)

@@ -27,6 +27,7 @@ from realm_jax.workdir import StageDir, Workdir, owner, publish, read_json, sole
 from tests import object_store
 from tests import world as small
 from tests.test_own_documents import TINY
+from tests.trees import same
 
 
 @pytest.fixture
@@ -161,10 +162,8 @@ def test_checkpoints(bucket):
     writer.close()
     assert checkpoints.steps(path / "checkpoints") == [1, 2]
     restored, position = checkpoints.restore(path / "checkpoints", 2, state)
-    assert checkpoints.same(restored.params, params) and position == {"data": 2}
-    assert checkpoints.same(
-        checkpoints.restore_part(path / "checkpoints", 1, "embedder", params["embedder"]), params["embedder"]
-    )
+    assert same(restored.params, params) and position == {"data": 2}
+    assert same(checkpoints.restore_part(path / "checkpoints", 1, "embedder", params["embedder"]), params["embedder"])
     objects.delete("bucket/checkpoints/2/commit_success.txt")  # killed while it was written
     assert checkpoints.steps(path / "checkpoints") == [1]
 

@@ -198,11 +198,6 @@ def test_span_loss_sums_over_all_passages():
     assert np.isfinite(jax.grad(lambda x: objectives.span_loss(x, labels).sum())(logits)).all()
 
 
-def test_recall_at():
-    hits = np.array([[0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]], bool)
-    np.testing.assert_allclose([objectives.recall_at(hits, k) for k in (1, 2, 3, 9)], [1 / 3, 1 / 3, 2 / 3, 2 / 3])
-
-
 def test_shapes_are_checked():
     with pytest.raises(TypeError):
         objectives.marginal_loss(jnp.zeros((B, K)), jnp.zeros((B, K + 1, M)), jnp.zeros((B, M)))

@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -50,15 +51,18 @@ class Sentence:
     """which sentence of which record"""
 
 
+def can_be_masked(data: DataDir, split: str, masking: Masking) -> bool:
+    """Whether any sentence of a split can."""
+    return any(len(pairs) for pairs in _blocks(data, split, masking))
+
+
 class SentenceSource:
     """The sentences of a split that can be masked, in the corpus's order; picklable, as Grain wants it."""
 
     def __init__(self, data: DataDir, split: str, masking: Masking):
         """Raises UserError if there are no prepared data, or no sentence has a span that `masking` allows."""
         self._data, self._split, self._masking = data, split, masking
-        name = "spans" if masking.kind == "salient" else "sentences"
-        blocks = [_pairs(rows, masking) for rows in read_blocks(data, split, name)]
-        self._pairs = _distinct(np.concatenate([np.zeros((0, 2), np.int32), *blocks]))
+        self._pairs = _distinct(np.concatenate([np.zeros((0, 2), np.int32), *_blocks(data, split, masking)]))
         if not len(self._pairs):
             raise UserError(
                 f"{data.root}: no sentence of split {split!r} has a salient span that masking.types {masking.types}, "
@@ -89,6 +93,12 @@ class SentenceSource:
     @cached_property
     def _records(self):
         return builders.read(self._data.tfds, "queries", self._split, raw=True)
+
+
+def _blocks(data: DataDir, split: str, masking: Masking) -> Iterator[np.ndarray]:
+    """(record, sentence) of what `masking` allows, block by block of the table."""
+    name = "spans" if masking.kind == "salient" else "sentences"
+    return (_pairs(rows, masking) for rows in read_blocks(data, split, name))
 
 
 def _pairs(rows: np.ndarray, masking: Masking) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from realm_jax.config import Config
 from realm_jax.corpus import builders
+from realm_jax.corpus.queries import can_be_masked
 from realm_jax.evaluation import bm25, open_qa, spans
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
@@ -93,7 +94,9 @@ class Evaluation:
         first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index(mesh, dtype)
         last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint)
         last = last_snapshot.index(mesh, dtype)
-        if builders.is_written(builders.Queries, self._experiment.data.tfds):
+        data = self._experiment.data
+        written = builders.is_written(builders.Queries, data.tfds)
+        if written and can_be_masked(data, "heldout", salient(config.masking)):
             _say("held-out masked spans")
             (before, _), (after, readings) = self._spans(start, first, "_start"), self._spans(pretrained, last, "")
             results |= before | after | {"readings": readings}

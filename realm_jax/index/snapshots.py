@@ -188,11 +188,6 @@ def list_steps(directory: AnyPath, fingerprint: str | None = None) -> list[int]:
     return sorted(int(folder.name) for folder in folders)
 
 
-def latest(directory: AnyPath) -> int | None:
-    """Step of the newest snapshot; None where there is none."""
-    return max(list_steps(directory), default=None)
-
-
 def load(directory: AnyPath, step: int, fingerprint: str | None = None) -> Snapshot:
     """Opens a snapshot after checking every file of it.
 

@@ -126,9 +126,10 @@ def forget(stage: StageDir) -> None:
     """Removes what a stage left but its metrics: a run that needs it later makes it again."""
     stage.done.unlink(missing_ok=True)
     for folder in (stage.checkpoints, stage.snapshots):
+        forgotten = folder.with_name(f".{folder.name}.forgotten")
+        shutil.rmtree(forgotten, ignore_errors=True)  # of a time before, which was killed here
         if folder.exists():
-            forgotten = folder.rename(folder.with_name(f".{folder.name}.forgotten"))  # at once: never half a stage
-            shutil.rmtree(forgotten)
+            shutil.rmtree(folder.rename(forgotten))  # at once: never half a stage
 
 
 def _is_read(option: str, reads: tuple[str, ...]) -> bool:

@@ -19,8 +19,9 @@ class Head(nn.Module):
         x = activation(self.bert)(dense(self.model, self.bert.hidden_size, "transform")(hidden))
         x = layer_norm(self.model, self.bert.layer_norm_eps, "norm")(x)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.bert.vocab_size,))
-        logits = x @ word.astype(x.dtype).T
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)) + bias[None]
+        # Candidates differ by little in log p(y|z,x): what bfloat16 multiplies is summed, and left, in float32.
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        return jnp.matmul(x, word.astype(x.dtype).T, preferred_element_type=dtype) + bias[None]
 
 
 class Reader(nn.Module):

@@ -133,7 +133,8 @@ class _TrainerWatch:
         self._last = time.monotonic()
 
     def check(self) -> None:
-        if workdir.owner(self._stage.root, "pretrain") is not None:
+        # `run` holds the stage before its trainer does, which may take long to read what it starts from.
+        if any(workdir.owner(self._stage.root, job) is not None for job in ("pretrain", "run")):
             self.seen()
         elif time.monotonic() - self._last > self._stop_after_s:
             raise UserError(

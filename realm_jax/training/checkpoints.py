@@ -223,8 +223,3 @@ def digest(params: Any) -> str:
     for leaf in jax.tree.leaves(params):
         found.update(np.ascontiguousarray(leaf).view(np.uint8))
     return found.hexdigest()[:16]
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two pytrees of arrays are equal bit for bit."""
-    return jax.tree.all(jax.tree.map(lambda x, y: np.array_equal(np.asarray(x), np.asarray(y)), a, b))

@@ -13,8 +13,11 @@ from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.index.base import Index
+from realm_jax.remote import is_remote
 from realm_jax.training import checkpoints
 from realm_jax.workdir import StageDir, wait_for
+
+REMOTE_LOOK_S = 5.0
 
 
 class InUse(NamedTuple):
@@ -53,7 +56,7 @@ class SnapshotFollower:
         self._loading: tuple[int, Future] | None = None
         self._in_use: InUse | None = None
         self._current_since = time.monotonic()
-        self._warned = False
+        self._warned, self._looked = False, -REMOTE_LOOK_S
         self._closed = threading.Event()
         self.waited_s = 0.0
         """Seconds spent waiting for snapshots after the first one."""
@@ -68,7 +71,8 @@ class SnapshotFollower:
             due = scheduled(step, self._every, self._config.delay)
             if self._in_use is None or self._in_use.step != due:
                 self._swap(due)
-            self._start_loading(due + self._every)
+            if self._may_look():
+                self._start_loading(due + self._every)
         else:
             self._take_newest()
         return self._in_use
@@ -86,7 +90,7 @@ class SnapshotFollower:
         if self._in_use is None:
             self._swap(self._await(lambda: max(self._published(), default=None), "the first snapshot"))
             self._current_since = time.monotonic()
-        if self._loading is None:
+        if self._loading is None and self._may_look():
             self._start_loading(max(self._published(), default=0))
         if self._loading is not None and self._loading[1].done():
             (step, future), self._loading = self._loading, None
@@ -118,6 +122,15 @@ class SnapshotFollower:
             where, dtype = self._stage.snapshots, self._config.dtype
             future = self._loader.submit(snapshots.load_index, where, step, self._fingerprint, self._mesh, dtype)
             self._loading = (step, future)
+
+    def _may_look(self) -> bool:
+        """Whether to look for the next snapshot: at every step, but now and then in a bucket, whose listing may take
+        as long as a step."""
+        now = time.monotonic()
+        if is_remote(self._stage.snapshots) and now - self._looked < REMOTE_LOOK_S:
+            return False
+        self._looked = now
+        return True
 
     def _published(self) -> list[int]:
         return snapshots.list_steps(self._stage.snapshots)

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from realm_jax.config import Mesh, Stage
 from realm_jax.errors import UserError
@@ -25,6 +26,9 @@ from realm_jax.training.metrics import MetricsWriter, NoMetrics
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.task import Batch, Metrics, Task
 from realm_jax.workdir import StageDir, sole_owner, write_json
+
+WORDS = {"loss/total": "loss", "optimizer/gradient_norm": "gradient's norm"}
+"""What must stay finite."""
 
 
 def train(
@@ -42,8 +46,8 @@ def train(
       mesh: by default one device does all.
 
     Raises:
-      UserError: the loss is not finite (the last checkpoint stays), another trainer is at work in the folder, or the
-        checkpoint there is of another architecture.
+      UserError: the loss or its gradient is not finite (the last checkpoint stays), another trainer is at work in the
+        folder, or the checkpoint there is of another architecture.
     """
     mesh = mesh or make_mesh(Mesh(), jax.local_devices()[:1])
     with sole_owner(directory.root, name) if is_first() else contextlib.nullcontext():
@@ -166,7 +170,8 @@ def make_step(task: Task, optimizer: Any, key: jax.Array, parts: int = 1, layout
         (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         params = jax.tree.map(lambda p, u: p + u, state.params, updates)
-        return State(params, moments), {"loss/total": value, **metrics}
+        norm = optax.tree.norm(gradients)  # clipping needs it, too
+        return State(params, moments), {"loss/total": value, "optimizer/gradient_norm": norm, **metrics}
 
     return jax.jit(take_step, donate_argnums=0, out_shardings=layout)
 
@@ -201,11 +206,13 @@ class _Window:
         self._step, figures = self._unread
         self._unread = None
         figures = jax.device_get(figures)
-        if not math.isfinite(figures["loss/total"]):
-            raise UserError(
-                f"{self._name}: the loss of step {self._step} is {figures['loss/total']}; the last checkpoint is kept. "
-                f"Try a lower --{self._name}.learning-rate or another --seed, in another --workdir"
-            )
+        # A loss can be finite whose gradient is not: the parameters behind that step would be saved as good ones.
+        for what in ("loss/total", "optimizer/gradient_norm"):
+            if not math.isfinite(figures[what]):
+                raise UserError(
+                    f"{self._name}: the {WORDS[what]} of step {self._step} is {figures[what]}; the last checkpoint is "
+                    f"kept. Try a lower --{self._name}.learning-rate or another --seed, in another --workdir"
+                )
         self._read.append({key: float(value) for key, value in self._observe(figures).items()})
         if self._step % self._log_every == 0:
             self._write(self._step)

@@ -134,7 +134,8 @@ class BeamLabels:
         return widths
 
     def _text(self, row: int) -> str:
-        return f"{self._texts[row].title} {self._texts[row].text}"
+        passage = self._texts[row]
+        return f"{passage.title} {passage.text}"
 
 
 def probe_questions(

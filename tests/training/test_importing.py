@@ -18,12 +18,13 @@ from realm_jax.index import snapshots
 from realm_jax.jobs import cli
 from realm_jax.jobs.experiment import read_record
 from realm_jax.text import features
-from realm_jax.training import checkpoints, importing, sources, stages
+from realm_jax.training import importing, sources, stages
 from realm_jax.training.builder import next_step
 from realm_jax.training.experiment import Experiment
 from realm_jax.workdir import Workdir
 from tests import world as toy
 from tests.published import small
+from tests.trees import same
 
 ARTICLES = list(toy.articles())
 BERT = dataclasses.replace(small.BERT, vocab_size=len(toy.VOCAB), max_positions=64)
@@ -89,7 +90,7 @@ def test_parameters_vectors_and_passages_are_the_published_ones(folders, run):
         ("pretrain", "reader", "", {"trunk": model.params["reader"]["trunk"]}),
     ):
         found = stages.restore_result(experiment.folder, stage, part, experiment.models, shapes)
-        assert checkpoints.same({name: found[name] for name in want}, want)
+        assert same({name: found[name] for name in want}, want)
     snapshot = snapshots.load(experiment.folder.stage("pretrain").snapshots, 0, experiment.store.fingerprint)
     np.testing.assert_array_equal(snapshot.vectors[:-1], model.vectors)
     null = experiment.models.embed(
@@ -152,10 +153,10 @@ def test_fine_tuning_goes_on_from_the_published_reader(folders, tmp_path):
     assert not experiment.folder.stage("finetune").done.exists()
     start = stages.TASKS["finetune"](experiment).init(jax.random.key(0))
     model = published.load(folders / "open_qa")
-    assert checkpoints.same(start, {"embedder": model.params["embedder"], "reader": model.params["reader"]})
+    assert same(start, {"embedder": model.params["embedder"], "reader": model.params["reader"]})
     assert realm("finetune", workdir) == 0
     found = stages.restore_result(experiment.folder, "finetune", "reader", experiment.models, "span_reader")
-    assert not checkpoints.same(found, model.params["reader"])
+    assert not same(found, model.params["reader"])
 
 
 def test_pre_training_goes_on_with_its_index(folders, tmp_path):
@@ -170,7 +171,7 @@ def test_pre_training_goes_on_with_its_index(folders, tmp_path):
     stage = experiment.folder.stage("pretrain")
     assert not stage.done.exists() and not experiment.folder.stage("finetune").done.exists()
     start = stages.start_of_pretraining(experiment)(jax.random.key(0))
-    assert checkpoints.same(start["embedder"], published.load(folders / "open_qa").params["embedder"])
+    assert same(start["embedder"], published.load(folders / "open_qa").params["embedder"])
     assert realm("pretrain", workdir) == 0
     assert next_step(experiment.config, stage, experiment.store.fingerprint) == 1
     assert realm("build_index", workdir) == 0
@@ -190,7 +191,7 @@ def test_an_embedder_and_an_encoder_begin_an_experiment(folders, world, tmp_path
     assert experiment.config.data == base.data
     encoder = published.load(folders / "encoder")
     start = stages.start_of_pretraining(experiment)(jax.random.key(0))
-    assert checkpoints.same(start["reader"], encoder.params)
+    assert same(start["reader"], encoder.params)
     assert not (workdir / "data").exists()
     stage = experiment.folder.stage("pretrain")
     assert stage.done.exists() and next_step(experiment.config, stage, experiment.store.fingerprint) == 0

@@ -18,6 +18,7 @@ from realm_jax.training import checkpoints, loop
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import StageDir, read_json
 from tests.training.toy import Toy
+from tests.trees import same
 
 STAGE = Stage(steps=23, batch_size=4, checkpoint_every=5, log_every=2, learning_rate=0.1, keep=2)
 
@@ -61,7 +62,14 @@ def test_non_finite_loss_stops_names_the_step_and_keeps_the_checkpoint(tmp_path)
     assert checkpoints.steps(directory.checkpoints) == [5, 10] and not directory.done.exists()
     state, position = final_state(train(tmp_path / "run"))
     whole, whole_position = final_state(train(tmp_path / "whole"))
-    assert checkpoints.same(state, whole) and position == whole_position
+    assert same(state, whole) and position == whole_position
+
+
+def test_a_gradient_that_is_not_finite_is_no_checkpoint(tmp_path):
+    """The loss of step 15, a checkpoint's, is that of the parameters before it."""
+    with pytest.raises(UserError, match=r"pretrain: the gradient's norm of step 15 is nan.*learning-rate"):
+        train(tmp_path / "run", Toy(steep_at=14))
+    assert checkpoints.steps(StageDir(tmp_path / "run").checkpoints) == [5, 10]
 
 
 def test_best_probe_is_kept_and_named(tmp_path):
@@ -163,5 +171,5 @@ def test_killed_at_random_moments_ends_in_the_same_state(tmp_path, whole, seed):
             break
     assert kills == 2
     (state, position), (expected, expected_position) = final_state(run), final_state(whole)
-    assert checkpoints.same(state, expected) and position == expected_position
+    assert same(state, expected) and position == expected_position
     assert deterministic(run) == deterministic(whole)

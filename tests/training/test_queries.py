@@ -110,6 +110,15 @@ def test_a_restored_position_gives_the_same_batches(world, tmp_path, kind, taken
     assert not all(equal(a, b) for a, b in zip(expected, expected[1:], strict=False))
 
 
+def test_what_is_skipped_is_not_drawn_and_the_rest_is_the_same(experiment):
+    def drawn(count, **skip):
+        return elements(iter(experiment.masked_queries("train").batches(1, 3, **skip)), count)
+
+    everything, later = drawn(40), drawn(20, skip=13)
+    (begin,) = [i for i in range(1, 20) if all(equal(a, b) for a, b in zip(later, everything[i:], strict=False))]
+    assert begin <= 13  # fewer where sentences gave no query
+
+
 def test_the_seed_decides_the_order(experiment):
     def order(seed):
         return [query["origin"] for query in elements(iter(experiment.masked_queries("train").batches(B, seed)), 20)]

@@ -15,10 +15,12 @@ def _point(index, generator):
 
 
 class Toy(Task):
-    """`scores` are what the probe says at each checkpoint; at step `nan_at` the loss is not a number."""
+    """`scores` are what the probe says at each checkpoint; at step `nan_at` the loss is not a number, at `steep_at` its
+    gradient alone."""
 
-    def __init__(self, scores=(), nan_at=-1, seconds=0.0):
+    def __init__(self, scores=(), nan_at=-1, seconds=0.0, steep_at=-1):
         self._scores, self._nan_at, self._seconds, self.closed = list(scores), nan_at, seconds, False
+        self._steep_at = steep_at
         self.retrieved_with = []
 
     def init(self, key):
@@ -34,7 +36,8 @@ class Toy(Task):
     def retrieve(self, embedded, batch, step):
         time.sleep(self._seconds)
         self.retrieved_with.append((step, float(embedded)))
-        return {**batch, "shift": np.float32(embedded), "bad": np.float32(step == self._nan_at)}, {"index/at": step}
+        wrong = {"bad": np.float32(step == self._nan_at), "steep": np.float32(step == self._steep_at)}
+        return {**batch, **wrong, "shift": np.float32(embedded)}, {"index/at": step}
 
     def outputs(self, params, batch, key):
         y = (batch["x"] @ params["embedder"]["kernel"])[:, 0] + params["embedder"]["bias"] + 0.1 * batch["shift"]
@@ -42,6 +45,7 @@ class Toy(Task):
 
     def objective(self, outputs, batch):
         loss = ((outputs["y"] - batch["y"]) ** 2).mean()
+        loss += jnp.sqrt(jnp.where(batch["steep"] > 0, 0.0 * outputs["y"].sum(), 1.0)) - 1.0  # no slope at 0
         return jnp.where(batch["bad"] > 0, jnp.nan, loss), {"toy/shift": batch["shift"]}
 
     def probe(self, params):

@@ -53,7 +53,8 @@ class Pretrain(Task):
         self._follower, self._probe, self._refresh = follower, probe, refresh
         self._null_row = store.null_row
         self.retrieves_on_devices = device_store is not None
-        self.retrieves_beside = config.index.kind != "exact" or jax.local_device_count() == 1
+        devices = jax.local_device_count() if device_store is None else mesh.size
+        self.retrieves_beside = config.index.kind != "exact" or devices == 1
         if device_store is not None:
             # The index and the store are arguments: a new snapshot is other data for the same program.
             self._choose_on_devices = jax.jit(
