@@ -99,11 +99,16 @@ def test_the_page_is_followed(home, capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("home", "one_device")
-def test_without_questions_retrieval_is_measured(capsys):
+@pytest.mark.parametrize("heldout", ["0.5", "0"])
+def test_without_questions_retrieval_is_measured(capsys, heldout):
+    """Where documents are held out."""
     words = ["experiments/own_documents.py", "--workdir", "runs/mine", "--data.path", "documents", *tiny()]
+    words += ["--data.heldout_fraction", heldout]
+    assert cli.main(["run", *words]) == 2 and not list(Path("runs").rglob("*.json"))
+    assert "brings no questions, which finetune learns from; name one, or leave that out" in capsys.readouterr().err
     words[words.index("--finetune.steps") + 1] = "0"
     for job in ("prepare", "pretrain", "build_index", "evaluate", "report"):
         assert cli.main([job, *words]) == 0, capsys.readouterr().err
     summary = read_json(Path("runs/mine/report/summary.json"))
-    assert summary["retrieval/span_recall@5"] is not None and summary["index/snapshots_used"] == 0
+    assert (summary["retrieval/span_recall@5"] is None) == (heldout == "0") and summary["index/snapshots_used"] == 0
     assert summary["retrieval/recall@5_start"] is None and summary["qa/exact_match"] is None

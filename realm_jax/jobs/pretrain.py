@@ -1,6 +1,7 @@
-"""REALM pre-training: retrieve, read, marginalise; needs build_index beside it, unless --index.refresh is inline.
+"""REALM pre-training: retrieve, read, marginalise; needs build_index beside it.
 
-Starts from what ict and warm_up left, waits for the first snapshot of build_index, swaps newer ones in on schedule.
+Starts from what ict and warm_up left, waits for the first snapshot of build_index, swaps newer ones in on schedule
+(with --index.refresh inline it makes them itself).
 Reads the prepared data and <workdir>/pretrain/snapshots, writes <workdir>/pretrain; a job that was stopped goes on from
 its last checkpoint. The job `run` starts both.
 """
