@@ -108,5 +108,6 @@ def test_a_sweep_has_valid_variants_and_a_docstring(name, monkeypatch):
 
 def test_docstring_tells_command_time_and_result(name):
     text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
-    assert f"realm {'tagger' if name == 'tagger' else 'run'} experiments/{name}.py" in text
+    job = {"tagger": "tagger", "cc_news": "import_weights"}.get(name, "run")
+    assert f"realm {job} experiments/{name}.py" in text
     assert "Time: " in text and "Expected: " in text
