@@ -75,7 +75,7 @@ class Evaluation:
         self._sizes = split_sizes(self._config.questions, experiment.data)
         self._answers = self._config.finetune.steps > 0 or self._folder.stage("finetune").done.exists()
         # Who learned to answer has test questions, or is told that they are missing.
-        asked = {*self._sizes, "test"} if self._sizes or self._answers or self._config.closed_book.steps else {}
+        asked = {*self._sizes, "test"} if self._sizes or self._answers or self._config.closed_book.steps else set()
         there = [split for split in SUFFIXES if split in asked]
         self._questions = {split: experiment.questions(split) for split in there}
         self._labels = {split: experiment.labels(questions) for split, questions in self._questions.items()}

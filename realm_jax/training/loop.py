@@ -27,8 +27,8 @@ from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.task import Batch, Metrics, Task
 from realm_jax.workdir import StageDir, sole_owner, write_json
 
-WORDS = {"loss/total": "loss", "optimizer/gradient_norm": "gradient's norm"}
-"""What must stay finite."""
+FINITE = {"loss/total": "loss", "optimizer/gradient_norm": "gradient's norm"}
+"""What must stay so, and what it is called."""
 
 
 def train(
@@ -207,11 +207,11 @@ class _Window:
         self._unread = None
         figures = jax.device_get(figures)
         # A loss can be finite whose gradient is not: the parameters behind that step would be saved as good ones.
-        for what in ("loss/total", "optimizer/gradient_norm"):
-            if not math.isfinite(figures[what]):
+        for name, what in FINITE.items():
+            if not math.isfinite(figures[name]):
                 raise UserError(
-                    f"{self._name}: the {WORDS[what]} of step {self._step} is {figures[what]}; the last checkpoint is "
-                    f"kept. Try a lower --{self._name}.learning-rate or another --seed, in another --workdir"
+                    f"{self._name}: the {what} of step {self._step} is {figures[name]}; the last checkpoint is kept. "
+                    f"Try a lower --{self._name}.learning-rate or another --seed, in another --workdir"
                 )
         self._read.append({key: float(value) for key, value in self._observe(figures).items()})
         if self._step % self._log_every == 0:
