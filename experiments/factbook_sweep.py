@@ -9,8 +9,8 @@ A part of it: `--seeds 0 --variants reference no_pretraining`.
 
 Time: on one CPU core (`--jobs 2` on two), 24 minutes for a run with a pre-training of its own, 6 where that is shared;
 so some 12 hours for all on two cores.
-Expected: (seed 0 of eight variants, docs/results/factbook) test exact match of REALM 0.770, of `no_pretraining` 0.726, of
-`warm_up_only` 0.765; recall@5 of test questions before fine-tuning 0.821, without pre-training 0.682.
+Expected: (seed 0 of eight variants, docs/results/factbook) test exact match of REALM 0.770, of `no_pretraining` 0.726,
+of `warm_up_only` 0.765; recall@5 of test questions before fine-tuning 0.821, without pre-training 0.682.
 """
 
 from dataclasses import replace
