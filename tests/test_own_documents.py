@@ -105,7 +105,10 @@ def test_without_questions_retrieval_is_measured(capsys, heldout):
     words = ["experiments/own_documents.py", "--workdir", "runs/mine", "--data.path", "documents", *tiny()]
     words += ["--data.heldout_fraction", heldout]
     assert cli.main(["run", *words]) == 2 and not list(Path("runs").rglob("*.json"))
-    assert "brings no questions, which finetune learns from; name one, or leave that out" in capsys.readouterr().err
+    assert (
+        "no training questions; name them by --questions.train FILE, or leave that out: --finetune.steps 0"
+        in capsys.readouterr().err
+    )
     words[words.index("--finetune.steps") + 1] = "0"
     for job in ("prepare", "pretrain", "build_index", "evaluate", "report"):
         assert cli.main([job, *words]) == 0, capsys.readouterr().err

@@ -14,6 +14,7 @@ import os
 import sys
 from typing import Literal
 
+from realm_jax import config as schema
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.jobs import peers
@@ -48,7 +49,8 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
 
     me, count = peers.resolve(arguments) if arguments.coordinator else (0, 1)
     os.environ.pop(peers.WORKER, None)  # what this process starts has supervisors of its own
-    check_questions(config, workdir)
+    if not workdir.data(config.data.directory).done.exists():
+        schema.require_training_questions(config)
     if count == 1 and arguments.builder != "only":  # a pod's devices start only where all its machines ask for them
         check_batches(config)
     together = ("--coordinator", arguments.coordinator, "--process_count", str(count), "--process_id", str(me))
@@ -71,23 +73,6 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
     if arguments.builder == "only":
         return pipeline.run(steps_of_builder(config, workdir))
     return pipeline.run(steps_of(config, workdir, builder_is_here=arguments.builder == "here"))
-
-
-def check_questions(config: Config, workdir: Workdir) -> None:
-    """Sees, before the first stage, that there will be questions for those that learn from them.
-
-    Raises:
-      UserError: there will be none.
-    """
-    learn = [stage for stage in ("finetune", "closed_book") if getattr(config, stage).steps]
-    source = config.data.source
-    named = config.questions.train or source == "factbook"
-    if learn and not named and not workdir.data(config.data.directory).done.exists():
-        without = " ".join(f"--{stage}.steps 0" for stage in learn)
-        raise UserError(
-            f"questions.train: names no file, and {source} brings no questions, which {' and '.join(learn)} learns "
-            f"from; name one, or leave that out: {without}"
-        )
 
 
 def environment(workdir: Workdir) -> dict[str, str]:

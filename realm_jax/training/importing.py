@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from realm_jax import workdir
-from realm_jax.config import Bert, Config, Data, Evaluation, Finetune, Index, Pretrain
+from realm_jax.config import Bert, Config, Data, Evaluation, Finetune, Index, Pretrain, require_training_questions
 from realm_jax.corpus import builders
 from realm_jax.corpus.articles import Article
 from realm_jax.corpus.prepare import prepare_corpus
@@ -111,12 +111,7 @@ def check_import(config: Config, folder: Workdir, given: Sequence[str]) -> None:
             "pretrain.steps: the sources have no titles, which passages are embedded with; name the folder that has "
             f"{sources.TITLES} as another --source, or leave pre-training out"
         )
-    for stage in ("finetune", "closed_book"):
-        if getattr(config, stage).steps and not config.questions.train and config.data.source != "factbook":
-            raise UserError(
-                f"{stage}.steps: {getattr(config, stage).steps}, but there are no training questions; name them by "
-                "--questions.train FILE"
-            )
+    require_training_questions(config)
     if not folder.sources.exists():  # else an import goes on that was checked when it began
         if _names_questions(config):
             read_questions(config.questions, lambda line: None)

@@ -72,10 +72,13 @@ def start(run: grid.Run, place: int) -> Child:
     return Child("run", command, {"PYTHONPATH": root}, log=run.workdir.log)
 
 
-def sweep_of(experiment: Path, folder: Path, jobs: int = 2, figures: bool = False, variant: str = "") -> int:
-    """As `realm sweep` does it, with `--keep figures` or for one variant if told."""
+def sweep_of(
+    experiment: Path, folder: Path, jobs: int = 2, figures: bool = False, variants: tuple[str, ...] = ()
+) -> int:
+    """As `realm sweep` does it, with `--keep figures` or `--variants` if told."""
     runs = sweep.plan(load_sweep(experiment), SweepDir(folder))
-    asked = [run for run in runs if run.variant in (variant or run.variant,)]
+    options = sweep.Options(experiment, variants=variants)
+    asked = [run for run in runs if sweep.is_asked(run.variant, run.seed, options)]
     return grid.run_all(asked, range(jobs), start, keep_for=runs if figures else None)
 
 

@@ -310,7 +310,7 @@ class TestGrid:
 
     def test_figures_alone_stay(self, experiment, tmp_path):
         folder = tmp_path / "sweep"
-        assert fake_runs.sweep_of(experiment, folder, 2, figures=True, variant="realm") == 0
+        assert fake_runs.sweep_of(experiment, folder, 2, figures=True, variants=("realm",)) == 0
         assert len(list(folder.glob("runs/*/*/report/index.html"))) == 2  # the others, which are not asked for, ...
         assert len(list(folder.glob("stages/pretrain/*/checkpoints"))) == 2  # ... need these
         assert fake_runs.sweep_of(experiment, folder, 2, figures=True) == 0
