@@ -574,17 +574,6 @@ class Sweep:
         return dataclasses.replace(self.variants[variant], name=variant, seed=seed)
 
 
-def require_training_questions(config: Config) -> None:
-    """Raises UserError where a stage would learn from questions, no file of them is named, and the source has none."""
-    for stage in ("finetune", "closed_book"):
-        steps = getattr(config, stage).steps
-        if steps and not config.questions.train and config.data.source != "factbook":
-            raise UserError(
-                f"{stage}.steps: {steps}, but there are no training questions; name them by --questions.train FILE, or "
-                f"leave that out: --{stage}.steps 0"
-            )
-
-
 def of_the_machine(option: str) -> bool:
     """Whether an option says how a run is computed, not what: it may change whenever the run goes on. So may those that
     a message about faulty records, or about memory, asks to change."""

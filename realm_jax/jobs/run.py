@@ -14,11 +14,11 @@ import os
 import sys
 from typing import Literal
 
-from realm_jax import config as schema
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.jobs import peers
 from realm_jax.jobs.devices import check_batches, must_share, shares
+from realm_jax.qa.needed import require_training_questions
 from realm_jax.workdir import Workdir
 
 
@@ -50,7 +50,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
     me, count = peers.resolve(arguments) if arguments.coordinator else (0, 1)
     os.environ.pop(peers.WORKER, None)  # what this process starts has supervisors of its own
     if not workdir.data(config.data.directory).done.exists():
-        schema.require_training_questions(config)
+        require_training_questions(config)
     if count == 1 and arguments.builder != "only":  # a pod's devices start only where all its machines ask for them
         check_batches(config)
     together = ("--coordinator", arguments.coordinator, "--process_count", str(count), "--process_id", str(me))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from realm_jax import workdir
-from realm_jax.config import Bert, Config, Data, Evaluation, Finetune, Index, Pretrain, require_training_questions
+from realm_jax.config import Bert, Config, Data, Evaluation, Finetune, Index, Pretrain
 from realm_jax.corpus import builders
 from realm_jax.corpus.articles import Article
 from realm_jax.corpus.prepare import prepare_corpus
@@ -24,6 +24,7 @@ from realm_jax.corpus.store import write_store
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.index.build import make_searcher
+from realm_jax.qa.needed import require_training_questions
 from realm_jax.qa.prepare import prepare_questions
 from realm_jax.qa.questions import SPLITS
 from realm_jax.qa.sources import read_questions
