@@ -59,6 +59,7 @@ def run_all(
     free, jobs = list(places), len(places)
     taken: dict[Run, P] = {}
     since: dict[Run, float] = {}
+    told: set[Run] = set()
 
     def tell(what: str) -> None:
         done = len(runs) - len(left) - len(failed) - len(running)
@@ -80,9 +81,9 @@ def run_all(
                     continue
                 failed.append(run)
                 if step := run.next_step():
-                    if run.workdir.failed_job != step.job:  # it could not begin: nothing to those that share the step
-                        _note(run, step)
-                    elif step.folder:
+                    if not run.workdir.failed_job:  # it could not begin: nothing to those that share the step
+                        _note(run, step.job)
+                    elif run.workdir.failed_job == step.job and step.folder:
                         broken[step.folder.resolve()] = run
                 tell(f"{run}: failed, see {run.workdir.log}: {last_words(run.workdir.log)}")
             # A step may become complete at any moment, so that two looks at different times do not fit each other: what
@@ -101,11 +102,21 @@ def run_all(
                     failed.append(run)
                     _fail_with(run, step, broken[folder])
                     tell(f"{run}: failed with {broken[folder]}")
-                elif folder is None or (folder not in busy and owner(folder, "run") is None):
+                elif folder is not None and folder in busy:
+                    continue
+                elif held := [
+                    place for place in (run.workdir.root, folder) if place and owner(place, "run") is not None
+                ]:
+                    if run not in told:  # no child of this sweep; one of a sweep that was killed is still stopping
+                        told.add(run)
+                        say(f"{run}: waiting for another `realm run`, which is at work in {held[0]}")
+                else:
                     left.remove(run)
                     taken[run] = free.pop(0)
+                    if run.workdir.failed_job:
+                        _note(run, "")
                     running[run], since[run] = start(run, taken[run]), time.monotonic()
-                    busy.add(folder)
+                    busy |= {folder} - {None}
                     say(f"{run}: {step.job if step else 'nothing left'}, log in {run.workdir.log}")
             time.sleep(POLL_S)
     finally:
@@ -124,13 +135,13 @@ def _fail_with(run: Run, step: Step, other: Run) -> None:
     """Records that a run cannot go on, as the run itself would have."""
     with open(run.workdir.log, "a") as log:
         log.write(f"{step.job} failed in the run that does it for this one too: {other.workdir.root}\n")
-    _note(run, step)
+    _note(run, step.job)
 
 
-def _note(run: Run, step: Step) -> None:
-    """Records what a run failed at."""
+def _note(run: Run, job: str) -> None:
+    """Records what a run failed at, or by "" that it is tried again."""
     usage = read_json(run.workdir.usage) if run.workdir.usage.exists() else {}
-    write_json(run.workdir.usage, usage | {"failed": step.job})
+    write_json(run.workdir.usage, usage | {"failed": job})
 
 
 def _time_left(runs: Sequence[Run], unfinished: Sequence[Run], jobs: int) -> str:

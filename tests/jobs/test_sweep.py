@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -310,6 +311,46 @@ class TestGrid:
             # Which of the three has done it for all depends on which was free first.
             said = sorted(last_words(workdir.log).partition(": ")[0] for workdir in failed)
             assert said == ["the reason why"] + 2 * ["warm_up failed in the run that does it for this one too"]
+
+    def test_what_failed_before_is_not_taken_for_the_reason(self, experiment, tmp_path):
+        """A run that could not begin failed at its next step, whatever it had failed at the time before."""
+        folder = tmp_path / "sweep"
+        folder.mkdir()
+        (folder / "fails").write_text("finetune slow\n")
+        assert fake_runs.sweep_of(experiment, folder, variants=("slow",)) == 2
+        (folder / "fails").write_text("begin slow\n")
+        write_json((usage := Workdir(folder / "runs" / "slow" / "0").usage), {"failed": "warm_up"})
+        assert fake_runs.sweep_of(experiment, folder, variants=("slow",)) == 2
+        assert read_json(usage)["failed"] == "finetune"
+
+    def test_a_job_that_is_always_run_keeps_its_name_when_it_fails(self, experiment, tmp_path):
+        """`prepare` is done again where a file is named, complete or not."""
+        experiment.write_text(
+            experiment.read_text().replace(
+                "    variants =", "    base = replace(base, data=Data(path=__file__))\n    variants ="
+            )
+        )
+        folder = tmp_path / "sweep"
+        assert fake_runs.sweep_of(experiment, folder, variants=("realm",)) == 0
+        (folder / "fails").write_text("prepare slow\n")
+        assert fake_runs.sweep_of(experiment, folder) == 2
+        assert read_json(Workdir(folder / "runs" / "slow" / "0").usage)["failed"] == "prepare"
+
+    def test_a_run_that_is_at_work_already_is_waited_for(self, experiment, tmp_path, capfd):
+        """As those of a sweep that was killed, while they stop."""
+        folder = tmp_path / "sweep"
+        plan(load_sweep(experiment), SweepDir(folder))
+        with ThreadPoolExecutor() as threads, sole_owner(folder / "runs" / "none" / "0", "run"):
+            sweep = threads.submit(fake_runs.sweep_of, experiment, folder, 2, False, ("none",))
+            while not (folder / "runs" / "none" / "1" / "report" / "index.html").exists():
+                assert not sweep.done()
+                time.sleep(0.02)
+            time.sleep(0.2)
+            assert not (folder / "runs" / "none" / "0" / "run.json").exists()
+        assert sweep.result() == 0
+        assert (
+            f"waiting for another `realm run`, which is at work in {folder / 'runs/none/0'}" in capfd.readouterr().err
+        )
 
     def test_figures_alone_stay(self, experiment, tmp_path):
         folder = tmp_path / "sweep"
