@@ -145,10 +145,10 @@ class StageDir:
 class SweepDir:
     """The layout of a sweep's folder: a workdir for each run, whose stages lie in folders that equal runs share."""
 
-    root: Path
+    root: AnyPath
 
     @property
-    def manifest(self) -> Path:
+    def manifest(self) -> AnyPath:
         """{"reference": ..., "variants": [...], "seeds": [...]}; settings stand in the runs' workdirs."""
         return self.root / "sweep.json"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from realm_jax import config as schema
-from realm_jax.config import Config
+from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError
 from realm_jax.evaluation import costs
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
@@ -125,14 +125,45 @@ class SweepRecord:
 def read_sweep(root: Path) -> SweepRecord:
     """Raises UserError where the folder is not a sweep's."""
     folder = SweepDir(root)
+    sweep = read_settings(folder)
+    names = sorted(sweep.variants, key=lambda name: name != sweep.reference)
+    runs = [
+        RunRecord(name, seed, _settings(workdir := folder.run(name, seed)) or sweep.run(name, seed), workdir)
+        for name in names
+        for seed in sweep.seeds
+    ]
+    return SweepRecord(root.resolve().name, sweep.reference, runs)
+
+
+def read_settings(folder: SweepDir) -> Sweep:
+    """A sweep as its folder has it: of each variant, what its first run there has recorded.
+
+    Raises:
+      UserError: the folder is not a sweep's, or has no run of a variant.
+    """
     if not folder.manifest.exists():
-        raise UserError(f"--sweep: {root} holds no {folder.manifest.name}; name the folder of a `realm sweep`")
+        raise UserError(
+            f"{folder.root}: a folder without {folder.manifest.name} is no sweep; name that of `realm sweep`"
+        )
     found = read_json(folder.manifest)
-    names = sorted(found["variants"], key=lambda name: name != found["reference"])
-    runs = []
-    for variant in names:
-        for seed in found["seeds"]:
-            workdir = folder.run(variant, seed)
-            config = schema.from_dict(read_json(workdir.config)["config"])
-            runs.append(RunRecord(variant, seed, config, workdir))
-    return SweepRecord(root.resolve().name, found["reference"], runs)
+    variants = {}
+    for name in found["variants"]:
+        recorded = filter(None, (_settings(folder.run(name, seed)) for seed in found["seeds"]))
+        if (config := next(recorded, None)) is None:
+            raise UserError(
+                f"{folder.root / 'runs' / name}: no run of this variant is there any more; begin it again from the "
+                f"experiment file: `realm sweep FILE --sweep_dir {folder.root}`"
+            )
+        variants[name] = config
+    return Sweep(variants, tuple(found["seeds"]), found["reference"])
+
+
+def _settings(workdir: Workdir) -> Config | None:
+    """What a run has recorded, if anything."""
+    if not workdir.config.exists():
+        return None
+    values = read_json(workdir.config)["config"]
+    try:
+        return schema.from_dict(values)
+    except UserError as error:
+        raise UserError(f"{workdir.config}: {error}") from None

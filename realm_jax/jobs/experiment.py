@@ -19,7 +19,7 @@ from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError
 from realm_jax.remote import AnyPath
 from realm_jax.settings import changes
-from realm_jax.workdir import Workdir, read_json, write_json
+from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
 
 T = TypeVar("T")
 
@@ -78,6 +78,8 @@ def read_record(workdir: Workdir) -> Record | None:
     """Raises UserError where the file is no record of this version."""
     if workdir.root.exists() and not workdir.root.is_dir():
         raise UserError(f"{workdir.root}: is a file; --workdir must name a folder, or one to be made")
+    if SweepDir(workdir.root).manifest.exists():
+        raise UserError(f"{workdir.root}: is the folder of a sweep; --workdir must name another one, or one to be made")
     if not workdir.config.exists():
         return None
     values = read_json(workdir.config)

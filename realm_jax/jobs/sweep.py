@@ -18,7 +18,7 @@ from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs.experiment import differences, load_experiment, load_sweep, read_record, settle
 from realm_jax.settings import changes
-from realm_jax.workdir import SweepDir, owner, read_json, sole_owner, write_json
+from realm_jax.workdir import SweepDir, Workdir, owner, sole_owner, write_json
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,14 @@ def command(argv: list[str]) -> int:
     if source.is_dir() and options.sweep_dir not in (None, source):
         raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
     folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)
-    sweep = recorded(folder) if source.is_dir() else load_sweep(source)
+    if Workdir(folder.root).config.exists():
+        raise UserError(f"--sweep_dir: {folder.root} is the workdir of a run; name another folder, or one to be made")
+    if source.is_dir():
+        from realm_jax.evaluation.sweep_record import read_settings
+
+        sweep = read_settings(folder)
+    else:
+        sweep = load_sweep(source)
     for option, asked, there in (
         ("variants", options.variants, sweep.variants),
         ("seeds", options.seeds, sweep.seeds),
@@ -111,20 +118,6 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
 
 def is_asked(variant: str, seed: int, options: Options) -> bool:
     return variant in (options.variants or [variant]) and seed in (options.seeds or [seed])
-
-
-def recorded(folder: SweepDir) -> Sweep:
-    """A sweep as its folder has it.
-
-    Raises:
-      UserError: the folder is not a sweep's.
-    """
-    if not folder.manifest.exists():
-        raise UserError(f"{folder.root}: a folder without {folder.manifest.name} is no sweep; name an experiment file")
-    found = read_json(folder.manifest)
-    first = found["seeds"][0]
-    variants = {name: read_record(folder.run(name, first)).config for name in found["variants"]}
-    return Sweep(variants, tuple(found["seeds"]), found["reference"])
 
 
 def plan(sweep: Sweep, folder: SweepDir) -> list:

@@ -240,9 +240,26 @@ def test_a_sweep_that_has_just_begun(tmp_path):
     assert "| a | 0 | not finished | – | – |" in (folder.report / "report.md").read_text()
 
 
+def test_a_run_whose_folder_was_deleted_is_not_finished(tmp_path, capsys):
+    folder = SweepDir(tmp_path / "new")
+    write_json(folder.manifest, {"reference": "a", "variants": ["a"], "seeds": [0, 1]})
+    record = folder.run("a", 1).config
+    assert cli.main(["report", "--sweep", str(folder.root)]) == 2
+    assert "runs/a: no run of this variant is there any more; begin it again" in capsys.readouterr().err
+    settings = dataclasses.asdict(Config(name="a", seed=1))
+    write_json(record, {"experiment": settings, "config": settings})
+    found = read_sweep(folder.root)
+    assert [(run.seed, run.config.seed, run.state) for run in found.runs] == [(s, s, "not finished") for s in (0, 1)]
+    assert cli.main(["sweep", str(folder.root), "--print"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    write_json(record, {"config": {"nmae": "a"}})
+    assert cli.main(["report", "--sweep", str(folder.root)]) == 2
+    assert f"{folder.root}/runs/a/" in (said := capsys.readouterr().err) and "nmae: no such option" in said
+
+
 def test_a_folder_that_is_no_sweep(tmp_path, capsys):
     assert cli.main(["report", "--sweep", str(tmp_path)]) == 2
-    assert f"--sweep: {tmp_path} holds no sweep.json" in capsys.readouterr().err
+    assert f"{tmp_path}: a folder without sweep.json is no sweep" in capsys.readouterr().err
 
 
 def test_arms_that_answered_other_questions_are_not_compared(folder, monkeypatch):

@@ -430,6 +430,17 @@ class TestCommand:
         words = shlex.split(capsys.readouterr().out.splitlines()[0])
         assert Path(words[4]) == tmp_path / "here/runs/realm/0" and Path(words[-2]).is_absolute()
 
+    def test_a_sweep_and_a_run_have_folders_of_their_own(self, experiment, tmp_path, capsys):
+        """By default both would have runs/<name of the file>, and the report of one would replace the other's."""
+        folder = SweepDir(tmp_path / "both")
+        write_json(Workdir(folder.root).config, {})
+        assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder.root), "--print"]) == 2
+        assert f"--sweep_dir: {folder.root} is the workdir of a run; name another" in capsys.readouterr().err
+        Workdir(folder.root).config.rename(folder.manifest)
+        experiment.write_text("from realm_jax.config import Config as get_config")
+        assert cli.main(["run", str(experiment), "--workdir", str(folder.root)]) == 2
+        assert f"{folder.root}: is the folder of a sweep; --workdir must name another" in capsys.readouterr().err
+
     def test_a_running_sweep_is_left_alone(self, experiment, tmp_path, capsys):
         folder = tmp_path / "sweep"
         with sole_owner(folder, "sweep"):
