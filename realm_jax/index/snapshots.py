@@ -32,7 +32,7 @@ VECTORS, DIGESTS, MANIFEST = "vectors.npy", "digests.npy", "manifest.json"
 SEARCHERS = {"scann": ScannIndex, "bm25": Bm25Index}
 """Kinds of index that have files of their own, in a folder of that name."""
 REMOVED, PARTS = ".removed", ".parts"
-REMEDY = "delete this folder: in training the next snapshot takes its place, afterwards build_index makes the result's"
+REMEDY = "delete this folder: build_index makes the snapshot again if training needs it, and the result's afterwards"
 FIRST_STEP = 0
 """The snapshot that training starts from; kept for the comparison of before and after."""
 
@@ -184,8 +184,16 @@ def list_steps(directory: AnyPath, fingerprint: str | None = None) -> list[int]:
         return []
     folders = [path for path in directory.iterdir() if path.name.isdecimal() and (path / MANIFEST).exists()]
     if fingerprint is not None:
-        folders = [path for path in folders if _read_manifest(path / MANIFEST).fingerprint == fingerprint]
+        folders = [path for path in folders if _fingerprint(path) == fingerprint]
     return sorted(int(folder.name) for folder in folders)
+
+
+def _fingerprint(folder: AnyPath) -> str | None:
+    """Of the store that a snapshot was made from; None where the snapshot was removed meanwhile."""
+    try:
+        return _read_manifest(folder / MANIFEST).fingerprint
+    except FileNotFoundError:
+        return None
 
 
 def load(directory: AnyPath, step: int, fingerprint: str | None = None) -> Snapshot:

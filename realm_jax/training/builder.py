@@ -15,7 +15,7 @@ from realm_jax.index import build, snapshots
 from realm_jax.training import checkpoints
 from realm_jax.training.distributed import agree, everywhere, is_first
 from realm_jax.training.experiment import Experiment
-from realm_jax.training.follow import snapshot_every
+from realm_jax.training.follow import scheduled, snapshot_every
 from realm_jax.training.mesh import make_mesh
 from realm_jax.training.task import Params
 from realm_jax.workdir import StageDir, Workdir, read_json, sole_owner
@@ -30,7 +30,8 @@ def follow_and_build(config: Config, folder: Workdir) -> None:
     Of several processes, the first says what is next, and each embeds a part of the passages.
 
     Raises:
-      UserError: another builder is at work in the folder, or the trainer is away for `index.stop_after_s` seconds.
+      UserError: another builder is at work in the folder, the trainer is away for `index.stop_after_s` seconds, or the
+        checkpoint that it left is gone.
     """
     stage = folder.stage("pretrain")
     with sole_owner(stage.root, "build_index") if is_first() else contextlib.nullcontext():
@@ -51,6 +52,13 @@ def follow_and_build(config: Config, folder: Workdir) -> None:
             if everywhere(params is not None):  # else it was deleted meanwhile: look for a newer one
                 build_one(experiment, step, params, mesh)
                 trainer.seen()
+            elif done:
+                raise UserError(
+                    f"{stage.root}: the checkpoint of step {step}, which {stage.done.name} names as the result, is not "
+                    "there any more: put it back, or begin the run in another --workdir"
+                )
+            else:
+                time.sleep(POLL_S)
 
 
 def _restore(experiment: Experiment, step: int) -> Params | None:
@@ -68,20 +76,22 @@ def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
 
     Once training is done: its result, if that has no snapshot yet, or one of other passages than those of the store
     with this `fingerprint`: then documents have changed since. Before, of those that are due: with a schedule the
-    oldest checkpoint that is newer than every snapshot and will still be searched, without one the newest; none where
-    the trainer embeds.
+    oldest checkpoint that is newer than every snapshot, or whose snapshot was deleted and is searched by a trainer that
+    goes on from its last checkpoint, and will still be searched; without one the newest. None where the trainer embeds.
     """
     if stage.done.exists():
         result = read_json(stage.done)["step"]
         return None if result in snapshots.list_steps(stage.snapshots, fingerprint) else result
     if config.index.refresh == "inline":
         return None
-    newest = max(snapshots.list_steps(stage.snapshots), default=-1)
-    due = [step for step in checkpoints.steps(stage.checkpoints) if step % snapshot_every(config) == 0]
-    saved = [step for step in due if step > newest]
-    if config.index.delay is None:
-        return max(saved, default=None)
-    return min((step for step in saved if step == 0 or step + config.index.delay < config.pretrain.steps), default=None)
+    published, saved = snapshots.list_steps(stage.snapshots), checkpoints.steps(stage.checkpoints)
+    every, delay, newest = snapshot_every(config), config.index.delay, max(published, default=-1)
+    due = [step for step in saved if step % every == 0]
+    if delay is None:
+        return max((step for step in due if step > newest), default=None)
+    searched = scheduled(max(saved, default=0), every, delay)
+    missing = [step for step in due if step > newest or (step >= searched and step not in published)]
+    return min((step for step in missing if step == 0 or step + delay < config.pretrain.steps), default=None)
 
 
 def build_one(experiment: Experiment, step: int, params: Params, mesh: jax.sharding.Mesh | None = None) -> None:

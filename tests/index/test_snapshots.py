@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,20 @@ def test_steps_are_listed_in_order_and_nothing_else(tmp_path):
     (tmp_path / ".70.tmp").mkdir()
     (tmp_path / "notes").mkdir()
     assert list_steps(tmp_path) == [0, 9, 100]
+
+
+def test_a_snapshot_that_is_removed_while_they_are_listed_is_left_out(tmp_path, monkeypatch):
+    """As by the first of several builders, while the others look whether the new one is there."""
+    for step in (1, 2):
+        publish(tmp_path, step)
+    fingerprint, read = load(tmp_path, 1).manifest.fingerprint, snapshots._read_manifest
+
+    def removed(path):
+        shutil.rmtree(tmp_path / "1", ignore_errors=True)
+        return read(path)
+
+    monkeypatch.setattr(snapshots, "_read_manifest", removed)
+    assert list_steps(tmp_path, fingerprint) == [2]
 
 
 def test_publishing_a_step_again_replaces_it(tmp_path):

@@ -119,6 +119,22 @@ def test_with_a_schedule_the_oldest_that_will_be_searched_is_next(tmp_path):
     assert run.next() is None  # that of 15 would be searched from step 20 on, which there is none
 
 
+def test_a_snapshot_that_was_deleted_is_made_again_while_it_is_searched(tmp_path):
+    """As its message advises where it is damaged: a trainer that goes on from its last checkpoint may need it."""
+    run = Folders(tmp_path, steps=40, every=5, after=5)
+    for step in (0, 5, 10, 15):
+        run.save(step)
+        run.publish(step)
+    for step in (10, 15):
+        shutil.rmtree(run.stage.snapshots / str(step))
+    assert scheduled(15, 5, 5) == 10 == run.next()
+    run.publish(10)
+    assert run.next() == 15
+    run.publish(15)
+    shutil.rmtree(run.stage.snapshots / "5")  # nobody searches it any more
+    assert run.next() is None
+
+
 @pytest.mark.parametrize("after", [5, 0])
 def test_of_rare_refreshes_only_those_that_are_due(tmp_path, after):
     run = Folders(tmp_path, steps=100, every=5, after=after, refresh_every=3)
@@ -259,6 +275,13 @@ def test_a_checkpoint_that_stays_broken_is_an_error(trainer):
     with pytest.raises(UserError, match="no part 'embedder'"):
         follow_and_build(trainer.experiment.config, trainer.experiment.folder)
     assert snapshots.list_steps(trainer.stage.snapshots) == []
+
+
+def test_a_result_that_is_gone_is_an_error(trainer):
+    trainer.save(0)
+    trainer.end(0)
+    shutil.rmtree(trainer.stage.checkpoints)
+    assert "checkpoint of step 0, which done.json names as the result, is not there" in str(Running(trainer).ends())
 
 
 def test_a_checkpoint_of_another_architecture_is_an_error(trainer, world):

@@ -207,7 +207,9 @@ def test_a_damaged_snapshot_is_never_searched(stage, follower, swap_after):
     publish(stage, 5)
     damage(stage, 5)
     following = follower(swap_after)
-    with pytest.raises(UserError, match=r"5/vectors.npy: damaged.*in training the next snapshot takes its place"):
+    with pytest.raises(
+        UserError, match=r"5/vectors.npy: damaged.*build_index makes the snapshot again if training needs it"
+    ):
         for _ in range(2000):
             following.at(8)
             time.sleep(0.01)
