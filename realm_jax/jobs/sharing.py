@@ -63,7 +63,7 @@ def made_from(config: Config) -> dict[str, dict[str, Any]]:
     for stage, reads in READS.items():
         if stage not in (DATA, "pretrain") and not getattr(config, stage).steps:
             continue
-        if stage == "pretrain" and config.pretrain.probe_queries:
+        if stage == "pretrain" and config.pretrain.steps and config.pretrain.probe_queries:
             reads += PROBE
         options = {name: value for name, value in schema.flatten(config).items() if _is_read(name, reads)}
         if stage == DATA:  # sets of questions that files name lie beside each other; the source's own is made with it

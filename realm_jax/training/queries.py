@@ -11,6 +11,7 @@ from jaxtyping import Int
 from realm_jax.config import Config, Masking
 from realm_jax.corpus.queries import NO_HOLDERS, Sentence, SentenceSource, Span
 from realm_jax.corpus.store import PassageStore
+from realm_jax.errors import UserError
 from realm_jax.text.masking import MaskKind, Special, mask_query
 from realm_jax.text.salience import bucket
 from realm_jax.text.salient import body_start
@@ -26,7 +27,7 @@ class MaskedQueries:
     """The sentences of one split, masked as the experiment says."""
 
     def __init__(self, config: Config, data: DataDir, tokenizer: Tokenizer, split: str, masking: Masking | None = None):
-        self._config, self._tokenizer = config, tokenizer
+        self._config, self._tokenizer, self._split = config, tokenizer, split
         self._masking = masking or config.masking
         self._source = SentenceSource(data, split, self._masking)
         self._special = Special(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
@@ -48,7 +49,11 @@ class MaskedQueries:
         return batches.map(lambda batch: {name: value[rows] for name, value in batch.items()})
 
     def fixed(self, count: int, seed: int) -> Batch:
-        """One batch of up to `count` queries, the same in every run of a seed."""
+        """One batch of up to `count` queries, the same in every run of a seed.
+
+        Raises:
+          UserError: nothing that may be hidden fits into a query.
+        """
         chosen: list[Batch] = []
         for i in rng(seed, 4).permutation(len(self._source)):
             if len(chosen) == count:
@@ -56,6 +61,12 @@ class MaskedQueries:
             query = self.mask(self._source[int(i)], rng(seed, 5, int(i)))
             if query is not None:
                 chosen.append(query)
+        if not chosen:
+            length = self._config.data.query_length
+            raise UserError(
+                f"data.query_length: {length} wordpieces leave no room for a span that is to be hidden, in any of the "
+                f"{len(self._source)} sentences of split {self._split!r}; raise it"
+            )
         return {key: np.stack([query[key] for query in chosen]) for key in chosen[0]}
 
     def mask(self, sentence: Sentence, generator: np.random.Generator) -> Batch | None:

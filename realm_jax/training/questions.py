@@ -152,4 +152,4 @@ def probe_questions(
         if len(rows) > 0:
             queries.append(questions.queries[i])
             holders.append(rows)
-    return np.stack(queries), holders
+    return np.array(queries, np.int32).reshape(len(queries), questions.queries.shape[1]), holders

@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from realm_jax.config import Config
+from realm_jax.corpus.queries import can_be_masked
 from realm_jax.corpus.store import PassageStore
 from realm_jax.errors import UserError
 from realm_jax.index import placement, snapshots
@@ -233,17 +234,21 @@ TASKS = {
 
 
 def _recall_probe(experiment: Experiment) -> Callable[[Params], Metrics]:
-    """Held-out masked spans, and dev questions where there are any; nothing where the experiment wants no probe."""
-    config = experiment.config
-    if not config.pretrain.probe_queries:
+    """Held-out masked spans and dev questions, of which there are any; nothing where the experiment wants no probe."""
+    config, masking, sets = experiment.config, queries.salient(experiment.config.masking), {}
+    if not (config.pretrain.steps and config.pretrain.probe_queries):
         return lambda params: {}
-    masked = experiment.masked_queries("heldout", queries.salient(config.masking))
-    spans = masked.fixed(config.pretrain.probe_queries, config.seed)
-    sets = {"span": (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])}
+    if can_be_masked(experiment.data, "heldout", masking):
+        spans = experiment.masked_queries("heldout", masking).fixed(config.pretrain.probe_queries, config.seed)
+        sets["span"] = (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])
     if "dev" in split_sizes(config.questions, experiment.data):
         dev = experiment.questions("dev")
         found, holders = probe_questions(experiment.labels(dev), dev, experiment.store, PROBE_QUESTIONS, config.seed)
-        sets["question"] = (found, holders, np.full(len(found), -1))
+        if len(found):
+            sets["question"] = (found, holders, np.full(len(found), -1))
+    if not sets:
+        print("pretrain: nothing held out to probe recall with, so its last checkpoint is its result", flush=True)
+        return lambda params: {}
     return RecallProbe(
         sets,
         experiment.store,

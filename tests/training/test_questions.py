@@ -126,3 +126,6 @@ def test_probe_leaves_out_questions_that_no_passage_answers(experiment):
     queries, _ = probe_questions(experiment.labels(questions), questions, experiment.store, 99, seed=1)
     assert len(queries) == len(questions) - 1
     assert not (queries == questions.queries[1]).all(1).any()
+    questions.answers = [["nowhere at all"]] * len(questions)
+    queries, holders = probe_questions(experiment.labels(questions), questions, experiment.store, 99, seed=1)
+    assert queries.shape == (0, questions.queries.shape[1]) and holders == []
