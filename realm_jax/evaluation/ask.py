@@ -78,12 +78,14 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
 
     joint, segments, _ = features.join(row[None], store.rows(rows)[None], config.data.joint_length)
     logits = models.read(params["reader"], joint[0], segments[0], np.repeat(places[None], len(rows), 0))
+    # Neighbouring masks are one span, where training takes a span's wordpieces together.
+    spans = np.cumsum(np.diff(places, prepend=places[0]) > 1)[None] if config.pretrain.marginalize == "span" else None
     log_p_z, _ = log_p_of(np.zeros_like(places))
     mixture = jax.nn.logsumexp(log_p_z[0][:, None, None] + jax.nn.log_softmax(logits), axis=0)
     best = np.asarray(mixture.argmax(-1))
     _, log_p_best = log_p_of(best)
     weights = np.ones((1, len(places)), np.float32)
-    utility = float(objectives.retrieval_utility(log_p_z, log_p_best, weights))
+    utility = float(objectives.retrieval_utility(log_p_z, log_p_best, weights, spans))
     lines = [
         f"answer: {tokenizer.decode(best)}   (log p(y|x) {float(mixture.max(-1).sum()):.2f})",
         f"worth of retrieval for it: {utility:+.2f} nats per mask",
@@ -91,8 +93,8 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
     gains = np.full(len(rows), np.nan)
     if truth:
         _, log_p_truth = log_p_of(targets)
-        gains = np.asarray(objectives.candidate_gain(log_p_z, log_p_truth, weights))[0]
-        log_p = float(objectives.marginal_log_likelihood(log_p_z, log_p_truth, weights).sum())
+        gains = np.asarray(objectives.candidate_gain(log_p_z, log_p_truth, weights, spans))[0]
+        log_p = float(objectives.marginal_log_likelihood(log_p_z, log_p_truth, weights, spans).sum())
         lines.append(f"truth: {truth}   (log p(y|x) {log_p:.2f})")
     fillings = [tokenizer.decode(pieces) for pieces in np.asarray(logits.argmax(-1))]
     readings = [

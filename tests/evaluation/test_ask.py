@@ -1,5 +1,6 @@
 """What `ask` prints: answer, passages, beliefs and gains."""
 
+import dataclasses
 import re
 
 import jax
@@ -102,6 +103,16 @@ def test_a_single_mask_stands_for_all_wordpieces_of_the_truth(world, experiment)
     whole = fill_masks(experiment, "The capital of Jura is [MASK][MASK][MASK][MASK].", "Jena", COUNT)
     assert text == whole and "truth: Jena   (log p(y|x) -" in text
     assert len(gains(text)) == COUNT + 1 and sum(gains(text)) == pytest.approx(0.0, abs=0.004)
+
+
+def test_neighbouring_masks_are_one_span_where_training_takes_them_so(world, experiment, monkeypatch):
+    by_token = fill_masks(experiment, "The capital of Jura is [MASK].", "Jena", COUNT)
+    pretrain = dataclasses.replace(experiment.config.pretrain, marginalize="span")
+    monkeypatch.setattr(experiment, "config", dataclasses.replace(experiment.config, pretrain=pretrain))
+    by_span = fill_masks(experiment, "The capital of Jura is [MASK].", "Jena", COUNT)
+    assert sum(gains(by_span)) == pytest.approx(0.0, abs=0.004) and gains(by_span) != gains(by_token)
+    # One draw of a passage for all four wordpieces moves p(z|x) less than four draws do.
+    assert sum(map(abs, gains(by_span))) < sum(map(abs, gains(by_token)))
 
 
 @pytest.mark.parametrize(

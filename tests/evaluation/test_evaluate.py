@@ -8,7 +8,7 @@ import pytest
 
 from realm_jax.config import Config, Questions
 from realm_jax.errors import UserError
-from realm_jax.evaluation.evaluate import Evaluation, evaluate_file, recall_figures
+from realm_jax.evaluation.evaluate import Evaluation, _sum_of_starts, evaluate_file, recall_figures
 from realm_jax.qa.prepare import prepare_questions
 from realm_jax.workdir import Workdir
 
@@ -83,3 +83,8 @@ def test_recall_at_every_depth():
     hits[0, 0] = hits[1, 3] = hits[2, 25] = True
     expected = {"recall@1": 0.25, "recall@5": 0.5, "recall@20": 0.5, "recall@100": 0.75}
     assert recall_figures(hits, "") == {f"retrieval/{name}": value for name, value in expected.items()}
+
+
+def test_seconds_that_every_start_counts_anew_are_summed():
+    assert _sum_of_starts([0.0, 2.0, 5.0, 0.0, 1.0, 1.0, 0.5]) == 6.5
+    assert _sum_of_starts([]) == 0.0
