@@ -9,6 +9,7 @@ from realm_jax.config import Config
 from realm_jax.config import Questions as Settings
 from realm_jax.corpus import builders
 from realm_jax.corpus.factbook_source import load_countries
+from realm_jax.errors import UserError
 from realm_jax.qa import factbook_questions
 from realm_jax.qa.questions import SPLITS, Questions, set_folder, write_questions
 from realm_jax.qa.sources import read_questions
@@ -21,11 +22,14 @@ def prepare_questions(config: Config, data_dir: DataDir, say: Say = lambda line:
     """Writes data set `questions`, unless it is there and its files are as they were.
 
     Raises:
-      UserError: what `read_questions` finds wrong; nothing is written.
+      UserError: what `read_questions` finds wrong, or a file has changed and other runs use what was made of it;
+        nothing is written.
     """
     folder = set_folder(config.questions, data_dir)
     if folder != data_dir.tfds:
-        _from_files(config.questions, folder, say)
+        # A sweep's runs have a link to their data.
+        shared = bool(config.data.directory) or data_dir.root.is_symlink()
+        _from_files(config.questions, folder, shared, say)
     elif config.data.source == "factbook":
         if not builders.is_written(Questions, folder):
             write_questions(folder, factbook_questions.questions(load_countries()))
@@ -33,10 +37,17 @@ def prepare_questions(config: Config, data_dir: DataDir, say: Say = lambda line:
         say(f"prepare: no questions: {config.data.source} brings none, and questions.train names no file")
 
 
-def _from_files(settings: Settings, folder: Path, say: Say) -> None:
+def _from_files(settings: Settings, folder: Path, shared: bool, say: Say) -> None:
     digests, marker = _digests(settings), folder / "files.json"
-    if builders.is_written(Questions, folder) and marker.exists() and read_json(marker) == digests:
-        return
+    if builders.is_written(Questions, folder) and marker.exists():
+        changed = [name for name, before in read_json(marker).items() if digests[name] != before]
+        if not changed:
+            return
+        if shared:
+            raise UserError(
+                f"{changed[0]}: has changed since its questions were prepared in {folder}, which other runs may use; "
+                "give the changed file another name, or delete that folder if no run needs it"
+            )
     splits = read_questions(settings, lambda line: say(f"prepare: {line}"))
     shutil.rmtree(folder, ignore_errors=True)
     write_questions(folder, splits)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from realm_jax.config import Config, Questions
+from realm_jax.config import Config, Data, Questions
 from realm_jax.corpus.factbook_source import Country
 from realm_jax.errors import UserError
 from realm_jax.qa import prepare
@@ -44,6 +44,24 @@ def test_files_are_prepared_and_again_when_they_change(tmp_path):
     prepare.prepare_questions(config, data, said.append)
     assert said[1:] == ["prepare: questions: 1 dev, 1 test"]
     assert [question.question for question in load_questions(folder, "test")] == ["d?"]
+
+
+@pytest.mark.parametrize("how", ["data.directory", "a sweep's link"])
+def test_a_set_that_other_runs_may_use_is_not_replaced(tmp_path, how):
+    """Runs that have been fine-tuned on it, or measured with it, would not fit it any more."""
+    file, shared = tmp_path / "test", tmp_path / "data"
+    shared.mkdir()
+    (tmp_path / "link").symlink_to(shared)
+    data = DataDir(shared if how == "data.directory" else tmp_path / "link")
+    settings = Questions(test=(write(file, "b?"),))
+    config = Config(questions=settings, data=Data(directory=str(shared) if how == "data.directory" else ""))
+    for _ in range(2):
+        prepare.prepare_questions(config, data, lambda line: None)
+    write(file, "d?")
+    folder = set_folder(settings, data)
+    with pytest.raises(UserError, match=f"^{file}: has changed since its questions were prepared in {folder}, which"):
+        prepare.prepare_questions(config, data, lambda line: None)
+    assert [question.question for question in load_questions(folder, "test")] == ["b?"]
 
 
 def test_faulty_files_leave_what_was_prepared(tmp_path):
