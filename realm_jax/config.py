@@ -576,9 +576,9 @@ class Sweep:
 
 def of_the_machine(option: str) -> bool:
     """Whether an option says how a run is computed, not what: it may change whenever the run goes on. So may those that
-    a message about faulty records, or about memory, asks to change."""
-    return option.startswith(("mesh.", "index.mesh.")) or option.endswith(
-        (".accumulate", ".remat", ".store", ".skip_faulty", ".processes")
+    a message about faulty records, about memory or about a wait asks to change."""
+    return option.startswith(("mesh.", "index.mesh.", "index.keep")) or option.endswith(
+        (".accumulate", ".remat", ".store", ".skip_faulty", ".processes", ".warn_after_s", ".stop_after_s")
     )
 
 

@@ -87,7 +87,11 @@ def key(made: dict[str, Any]) -> str:
 
 
 def link(config: Config, workdir: Workdir, sweep: SweepDir) -> None:
-    """Makes the folders of the workdir's stages links to those that are shared; what is no link is left as it is."""
+    """Makes the folders of the workdir's stages links to those that are shared; what is no link is left as it is.
+
+    Where a stage's key has changed, as by a file that it is made from, the run has another folder of it from now on,
+    and what was measured of the old one is removed.
+    """
     places = {workdir.jax_cache: sweep.jax_cache}
     for stage, made in made_from(config).items():
         folder = sweep.shared(stage, key(made))
@@ -104,6 +108,7 @@ def link(config: Config, workdir: Workdir, sweep: SweepDir) -> None:
         target = os.path.relpath(folder.resolve(), place.parent.resolve())
         if place.is_symlink() and os.readlink(place) != target:
             place.unlink()
+            shutil.rmtree(workdir.evaluation, ignore_errors=True)
         if not (place.is_symlink() or place.exists()):
             place.symlink_to(target)
 

@@ -44,7 +44,7 @@ def get_sweep():
     variants = {
         "realm": base,
         "slow": replace(base, finetune=replace(base.finetune, learning_rate=1e-5)),
-        "stale": replace(base, index=replace(base.index, keep=2)),
+        "stale": replace(base, index=replace(base.index, refresh_every=2)),
         "none": none,
     }
     return Sweep(variants, SEEDS, "realm")
@@ -136,6 +136,7 @@ class TestKeys:
             ("questions", {"train": ("a.jsonl",)}, set()),
             ("mesh", {"data": 2}, {"data", "warm_up", "pretrain", "finetune"}),
             ("warm_up", {"accumulate": 2}, {"data", "warm_up", "pretrain", "finetune"}),
+            ("index", {"stop_after_s": 7.0, "keep": 7}, {"data", "warm_up", "pretrain", "finetune"}),
         ],
     )
     def test_variants_share_what_does_not_read_their_difference(self, part, values, common):
@@ -197,6 +198,22 @@ class TestLinks:
         assert made["stages"] == {"pretrain": one.stage("pretrain").root.resolve().name}
         moved = tmp_path.rename(tmp_path.with_name("moved"))
         assert (SweepDir(moved).run("a", 0).stage("pretrain").root / "made_from.json").exists()
+
+    def test_what_was_measured_of_a_stage_goes_with_it(self, tmp_path):
+        """A named file changed before the run was finished: the stages are made again, so they are measured again."""
+        weights, sweep = tmp_path / "weights", SweepDir(tmp_path / "sweep")
+        weights.write_text("1")
+        config, workdir = dataclasses.replace(BASE, model=Model(weights=str(weights))), sweep.run("a", 0)
+        workdir.root.mkdir(parents=True)
+        sharing.link(config, workdir, sweep)
+        results = workdir.evaluation / "results.json"
+        write_json(results, {})
+        sharing.link(config, workdir, sweep)
+        before = workdir.stage("finetune").root.resolve()
+        assert results.exists()
+        weights.write_text("12")
+        sharing.link(config, workdir, sweep)
+        assert workdir.stage("finetune").root.resolve() != before and before.exists() and not results.exists()
 
     def test_data_elsewhere_stay_there(self, tmp_path):
         sweep = SweepDir(tmp_path)
