@@ -304,13 +304,13 @@ class Pretrain(Stage):
     candidates: Annotated[int, Range(2)] = 4
     """Passages read per query, K, the null passage included (the paper: 8)."""
     oversample: Positive = 1
-    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage are trained on first
-    (or see masking.kind learned).
+    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage, of its first 16
+    holders, are trained on first (or see masking.kind learned).
     A query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known
     holders."""
     answer_within: Count = 0
-    """A query counts only if a passage that holds its answer is among so many of the best ones that may be read; 0: any
-    counts. Not in the paper (there: 0); needs known holders."""
+    """A query counts only if a passage that holds its answer, of the first 16 holders, is among so many of the best
+    ones that may be read; 0: any counts. Not in the paper (there: 0); needs known holders."""
     null_passage: bool = True
     """Whether the null passage has a share in p(z|x). Without, it is read only to measure retrieval's utility."""
     ban_origin: bool = True
