@@ -93,9 +93,7 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     if options.cluster == "slurm":
         from realm_jax.jobs.slurm import submit
 
-        commands = [with_log(run, options.keep) for run in unfinished]
-        for run, job in zip(unfinished, submit(commands, folder.root / "slurm", given), strict=True):
-            print(f"{run}: job {job}, log in {run.workdir.log}")
+        submit(unfinished, lambda run: with_log(run, options.keep), folder.root / "slurm", given)
         return 0
     from realm_jax.jobs.devices import Share, parts
     from realm_jax.jobs.grid import Run, run_all, say
