@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from tpu import launch, slices, source, upkeep
+from tpu.record import Launch
+from tpu.slices import Slice
 
 ROOT = Path(__file__).parents[2]
 START = ["experiments/small.py", "--name", "mine", "--zone", "us-west4-a", "--bucket", "gs://b"]
@@ -481,6 +483,21 @@ def test_the_fake_is_strict(cloud):
         "compute tpus tpu-vm delete x --zone=z --quiet=yes",
     ):
         assert subprocess.run(["gcloud", *words.split()], capture_output=True).returncode == 2, words
+
+
+@pytest.mark.parametrize(
+    ("options", "inline"),
+    [
+        (["--index.refresh_every", "30"], True),  # the ablation `stale_index`
+        (["--index.refresh", "beside"], False),
+        (["--index.refresh=beside"], False),
+        (["--index.mesh.platform", "cpu"], False),
+    ],
+)
+def test_a_trainer_alone_embeds_the_passages_unless_told_otherwise(options, inline):
+    trainer = Slice("mine-trainer", "mine-trainer", "v5litepod-8", "us-west4-a")
+    one = Launch("mine", "gs://b/mine", "c", "experiments/small.py", options, 24.0, 0, [trainer])
+    assert one.arguments(trainer) == ["run", one.config, *(["--index.refresh", "inline"] if inline else []), *options]
 
 
 def test_the_launcher_needs_the_standard_library_alone():
