@@ -58,6 +58,11 @@ class Workdir:
         return self.root / "log.txt"
 
     @property
+    def slurm_job(self) -> AnyPath:
+        """{"job": number}: the last job by which a sweep submitted the run to SLURM."""
+        return self.root / "slurm_job.json"
+
+    @property
     def jax_cache(self) -> Path:
         """Compiled programs, on local disk."""
         return (remote.mirror(self.root) if is_remote(self.root) else self.root) / "jax_cache"

@@ -9,6 +9,7 @@ from pathlib import Path
 from realm_jax.errors import UserError
 from tpu import record, source
 from tpu.gcloud import Gcloud
+from tpu.inputs import check_inputs
 from tpu.record import Launch, check_bucket
 from tpu.slices import Slice
 from tpu.types import slice_type
@@ -33,6 +34,7 @@ def plan(arguments: argparse.Namespace) -> Launch:
     if taken := [option for option in arguments.rest if option.startswith(given)]:
         raise UserError(f"-- {taken[0]}: the launcher sets it; leave it out")
     commit, config = source.commit(arguments.allow_dirty), source.within(Path(arguments.config))
+    check_inputs(config, arguments.rest, bool(arguments.on_existing) and not arguments.builder_type)
     settings = {"zone": arguments.zone, "spot": arguments.spot, "queued": arguments.queued}
     trainer, builder = f"{name}-trainer", f"{name}-builder"
     if arguments.on_existing:

@@ -46,7 +46,8 @@ class Launch:
         if len(self.slices) == 2:
             extra = ["--builder", "elsewhere" if one == self.slices[0] else "only"]
         else:  # a TPU serves one process
-            given = any(option.startswith(("--index.refresh", "--index.mesh.platform")) for option in self.options)
+            names = {option.partition("=")[0] for option in self.options}
+            given = names & {"--index.refresh", "--index.mesh.platform"}
             extra = [] if given else ["--index.refresh", "inline"]
         return ["run", self.config, *extra, *self.options]
 

@@ -31,7 +31,7 @@ def within(path: Path) -> str:
     file = path.resolve()
     if not file.is_file():
         raise UserError(f"{path}: no such experiment file")
-    if not file.is_relative_to(ROOT) or str(file.relative_to(ROOT)) not in _files():
+    if not file.is_relative_to(ROOT) or str(file.relative_to(ROOT)) not in files():
         raise UserError(f"{path}: is no part of {ROOT}, which alone is sent; copy it to experiments/ and `git add` it")
     return str(file.relative_to(ROOT))
 
@@ -39,12 +39,13 @@ def within(path: Path) -> str:
 def pack(archive: Path) -> None:
     """Writes every file of the work tree that git knows or does not ignore: in a clean tree those of the commit."""
     with tarfile.open(archive, "w:gz") as tar:
-        for name in _files():
+        for name in files():
             if (ROOT / name).is_file():
                 tar.add(ROOT / name, name)
 
 
-def _files() -> list[str]:
+def files() -> list[str]:
+    """What `pack` sends, within the work tree."""
     return _git("ls-files", "-z", "--cached", "--others", "--exclude-standard").rstrip("\0").split("\0")
 
 

@@ -5,7 +5,6 @@ DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that 
 shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
 """
 
-import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from realm_jax.config import Config, Sweep
+from realm_jax.config import Sweep
 from realm_jax.errors import UserError
-from realm_jax.jobs.experiment import differences, load_experiment, load_sweep, read_record, settle
-from realm_jax.settings import changes
+from realm_jax.jobs.experiment import differences, load_sweep, read_record, settle
+from realm_jax.jobs.launches import launches
 from realm_jax.workdir import SweepDir, Workdir, owner, sole_owner, write_json
 
 
@@ -43,7 +42,8 @@ class Options:
     VMs."""
     cluster_options: tuple[str, ...] = ()
     """NAME=VALUE. Of submitit's executor: timeout_min=600 slurm_partition=gpu gpus_per_node=1; of tpu.launch:
-    type=v5e-8 zone=us-west4-a bucket=gs://BUCKET."""
+    type=v5e-8 zone=us-west4-a bucket=gs://BUCKET spot=true; and config=FILE, the experiment that variants differ from,
+    where the sweep's file has no get_config()."""
 
 
 def command(argv: list[str]) -> int:
@@ -76,7 +76,10 @@ def command(argv: list[str]) -> int:
             known = ", ".join(map(str, there))
             raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep; it has {known}")
     if options.cluster == "tpu":
-        return print_launches(sweep, source, options, given)
+        for (variant, seed), line in launches(sweep, folder.root.resolve().name, source, given).items():
+            if is_asked(variant, seed, options):
+                print(line)
+        return 0
     with sole_owner(folder.root, "sweep"):
         return carry_out(sweep, folder, options, given)
 
@@ -100,9 +103,7 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     if options.cluster == "slurm":
         from realm_jax.jobs.slurm import submit
 
-        commands = [with_log(run, options.keep) for run in unfinished]
-        for run, job in zip(unfinished, submit(commands, folder.root / "slurm", given), strict=True):
-            print(f"{run}: job {job}, log in {run.workdir.log}")
+        submit(unfinished, lambda run: with_log(run, options.keep), folder.root / "slurm", given)
         return 0
     from realm_jax.jobs.devices import Share, parts
     from realm_jax.jobs.grid import Run, run_all, say
@@ -149,39 +150,10 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
     return runs
 
 
-def print_launches(sweep: Sweep, file: Path, options: Options, given: dict[str, str]) -> int:
-    """One command per run for Cloud TPU VMs, which start from a file: each variant is the options in which it differs.
-
-    Raises:
-      UserError: the file has no get_config() that variants could differ from.
-    """
-    base = load_experiment(file)
-    launch = [word for name, value in given.items() for word in (f"--{name}", value)]
-    for seed in sweep.seeds:
-        for variant in sweep.variants:
-            if is_asked(variant, seed, options):
-                name = re.sub("[^a-z0-9]+", "-", f"{variant}-{seed}".lower())
-                changes = option_words(base, sweep.run(variant, seed))
-                print(shlex.join(["python", "-m", "tpu.launch", str(file), "--name", name, *launch, "--", *changes]))
-    return 0
-
-
-def option_words(base: Config, config: Config) -> list[str]:
-    """The command line's options that make one experiment of another."""
-    words = []
-    for name, (_, value) in changes(base, config).items():
-        if isinstance(value, bool):
-            path, dot, last = name.rpartition(".")
-            words.append(f"--{path}{dot}{'' if value else 'no_'}{last}")
-        else:
-            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
-    return words
-
-
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise UserError(f"--cluster_options: {text!r} is not NAME=VALUE, such as timeout_min=600")
+        raise UserError(f"--cluster_options: {text!r} is not NAME=VALUE, such as timeout_min=600 or spot=true")
     return name, value
 
 

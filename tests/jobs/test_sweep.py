@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -18,10 +19,12 @@ from realm_jax.config import Config, Data, Finetune, Index, Mesh, Model, Pretrai
 from realm_jax.errors import UserError
 from realm_jax.evaluation import costs
 from realm_jax.jobs import cli, grid, sharing
-from realm_jax.jobs.experiment import load_sweep
-from realm_jax.jobs.sweep import option_words, plan
+from realm_jax.jobs.experiment import load_experiment, load_sweep
+from realm_jax.jobs.launches import FLAGS, LONGEST_NAME, VALUES, launches, option_words
+from realm_jax.jobs.sweep import plan
 from realm_jax.workdir import SweepDir, Workdir, last_words, read_json, sole_owner, write_json
 from tests.jobs import fake_runs
+from tpu import launch as launcher
 
 BASE = Config(
     index=Index(refresh="inline"),
@@ -465,32 +468,6 @@ class TestCommand:
         assert "sweep is already running there" in capsys.readouterr().err
         assert not (folder / "sweep.json").exists() and not (folder / "runs").exists()
 
-    def test_launches_on_tpus_give_each_variant_as_options(self, experiment, tmp_path, capsys):
-        command = ["sweep", str(experiment), "--cluster", "tpu", "--cluster_options", "zone=z", "bucket=gs://b"]
-        assert cli.main(command) == 2
-        assert "no function get_config()" in capsys.readouterr().err
-        experiment.write_text(experiment.read_text() + "def get_config():\n    return get_sweep().variants['realm']\n")
-        assert cli.main(command) == 0
-        lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
-        fixed = ["python", "-m", "tpu.launch", str(experiment), "--name"]
-        assert all(line[:5] == fixed and line[6:11] == ["--zone", "z", "--bucket", "gs://b", "--"] for line in lines)
-        assert lines[1][5] == "slow-0"
-        assert lines[5][11:] == ["--name", "slow", "--seed", "1", "--finetune.learning_rate", "1e-05"]
-        assert cli.main([*command, "--variants", "slow"]) == 0
-        assert [shlex.split(line)[5] for line in capsys.readouterr().out.splitlines()] == ["slow-0", "slow-1"]
-
-    def test_options_make_one_experiment_of_another(self, tmp_path):
-        other = change(
-            data={"holders": False, "taggers": ("dates", "links")},
-            masking={"types": ("name",), "subject": False},
-            pretrain={"learning_rate": 1e-7, "probe_queries": 0},
-            warm_up={"steps": 0},
-            finetune={"bias_correction": True},
-        )
-        for base, config in ((BASE, other), (other, BASE)):
-            words = option_words(base, config)
-            assert cli._parse("run", cli.load_job("run"), words, base, tmp_path)[0] == config
-
     def test_what_a_run_records_is_what_it_runs(self, experiment, tmp_path, capsys):
         folder = tmp_path / "sweep"
         cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"])
@@ -532,27 +509,217 @@ class TestCommand:
         assert "run `pip install 'realm_jax[slurm]'`" in capsys.readouterr().err
 
 
+class TestLaunches:
+    """On Cloud TPU VMs."""
+
+    OPTIONS = ("type=v5e-1", "zone=us-west4-a", "bucket=gs://b")
+
+    def printed(self, capsys, source: Path, *options: str, more: tuple[str, ...] = ()) -> list[list[str]]:
+        command = ["sweep", str(source), "--cluster", "tpu", *more, "--cluster_options", *self.OPTIONS, *options]
+        assert cli.main(command) == 0
+        return [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+
+    def refused(self, capsys, source: Path, *options: str) -> str:
+        assert cli.main(["sweep", str(source), "--cluster", "tpu", "--cluster_options", *options]) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        return err
+
+    def test_give_each_variant_as_options(self, experiment, capsys):
+        experiment.write_text(experiment.read_text() + "def get_config():\n    return get_sweep().variants['realm']\n")
+        lines = self.printed(capsys, experiment)
+        fixed = ["--type", "v5e-1", "--zone", "us-west4-a", "--bucket", "gs://b", "--"]
+        assert all(line[:5] == ["python", "-m", "tpu.launch", str(experiment), "--name"] for line in lines)
+        assert all(line[6:13] == fixed for line in lines)
+        assert lines[1][5] == f"{experiment.stem}-slow-0" and len({line[5] for line in lines}) == len(lines) == 8
+        assert lines[5][13:] == ["--name", "slow", "--seed", "1", "--finetune.learning_rate", "1e-05"]
+        lines = self.printed(capsys, experiment, more=("--variants", "slow", "--sweep_dir", "runs/other"))
+        assert [line[5] for line in lines] == ["other-slow-0", "other-slow-1"]
+
+    @pytest.mark.parametrize(
+        ("name", "base"),
+        [
+            ("factbook_sweep", "factbook"),
+            ("factbook_gain_sweep", "factbook"),
+            ("factbook_unfiltered_sweep", "factbook"),
+            ("wikipedia_sweep", "wikipedia"),
+            ("wikipedia_small_sweep", "wikipedia_small"),
+        ],
+    )
+    def test_every_sweep_that_is_shipped_can_be_launched(self, name, base, tmp_path):
+        """The launcher takes each command, and its options make the variant of the base."""
+        folder = Path(__file__).parents[2] / "experiments"
+        sweep, start = load_sweep(folder / f"{name}.py"), load_experiment(folder / f"{base}.py")
+        given = dict(option.split("=") for option in self.OPTIONS) | {"config": str(folder / f"{base}.py")}
+        commands = launches(sweep, name, folder / f"{name}.py", given)
+        names = set()
+        for (variant, seed), command in commands.items():
+            words = shlex.split(command)
+            cut = words.index("--")
+            arguments = launcher._parser().parse_args(["start", *words[3:cut]])
+            names.add(arguments.name)
+            assert re.fullmatch("[a-z][a-z0-9-]{0,39}", arguments.name)
+            options = words[cut + 1 :]
+            config = cli._parse("run", cli.load_job("run"), options, start, tmp_path)[0]
+            assert config == sweep.run(variant, seed)
+        assert len(names) == len(sweep.variants) * len(sweep.seeds)
+
+    def test_from_the_folder_of_a_sweep(self, experiment, tmp_path, capsys):
+        base = tmp_path / "base.py"
+        base.write_text("from realm_jax.config import Config\n\ndef get_config():\n    return Config()\n")
+        folder = tmp_path / "Sweep"
+        assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 0
+        capsys.readouterr()
+        (line, *_) = self.printed(capsys, folder, f"config={base}")
+        assert line[3:6] == [str(base), "--name", "sweep-realm-0"]
+        assert "config is missing" in self.refused(capsys, folder, *self.OPTIONS)
+
+    def test_flags(self, experiment, tmp_path, capsys):
+        experiment.write_text(experiment.read_text() + "def get_config():\n    return get_sweep().variants['realm']\n")
+        (line, *_) = self.printed(capsys, experiment, "spot=true", "queued=false", "allow_dirty=true", "max_hours=3")
+        assert line[12:17] == ["--spot", "--allow-dirty", "--max-hours", "3", "--"]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("zone=us-west4-a",), "tpu.launch also needs type or on-existing, bucket; such as type=v5e-8"),
+            (("type=v5e-8", "bucket=gs://b", "zone="), "tpu.launch also needs zone; such as"),
+            ((*OPTIONS, "spot=1"), "--cluster_options: spot=1 must be spot=true or spot=false"),
+            ((*OPTIONS, "spot"), "'spot' is not NAME=VALUE, such as timeout_min=600 or spot=true"),
+            ((*OPTIONS, "name=mine"), "a launch of a sweep has no option name; there are config, type, "),
+            (OPTIONS, "config is missing (EXPERIMENT: no function get_config()"),
+            ((*OPTIONS, "config=nowhere.py"), "nowhere.py: no such experiment file"),
+        ],
+    )
+    def test_faults(self, experiment, capsys, options, message):
+        assert message.replace("EXPERIMENT", str(experiment)) in self.refused(capsys, experiment, *options)
+
+    def test_options_are_the_launchers(self):
+        start = next(iter(launcher._parser()._subparsers._group_actions)).choices["start"]
+        known = {option.removeprefix("--") for option in start._option_string_actions if option.startswith("--")}
+        assert known == {*VALUES, *FLAGS, "name", "help"}
+
+    def test_names_differ_where_the_launchers_letters_do_not(self, tmp_path):
+        variants = {name: change(finetune={"steps": 5 + i}) for i, name in enumerate(("a_b", "a.b", "Ö", "x" * 50))}
+        found = launches(Sweep(variants, (0, 1), "a_b"), "7", *self.of_base(tmp_path))
+        names = [shlex.split(command)[5] for command in found.values()]
+        assert len(set(names)) == 8 and all(re.fullmatch("[a-z][a-z0-9-]*", name) for name in names)
+        assert max(map(len, names)) <= LONGEST_NAME and names[2] == "sweep-7-0"
+        again = launches(Sweep(variants, (1, 0), "a_b"), "7", *self.of_base(tmp_path))
+        assert again == found  # the same names whatever else is asked for
+
+    def of_base(self, folder: Path) -> tuple[Path, dict[str, str]]:
+        base = folder / "base.py"
+        base.write_text("from realm_jax.config import Config\n\ndef get_config():\n    return Config()\n")
+        return base, dict(option.split("=") for option in self.OPTIONS)
+
+    def test_options_make_one_experiment_of_another(self, tmp_path):
+        other = change(
+            data={"holders": False, "taggers": ("dates", "links")},
+            masking={"types": ("name",), "subject": False},
+            pretrain={"learning_rate": 1e-7, "probe_queries": 0},
+            warm_up={"steps": 0},
+            finetune={"bias_correction": True},
+        )
+        for base, config in ((BASE, other), (other, BASE)):
+            words = option_words(base, config)
+            assert cli._parse("run", cli.load_job("run"), words, base, tmp_path)[0] == config
+
+
 class TestSlurm:
     @pytest.fixture(autouse=True)
     def slurm(self, tmp_path, monkeypatch):
-        """Commands that take jobs as SLURM's do."""
+        """Commands that take jobs as SLURM's do, 101 the first; a job whose number stands in `refused` is refused."""
         pytest.importorskip("submitit")
-        (tmp_path / "bin").mkdir()
-        sbatch = tmp_path / "bin" / "sbatch"
-        sbatch.write_text(f'#!/bin/sh\ncat "$1" >> {tmp_path}/submitted\necho Submitted batch job 4$(date +%N)\n')
-        sbatch.chmod(0o755)
-        (tmp_path / "bin" / "srun").symlink_to(sbatch)
+        self.folder, self.submitted = tmp_path / "s", tmp_path / "submitted"
+        self.queue, self.refused = tmp_path / "queue", tmp_path / "refused"
+        for file in (self.submitted, self.queue, self.refused):
+            file.touch()
+        self.executable(
+            tmp_path / "bin" / "sbatch",
+            f"""
+            job=$((101 + $(grep -c ^#!/bin/bash {self.submitted})))
+            if grep -q $job {self.refused}; then
+                echo "sbatch: error: invalid partition specified: shrt" >&2
+                exit 1
+            fi
+            cat "$1" >> {self.submitted}
+            echo $job >> {self.queue}
+            echo Submitted batch job $job
+            """,
+        )
+        self.executable(tmp_path / "bin" / "srun", "")
+        self.squeue = self.executable(tmp_path / "bin" / "squeue", f"cat {self.queue}")
         monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
 
-    def test_each_run_is_a_job(self, experiment, tmp_path, capsys):
-        command = ["sweep", str(experiment), "--sweep_dir", str(tmp_path / "s"), "--cluster", "slurm"]
-        assert cli.main([*command, "--cluster_options", "timeout_min=600", "slurm_partition=short"]) == 0
-        submitted = (tmp_path / "submitted").read_text()
+    def executable(self, path: Path, text: str) -> Path:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    def submit(self, experiment, *options: str) -> int:
+        return cli.main(["sweep", str(experiment), "--sweep_dir", str(self.folder), "--cluster", "slurm", *options])
+
+    def jobs(self) -> int:
+        return self.submitted.read_text().count("#!/bin/bash")
+
+    def test_each_run_is_a_job(self, experiment, capsys):
+        assert self.submit(experiment, "--cluster_options", "timeout_min=600", "slurm_partition=short") == 0
+        submitted = self.submitted.read_text()
         assert submitted.count("#SBATCH --partition=short") == submitted.count("#SBATCH --time=600") == 8
-        assert "realm, seed 0: job 4" in capsys.readouterr().out
+        assert capsys.readouterr().out.startswith("realm, seed 0: job 101, log in ")
+        from submitit.core.utils import DelayedSubmission
+
+        pickled = DelayedSubmission.load(self.folder / "slurm" / "101_submitted.pkl")
+        assert str(self.folder / "runs" / "realm" / "0") in pickled.function.command[-1]
+
+    def test_a_refusal_keeps_what_was_submitted_and_the_same_command_submits_the_rest(self, experiment, capsys):
+        self.refused.write_text("104\n")
+        assert self.submit(experiment) == 2
+        out, err = capsys.readouterr()
+        assert [line.partition(",")[0] for line in out.splitlines()] == ["realm", "slow", "stale"]
+        assert "--cluster slurm: no job for none, seed 0: sbatch: error: invalid partition specified: shrt" in err
+        assert "\n3 submitted before it stay. Mend " in err and "Traceback" not in err
+        self.refused.write_text("")
+        assert self.submit(experiment) == 0
+        out = capsys.readouterr().out
+        assert self.jobs() == 8 and out.count(": left out, job 10") == 3 and "none, seed 0: job 104" in out
+
+    def test_what_waits_or_runs_is_not_submitted_again(self, experiment, capsys):
+        self.submit(experiment)
+        self.queue.write_text("101\n1020\n")  # 102 to 108 have ended; 1020 is somebody else's
+        running = SweepDir(self.folder).run("none", 1).root
+        with sole_owner(running, "run"):
+            capsys.readouterr()
+            assert self.submit(experiment) == 0
+        out = capsys.readouterr().out
+        record = self.folder / "runs" / "realm" / "0" / "slurm_job.json"
+        assert f"realm, seed 0: left out, job 101 waits or runs; if it does not, delete {record}\n" in out
+        assert f"none, seed 1: left out, it is running, log in {running / 'log.txt'}\n" in out
+        assert self.jobs() == 14 and read_json(self.folder / "runs" / "slow" / "0" / "slurm_job.json") == {"job": "109"}
+
+    @pytest.mark.parametrize("squeue", ["echo slurm_load_jobs error: down >&2; exit 1", None])
+    def test_a_queue_that_does_not_tell(self, experiment, capsys, squeue):
+        self.submit(experiment, "--seeds", "0")
+        if squeue:
+            self.executable(self.squeue, squeue)
+        else:
+            self.squeue.unlink()
+        (self.folder / "runs" / "slow" / "0" / "slurm_job.json").unlink()
+        assert self.submit(experiment, "--seeds", "0") == 0
+        out, err = capsys.readouterr()
+        why = "slurm_load_jobs error: down" if squeue else "No such file"
+        assert "squeue does not tell which jobs wait or run (" in err and why in err
+        assert self.jobs() == 5 and out.count("left out") == 3 and "slow, seed 0: job 105" in out
+
+    def test_no_sbatch(self, experiment, capsys, tmp_path):
+        (tmp_path / "bin" / "sbatch").unlink()
+        assert self.submit(experiment) == 2
+        assert "--cluster slurm: no job for realm, seed 0: [Errno 2]" in capsys.readouterr().err
 
     @pytest.mark.parametrize("parameter", ["timeout_min", "slurm_partitio=x", "timeout_min=x"])
-    def test_a_parameter_that_is_none(self, experiment, tmp_path, capsys, parameter):
-        command = ["sweep", str(experiment), "--sweep_dir", str(tmp_path / "s"), "--cluster", "slurm"]
-        assert cli.main([*command, "--cluster_options", parameter]) == 2
+    def test_a_parameter_that_is_none(self, experiment, capsys, parameter):
+        assert self.submit(experiment, "--cluster_options", parameter) == 2
         assert "--cluster_options: " in capsys.readouterr().err
+        assert not self.jobs()

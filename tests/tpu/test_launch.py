@@ -15,8 +15,11 @@ import psutil
 import pytest
 
 from tpu import launch, slices, source, upkeep
+from tpu.record import Launch
+from tpu.slices import Slice
 
 ROOT = Path(__file__).parents[2]
+SMALL = "from realm_jax.config import *\n\ndef get_config():\n    return Config()\n"
 START = ["experiments/small.py", "--name", "mine", "--zone", "us-west4-a", "--bucket", "gs://b"]
 JOB = """#!/usr/bin/env bash
 # Stands for Python with the project: runs until the file `finish` of the test says with which code to end.
@@ -108,7 +111,7 @@ def tree(tmp_path, monkeypatch) -> Path:
     """A committed work tree that is launched in place of this one."""
     tree = tmp_path / "tree"
     (tree / "experiments").mkdir(parents=True)
-    (tree / "experiments/small.py").write_text("def get_config(): ...\n")
+    (tree / "experiments/small.py").write_text(SMALL)
     (tree / "tpu").mkdir()
     shutil.copy(ROOT / "tpu/requirements.txt", tree / "tpu")
     git = ["git", "-C", str(tree), "-c", "user.name=me", "-c", "user.email=me@example.org"]
@@ -403,12 +406,12 @@ class TestMistakes:
         assert "europe-west4" in err and "costs money" in err and cloud.nodes()
 
     def test_an_uncommitted_tree(self, cloud, run, tree):
-        (tree / "experiments/small.py").write_text("def get_config(): return 1\n")
+        (tree / "experiments/small.py").write_text(SMALL.replace("Config()", "Config(seed=1)"))
         (tree / "new.py").write_text("")
         self.refused(run, cloud, "uncommitted", "experiments/small.py", "new.py", "git commit", "--allow-dirty")
         run(*START, "--type", "v5e-8", "--allow-dirty")
         sent = cloud.root / "homes/mine-trainer/0/realm/mine-trainer/source"
-        assert "return 1" in (sent / "experiments/small.py").read_text() and (sent / "new.py").exists()
+        assert "seed=1" in (sent / "experiments/small.py").read_text() and (sent / "new.py").exists()
         assert list(cloud.object("mine/launch").glob("*-dirty.tar.gz"))
 
     @pytest.mark.parametrize(
@@ -427,7 +430,7 @@ class TestMistakes:
         self.refused(run, cloud, words, options=("--type", "v5e-8", *options))
 
     def test_an_experiment_that_is_not_sent(self, cloud, run, tmp_path):
-        (tmp_path / "x.py").touch()
+        (tmp_path / "x.py").write_text(SMALL)
         for path, words in ((tmp_path / "x.py", "copy it"), (tmp_path / "y.py", "no such experiment")):
             _, err = run(str(path), *START[1:], "--type", "v5e-8", code=2)
             assert words in err
@@ -470,6 +473,81 @@ class TestMistakes:
         )
 
 
+class TestInputs:
+    """An experiment that reads files is launched where the slices will have them."""
+
+    OPTIONS = ("--type", "v5e-8", "--allow-dirty", "--dry-run")
+    OWN = ("--on-existing", "mine", "--allow-dirty", "--dry-run")
+
+    @pytest.fixture(autouse=True)
+    def files(self, tree, cloud):
+        for name in ("dumps/enwiki/a.bz2", "questions/train.jsonl"):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).touch()
+        (tree / ".gitignore").write_text("runs/\n")
+        (tree / "runs").mkdir()
+        (tree / "runs/dev.jsonl").touch()
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ("--data.path", "dumps/enwiki", "--seed", "1"),
+            ("--data.path=./dumps/enwiki/",),
+            ("--data.path", "excerpt", "--model.weights", "random"),
+            ("--questions.train", "questions/train.jsonl", "dumps/enwiki:train"),
+        ],
+    )
+    def test_what_is_sent(self, run, options):
+        run(*START, *self.OPTIONS, "--", *options)
+
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [
+            (("--data.path", "dumps/simplewiki"), "data.path: 'dumps/simplewiki'"),
+            (("--model.weights=/weights/bert",), "model.weights: '/weights/bert'"),
+            (("--data.text-path", "gs://b/text"), "data.text_path: 'gs://b/text'"),
+            (("--questions.train", "questions/train.jsonl", "no:train", "--seed", "1"), "questions.train: 'no:train'"),
+            (("--questions.dev", "runs/dev.jsonl"), "questions.dev: 'runs/dev.jsonl'"),  # git ignores it
+        ],
+    )
+    def test_what_is_not_is_refused_before_anything_is_asked_of_google(self, cloud, run, options, named):
+        _, err = run(*START, *self.OPTIONS[:3], "--", *options, code=2)
+        assert f"{named} is not in the source" in err and "--on-existing" in err and not cloud.commands()
+
+    def test_what_the_experiment_and_its_neighbours_name(self, tree, run):
+        (tree / "experiments/base.py").write_text(SMALL.replace("Config()", "Config(model=Model(weights='w/bert'))"))
+        (tree / "experiments/small.py").write_text("import base\nget_config = base.get_config\n")
+        _, err = run(*START, *self.OPTIONS, code=2)
+        assert "model.weights: 'w/bert' is not in the source" in err
+        run(*START, *self.OPTIONS, "--", "--model.weights", "minilm")
+
+    def test_a_tpu_of_ones_own_may_have_files(self, run):
+        run(*START, *self.OWN, "--", "--data.path", "/data/enwiki")
+        _, err = run(*START, *self.OWN, "--", "--data.path", "data/enwiki", code=2)
+        assert "data.path: 'data/enwiki' is not in the source" in err
+        _, err = run(*START, *self.OWN, "--builder-type", "v5e-8", "--", "--data.path", "/data/enwiki", code=2)
+        assert "data.path: '/data/enwiki' is not in the source" in err  # the builder's slice is not one's own
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("def get_sweep(): ...\n", "must have a function get_config() that returns realm_jax.config.Config"),
+            ("def get_config(): ...\n", "must have a function get_config() that returns realm_jax.config.Config"),
+            (SMALL.replace("Config()", "Config(seed=-1)"), "small.py: UserError: seed: -1 is out of range"),
+            ("def get_config(:\n", "small.py: SyntaxError: "),
+        ],
+    )
+    def test_an_experiment_that_does_not_run(self, cloud, tree, run, text, message):
+        (tree / "experiments/small.py").write_text(text)
+        _, err = run(*START, *self.OPTIONS[:3], code=2)
+        assert message in err and not cloud.commands()
+
+    def test_an_experiment_that_this_machine_cannot_load(self, tree, run):
+        (tree / "experiments/small.py").write_text("import not_installed_here\n" + SMALL)
+        _, err = run(*START, *self.OPTIONS, "--", "--data.path", "nowhere")
+        assert "warning: experiments/small.py: whether its files are sent is not known (No module named" in err
+
+
 def test_the_fake_is_strict(cloud):
     """Else it would prove nothing."""
     for words in (
@@ -483,12 +561,34 @@ def test_the_fake_is_strict(cloud):
         assert subprocess.run(["gcloud", *words.split()], capture_output=True).returncode == 2, words
 
 
+@pytest.mark.parametrize(
+    ("options", "inline"),
+    [
+        (["--index.refresh_every", "30"], True),  # the ablation `stale_index`
+        (["--index.refresh", "beside"], False),
+        (["--index.refresh=beside"], False),
+        (["--index.mesh.platform", "cpu"], False),
+    ],
+)
+def test_a_trainer_alone_embeds_the_passages_unless_told_otherwise(options, inline):
+    trainer = Slice("mine-trainer", "mine-trainer", "v5litepod-8", "us-west4-a")
+    one = Launch("mine", "gs://b/mine", "c", "experiments/small.py", options, 24.0, 0, [trainer])
+    assert one.arguments(trainer) == ["run", one.config, *(["--index.refresh", "inline"] if inline else []), *options]
+
+
 def test_the_launcher_needs_the_standard_library_alone():
-    code = "import sys; import tpu.launch, tpu.types; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run(
-        [sys.executable, "-S", "-c", code], cwd=ROOT, env={"PYTHONPATH": ""}, capture_output=True, text=True, check=True
-    ).stdout.split()
+    words = ["experiments/factbook_no_pretraining.py", *START[1:], "--type", "v5e-8", "--allow-dirty", "--dry-run"]
+    code = (
+        f"import sys; import tpu.launch, tpu.types; assert tpu.launch.main({words}) == 0; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    environment = {"PYTHONPATH": "", "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.splitlines()[-1].split()
     assert set(loaded) <= {*sys.stdlib_module_names, "__main__", "tpu", "realm_jax"}
+    assert "warning" not in done.stderr  # the experiment was loaded, and its neighbour
 
 
 def test_an_option_of_the_experiment_before_the_dashes_is_told_where_to_go(capsys):
