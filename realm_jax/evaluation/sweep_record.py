@@ -96,6 +96,10 @@ class SweepRecord:
         """{job: seconds} of a run, shared stages included."""
         return costs.of_run((run.config, run.workdir), self.seconds)
 
+    def jobs_without_cost(self, run: RunRecord) -> list[str]:
+        """Jobs of which a run has the result, but nobody the time, as another sweep or machine did them."""
+        return costs.unknown((run.config, run.workdir), self.seconds)
+
     def changes(self, variant: str) -> dict[str, tuple[Any, Any]]:
         """{option: (the reference's, the variant's)} where they differ, name and seed aside."""
         theirs, ours = (

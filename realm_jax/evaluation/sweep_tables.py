@@ -190,22 +190,27 @@ def table_3(sweep: SweepRecord) -> Table:
 def costs(sweep: SweepRecord) -> Table:
     """Minutes of each stage, mean over the runs of a variant; the last row counts each stage once."""
     jobs = list(dict.fromkeys(job for job in STAGE_NAMES for made, _ in sweep.seconds if made == job))
-    rows = []
+    rows, elsewhere = [], {}
     for name in sweep.variants:
         runs = [sweep.cost(run) for run in sweep.of(name)]
         if runs:
             each = {job: [run[job] for run in runs if job in run] for job in jobs}
-            whole = sum(sum(run.values()) for run in runs) / len(runs)
-            rows.append([name, *(minutes(sum(v) / len(v)) if v else NONE for v in each.values()), minutes(whole)])
+            whole = minutes(sum(sum(run.values()) for run in runs) / len(runs))
+            missing = {STAGE_NAMES[job]: None for run in sweep.of(name) for job in sweep.jobs_without_cost(run)}
+            elsewhere |= missing
+            means = [minutes(sum(v) / len(v)) if v else NONE for v in each.values()]
+            rows.append([name, *means, NONE if missing else whole])
     sums = [sum(sum(seconds) for (made, _), seconds in sweep.seconds.items() if made == job) for job in jobs]
     if rows:
         rows.append(["the whole sweep", *map(minutes, sums), minutes(sum(sums))])
+    dash = f" {NONE}: not known, as it was made elsewhere ({', '.join(elsewhere)})." if elsewhere else ""
     return Table(
         "costs",
         "What a run costs",
         "Wall-clock minutes, means over the finished runs of a variant, with the stages that it shares with others as "
         "if it had made them itself; pre-training includes the builder beside it. Runs at the same time slow each "
-        "other. The last row is what the sweep took, failed and unfinished runs and what was made again included.",
+        "other. The last row is what the sweep took, failed and unfinished runs and what was made again included."
+        + dash,
         ["variant", *(STAGE_NAMES[job] for job in jobs), "a whole run"],
         rows,
     )

@@ -57,7 +57,8 @@ def folder(tmp_path_factory):
                 write_json(workdir.usage, {"failed": "finetune", "stages": {"finetune": 6.0}})
                 workdir.log.write_text(f"run: finetune\n{EVIL}\n\nrun: finetune failed with exit code 2; see above.\n")
                 continue
-            times = {"finetune": 60.0} if variant == "slow" else {"pretrain": 600.0, "finetune": 60.0}
+            times = {"prepare": 30.0, "pretrain": 600.0} if variant != "slow" else {}
+            times |= {"finetune": 60.0}
             write_json(workdir.usage, {"stages": times, "time/minutes": 11.0})
             asked = questions("test")
             said = [q.answers[0] if i < 8 * share else "wrong" for i, q in enumerate(asked)]
@@ -161,11 +162,27 @@ def test_the_papers_numbers_are_those_of_its_page():
 
 def test_costs_count_a_shared_stage_once(found):
     table = found["costs"]
-    assert cell(table, "reference", "a whole run") == cell(table, "slow", "a whole run") == "11.0"
+    assert cell(table, "reference", "a whole run") == cell(table, "slow", "a whole run") == "11.5"
+    assert "not known" not in table.caption
     assert cell(table, "slow", "Pre-training") == "10.0"  # which the reference made
     assert cell(table, "the whole sweep", "Pre-training") == "60.0"
     assert cell(table, "the whole sweep", "Fine-tuning") == "7.1"
-    assert cell(table, "the whole sweep", "a whole run") == "67.1"
+    assert cell(table, "the whole sweep", "a whole run") == "70.1"
+
+
+def test_a_run_with_a_stage_that_was_made_elsewhere_has_no_sum(folder, tmp_path):
+    shutil.copytree(folder.root, tmp_path / "copy", symlinks=True)
+    for seed in (0, 1):  # these two made pre-training, for `slow` as well
+        path = tmp_path / "copy" / "runs" / "reference" / str(seed) / "run.json"
+        path.write_text(json.dumps({"stages": {"finetune": 60.0}}))
+    table = {table.name: table for table in tables(read_sweep(tmp_path / "copy"))}["costs"]
+    for name in ("reference", "slow"):
+        assert [cell(table, name, column) for column in ("Pre-training", "Fine-tuning", "a whole run")] == [
+            *("–", "1.0", "–")
+        ]
+    assert cell(table, "no_pretraining", "a whole run") == "11.5"
+    assert "–: not known, as it was made elsewhere (Pre-training)." in table.caption
+    assert cell(table, "the whole sweep", "a whole run") == "49.1"
 
 
 def test_what_failed_is_shown_with_its_last_words(found):
