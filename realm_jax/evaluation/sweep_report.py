@@ -11,7 +11,7 @@ from realm_jax.evaluation.plots import Curve, draw
 from realm_jax.evaluation.record import describe_machine
 from realm_jax.evaluation.report import page
 from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord, read_sweep
-from realm_jax.evaluation.sweep_tables import runs_csv, tables
+from realm_jax.evaluation.sweep_tables import count, named, runs_csv, tables
 from realm_jax.workdir import SweepDir, publish
 
 CURVES = (
@@ -70,7 +70,9 @@ def curves(sweep: SweepRecord) -> list[dict[str, Any]]:
             if lines and lines[0].label == variant:
                 svg = draw(lines, describe(f"{title}, {variant}", lines), name=f"curve-{len(figures)}")
                 labels = [line.label for line in lines]
-                figures.append({"title": f"{title}: {variant}", "svg": svg, "caption": caption, "labels": labels})
+                seeds = "; ".join(f"{label}: {named([run.seed for run in sweep.of(label)])}" for label in labels)
+                text = f"{caption}. Means over seeds, {seeds}."
+                figures.append({"title": f"{title}: {variant}", "svg": svg, "caption": text, "labels": labels})
     return figures
 
 
@@ -95,7 +97,8 @@ def staleness(sweep: SweepRecord) -> list[dict[str, Any]]:
     title = "Exact match against staleness"
     across = "most steps that the index was stale"
     svg = draw([line], describe(title, [line]).replace("at step", "at staleness"), name="staleness", across=across)
-    caption = f"Test questions, means over seeds. From left to right: {', '.join(names)}."
+    seeds = [f"{name} ({named([run.seed for run in sweep.of(name)])})" for name in names]
+    caption = f"Means over seeds of {count(sweep, names, 'test')}. From left to right: {', '.join(seeds)}."
     return [{"title": title, "svg": svg, "caption": caption, "labels": ["exact match"]}]
 
 

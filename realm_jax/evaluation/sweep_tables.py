@@ -3,16 +3,21 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from realm_jax.evaluation import paper
-from realm_jax.evaluation.bootstrap import Difference, mean_and_error
+from realm_jax.evaluation.bootstrap import mean_and_error
 from realm_jax.evaluation.figures import STAGE_NAMES, number
 from realm_jax.evaluation.record import summary
 from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord
 from realm_jax.workdir import last_words
 
 NONE = "–"
+INTERVAL = (
+    "The 95 % interval is a paired bootstrap over seeds and questions, the questions of one subject drawn together: of "
+    "one seed it tells of other questions alone, of two or three it is somewhat too short."
+)
 METRICS = (
     # column, metric, digits
     ("exact match, test", "qa/exact_match", 3),
@@ -56,25 +61,22 @@ def variants(sweep: SweepRecord) -> Table:
     """One row a variant."""
     rows = []
     for name in sweep.variants:
-        runs = [run for run in sweep.runs if run.variant == name]
-        difference = None if name == sweep.reference else sweep.difference(name, sweep.reference)
         rows.append(
             [
                 name + (" (reference)" if name == sweep.reference else ""),
-                f"{len(sweep.of(name))} of {len(runs)}" + (", failed" if sweep.of(name, "failed") else ""),
+                progress(sweep, name),
                 *(mean(sweep, name, metric, digits) for _, metric, digits in METRICS),
-                NONE if name == sweep.reference else between(difference),
+                NONE if name == sweep.reference else compared(sweep, name, sweep.reference)[0],
             ]
         )
-    asked = sorted({len(run.questions) for run in sweep.runs if run.state == "done" and run.scores is not None})
-    count = f"{' or '.join(map(str, asked))} test questions" if asked else "no question has been answered yet"
     return Table(
         "variants",
         "All variants",
-        f"Means over seeds, with their standard error where there are several; {count}. The last column "
-        f"is the variant's exact match on test questions less that of {sweep.reference}, with its 95 % interval: a "
-        "paired bootstrap over seeds and questions, the questions of one subject drawn together. Recall of questions "
-        "is that of test questions.",
+        "Means over the seeds done, with their standard error where there are several; "
+        f"{count(sweep, sweep.variants, 'test')} and {count(sweep, sweep.variants, 'dev')}. The last column is the "
+        f"variant's exact match on test questions less that of {sweep.reference}, "
+        f"over the seeds that both have. {INTERVAL} Recall of questions is that of test "
+        "questions.",
         ["variant", "seeds done", *(column for column, _, _ in METRICS), "exact match less the reference's"],
         rows,
     )
@@ -104,59 +106,58 @@ def _value(value: Any) -> str:
 
 
 def orderings(sweep: SweepRecord) -> Table:
-    """What the paper's table 2 says is better, and whether it is here."""
-    rows = []
+    """What the paper's tables say is better, and whether it is here."""
+    rows, shown = [], {}
     for pair in paper.ORDERINGS:
-        better, worse = (sweep.reference if name == paper.REALM else name for name in pair)
+        better, worse = (_here(sweep, name) for name in pair)
         if better not in sweep.variants or worse not in sweep.variants:
             continue
-        difference = sweep.difference(better, worse)
-        if difference is None:
-            verdict = "not finished"
-        elif not difference.is_sure:
-            verdict = "cannot be told apart"
-        else:
-            verdict = "holds" if difference.mean > 0 else "is the other way round"
-        rows.append([f"{better} > {worse}", between(difference), verdict])
+        rows.append([f"{better} > {worse}", *compared(sweep, better, worse)])
+        shown |= {better: None, worse: None}
     return Table(
         "orderings",
         "The paper's orderings",
-        "Exact match on test questions, the first variant's less the second's, with the 95 % interval as above.",
+        f"Exact match, the first variant's less the second's, over the seeds that both have; "
+        f"{count(sweep, list(shown), 'test')}. {INTERVAL}",
         ["ordering", "difference", "here it"],
         rows,
     )
 
 
 def table_1(sweep: SweepRecord) -> Table:
+    names = [_here(sweep, name) for _, _, name in paper.TABLE_1]
     rows = [
-        [system, *(f"{value:.1f}" for value in values), percent(sweep, variant, "qa/exact_match")]
-        for system, values, variant in _with_names(sweep, paper.TABLE_1)
+        [system, *(f"{value:.1f}" for value in values), percent(sweep, name, "qa/exact_match")]
+        for (system, values, _), name in zip(paper.TABLE_1, names, strict=True)
     ]
     return Table(
         "table1",
         "Table 1 of the paper: exact match on test questions",
-        "In per cent. The paper's NaturalQuestions (NQ), WebQuestions (WQ), CuratedTREC (CT), and the questions of "
-        "this sweep: systems may be compared within a column, not across.",
+        "In per cent: means over the seeds named, with their standard error where there are several. The paper's "
+        "NaturalQuestions (NQ), WebQuestions (WQ), CuratedTREC (CT), and the questions of this sweep, "
+        f"{count(sweep, names, 'test')}: systems may be compared within a column, not across.",
         ["system", "paper: NQ", "paper: WQ", "paper: CT", "here"],
         rows,
     )
 
 
 def table_2(sweep: SweepRecord) -> Table:
+    names = [_here(sweep, name) for _, _, name in paper.TABLE_2]
     rows = [
         [
             system,
             *(f"{value:.1f}" for value in values),
-            percent(sweep, variant, "qa/exact_match_dev"),
-            percent(sweep, variant, "retrieval/recall@5_zero_shot"),
+            percent(sweep, name, "qa/exact_match_dev"),
+            percent(sweep, name, "retrieval/recall@5_zero_shot"),
         ]
-        for system, values, variant in _with_names(sweep, paper.TABLE_2)
+        for (system, values, _), name in zip(paper.TABLE_2, names, strict=True)
     ]
     return Table(
         "table2",
         "Table 2 of the paper: ablations",
-        "In per cent. The paper's are NaturalQuestions' dev questions; here exact match is of dev questions, recall "
-        "before fine-tuning of test questions.",
+        "In per cent: means over the seeds named, with their standard error where there are several. The paper's are "
+        f"NaturalQuestions' dev questions; here exact match is of {count(sweep, names, 'dev')}, recall before "
+        f"fine-tuning of {count(sweep, names, 'test')}.",
         ["ablation", "paper: exact match", "paper: recall@5", "here: exact match", "here: recall@5"],
         rows,
     )
@@ -251,9 +252,27 @@ def _line(sweep: SweepRecord, run: RunRecord) -> dict[str, Any]:
     return line
 
 
-def _with_names(sweep: SweepRecord, rows: tuple) -> list[tuple]:
-    """A table of the paper, its last column the name of the variant here."""
-    return [(*row[:-1], sweep.reference if row[-1] == paper.REALM else row[-1]) for row in rows]
+def _here(sweep: SweepRecord, name: str) -> str:
+    """The variant that a name in `paper` stands for."""
+    return sweep.reference if name == paper.REALM else name
+
+
+def named(seeds: Sequence[int]) -> str:
+    """`seed 0`, `seeds 0, 1`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def progress(sweep: SweepRecord, variant: str) -> str:
+    """`2 of 3: seeds 0, 2, failed`."""
+    done = [run.seed for run in sweep.of(variant)]
+    text = f"{len(done)} of {sum(run.variant == variant for run in sweep.runs)}"
+    return text + (f": {named(done)}" if done else "") + (", failed" if sweep.of(variant, "failed") else "")
+
+
+def count(sweep: SweepRecord, variants: Sequence[str], split: str) -> str:
+    """`773 test questions`: of those that these variants answered."""
+    asked = sweep.asked(variants, split)
+    return f"{' or '.join(map(str, asked))} {split} questions" if asked else f"no {split} questions answered yet"
 
 
 def mean(sweep: SweepRecord, variant: str, metric: str, digits: int = 3, scale: float = 1.0) -> str:
@@ -266,14 +285,25 @@ def mean(sweep: SweepRecord, variant: str, metric: str, digits: int = 3, scale: 
 
 
 def percent(sweep: SweepRecord, variant: str, metric: str) -> str:
-    return mean(sweep, variant, metric, 1, 100.0)
+    """`71.2 ± 0.8 (seeds 0, 1)`."""
+    seeds = [run.seed for run in sweep.of(variant) if run.record.number(metric) is not None]
+    return mean(sweep, variant, metric, 1, 100.0) + (f" ({named(seeds)})" if seeds else "")
 
 
-def between(difference: Difference | None) -> str:
-    """`+0.052 [0.021, 0.083]`."""
+def compared(sweep: SweepRecord, variant: str, other: str) -> tuple[str, str]:
+    """`+0.052 [0.021, 0.083], seeds 0, 1`, the difference of two variants; and whether the first is better. One seed
+    says nothing of others."""
+    difference = sweep.difference(variant, other)
     if difference is None:
-        return NONE
-    return f"{number(difference.mean, 3, sign=True)} [{number(difference.low)}, {number(difference.high)}]"
+        return NONE, "not finished"
+    seeds = [run.seed for run, _ in sweep.pairs(variant, other)]
+    interval = f"[{number(difference.low)}, {number(difference.high)}]"
+    verdict = "holds" if difference.mean > 0 else "is the other way round"
+    if not difference.is_sure:
+        verdict = "cannot be told apart"
+    elif len(seeds) == 1:
+        verdict += " for one seed; of others nothing is known"
+    return f"{number(difference.mean, 3, sign=True)} {interval}, {named(seeds)}", verdict
 
 
 def minutes(seconds: float) -> str:
