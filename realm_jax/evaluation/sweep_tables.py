@@ -61,12 +61,14 @@ def variants(sweep: SweepRecord) -> Table:
     """One row a variant."""
     rows = []
     for name in sweep.variants:
+        other = paper.BASELINES.get(name, sweep.reference)
+        beside = f" ({other})" if other != sweep.reference and sweep.pairs(name, other) else ""
         rows.append(
             [
                 name + (" (reference)" if name == sweep.reference else ""),
                 progress(sweep, name),
                 *(mean(sweep, name, metric, digits) for _, metric, digits in METRICS),
-                NONE if name == sweep.reference else compared(sweep, name, sweep.reference)[0],
+                NONE if name == sweep.reference else compared(sweep, name, other)[0] + beside,
             ]
         )
     return Table(
@@ -74,8 +76,8 @@ def variants(sweep: SweepRecord) -> Table:
         "All variants",
         "Means over the seeds done, with their standard error where there are several; "
         f"{count(sweep, sweep.variants, 'test')} and {count(sweep, sweep.variants, 'dev')}. The last column is the "
-        f"variant's exact match on test questions less that of {sweep.reference}, "
-        f"over the seeds that both have. {INTERVAL} Recall of questions is that of test "
+        f"variant's exact match on test questions less that of {sweep.reference}, or of the baseline in brackets where "
+        f"it answered other questions, over the seeds that both have. {INTERVAL} Recall of questions is that of test "
         "questions.",
         ["variant", "seeds done", *(column for column, _, _ in METRICS), "exact match less the reference's"],
         rows,
@@ -125,18 +127,22 @@ def orderings(sweep: SweepRecord) -> Table:
 
 
 def table_1(sweep: SweepRecord) -> Table:
-    names = [_here(sweep, name) for _, _, name in paper.TABLE_1]
+    sets = ("NQ", "WQ", "CT")
+    names = [[_here(sweep, name) for name in row] for _, _, row in paper.TABLE_1]
     rows = [
-        [system, *(f"{value:.1f}" for value in values), percent(sweep, name, "qa/exact_match")]
-        for (system, values, _), name in zip(paper.TABLE_1, names, strict=True)
+        [system, *(f"{value:.1f}" for value in values), *(percent(sweep, name, "qa/exact_match") for name in here)]
+        for (system, values, _), here in zip(paper.TABLE_1, names, strict=True)
     ]
+    columns = zip(sets, zip(*names, strict=True), strict=True)
+    asked = "; ".join(f"{one}: {count(sweep, column, 'test')}" for one, column in columns)
     return Table(
         "table1",
         "Table 1 of the paper: exact match on test questions",
         "In per cent: means over the seeds named, with their standard error where there are several. The paper's "
-        "NaturalQuestions (NQ), WebQuestions (WQ), CuratedTREC (CT), and the questions of this sweep, "
-        f"{count(sweep, names, 'test')}: systems may be compared within a column, not across.",
-        ["system", "paper: NQ", "paper: WQ", "paper: CT", "here"],
+        "NaturalQuestions (NQ), WebQuestions (WQ), CuratedTREC (CT). Here NQ stands for the questions of "
+        f"{sweep.reference}, whatever they are; {asked}. Systems may be compared within a column, not across; the "
+        "paper's orderings have their differences.",
+        ["system", *(f"paper: {name}" for name in sets), *(f"here: {name}" for name in sets)],
         rows,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realm_jax.config import Config, Data, Finetune, Index, Pretrain, Sweep
+from realm_jax.config import Config, Data, Finetune, Index, Pretrain, Questions, Sweep
 from realm_jax.evaluation import paper
 from realm_jax.evaluation.sweep_record import read_sweep
 from realm_jax.evaluation.sweep_report import curves, staleness, write_sweep_report
@@ -19,7 +19,7 @@ from realm_jax.evaluation.sweep_tables import tables
 from realm_jax.jobs import cli
 from realm_jax.jobs.sharing import link
 from realm_jax.qa.predictions import write_predictions
-from realm_jax.qa.questions import Question, write_questions
+from realm_jax.qa.questions import Question, set_folder, write_questions
 from realm_jax.workdir import DataDir, SweepDir, write_json
 
 RIGHT = {  # of 8 test questions, for each seed
@@ -169,8 +169,10 @@ def test_orderings_of_the_paper(found):
 
 def test_the_papers_tables_stand_beside_ours(found):
     table = found["table1"]
-    assert table.rows[0] == ["ORQA", "33.3", "36.4", "30.1", "25.0 ± 0.0 (seeds 0, 1)"]
-    assert table.rows[1][-1] == "62.5 ± 12.5 (seeds 0, 1)" and table.rows[2][-1] == "–"
+    assert table.rows[0] == ["ORQA", "33.3", "36.4", "30.1", "25.0 ± 0.0 (seeds 0, 1)", "–", "–"]
+    assert cell(table, "REALM, X = Wikipedia", "here: NQ") == "62.5 ± 12.5 (seeds 0, 1)"
+    assert table.rows[2][4:] == ["–", "–", "–"]
+    assert "the questions of reference, whatever they are; NQ: 8 test questions; WQ: no test questions" in table.caption
     assert cell(found["table2"], "30 times", "here: exact match") == "25.0 ± 0.0 (seeds 0, 1)"
     assert found["table2"].rows[0][1:3] == ["38.2", "38.5"]
     assert found["table3"].rows[0][1:5] == ["Fermat", "1.1e-14", "1", "0.13"]
@@ -179,20 +181,56 @@ def test_the_papers_tables_stand_beside_ours(found):
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """The tables of a sweep of one seed."""
+    """The tables of a sweep of one seed that asks two sets of questions."""
     root = tmp_path_factory.mktemp("sets") / "sets"
     base = base_of(root)
+    webquestions = Questions(test=(" of the web",))
+    write_questions(
+        set_folder(webquestions, DataDir(root / "mine")),
+        {split: questions(split, webquestions.test[0]) for split in ASKED},
+    )
+    rate = dataclasses.replace(base, finetune=Finetune(steps=3, learning_rate=1e-6))
     variants = {"reference": base, "no_pretraining": dataclasses.replace(base, pretrain=Pretrain(steps=0))}
-    variants |= {"stale_index": dataclasses.replace(base, index=Index(refresh_every=30))}
-    folder = make(root, variants, dict(zip(variants, [(1.0,), (0.25,), (0.75,)], strict=True)))
+    variants |= {"cc_news": rate}
+    variants |= {
+        f"{prefix}webquestions{suffix}": dataclasses.replace(variants[name], questions=webquestions)
+        for name, prefix, suffix in (
+            ("reference", "", ""),
+            ("no_pretraining", "", "_no_pretraining"),
+            ("cc_news", "cc_news_", ""),
+        )
+    }
+    right = dict(zip(variants, [(1.0,), (0.25,), (0.25,), (0.0,), (0.75,), (1.0,)], strict=True))
+    folder = make(root, variants, right)
     return {table.name: table for table in tables(read_sweep(folder.root))}
+
+
+def test_table_1_has_each_set_of_questions(sets):
+    table = sets["table1"]
+    assert table.columns[4:] == ["here: NQ", "here: WQ", "here: CT"]
+    assert [row[4:] for row in table.rows] == [
+        ["25.0 (seed 0)", "75.0 (seed 0)", "–"],
+        ["100.0 (seed 0)", "0.0 (seed 0)", "–"],
+        ["25.0 (seed 0)", "100.0 (seed 0)", "–"],
+    ]
+    assert "NQ: 8 test questions; WQ: 8 test questions; CT: no test questions answered yet" in table.caption
+
+
+def test_other_questions_are_compared_with_their_own_baseline(sets):
+    texts = {row[0]: row[-1] for row in sets["variants"].rows}
+    assert re.fullmatch(r"−0\.750 \[.*\], seed 0 \(webquestions_no_pretraining\)", texts["webquestions"])
+    assert re.fullmatch(r"\+0\.250 \[.*\], seed 0 \(webquestions_no_pretraining\)", texts["cc_news_webquestions"])
+    assert texts["webquestions_no_pretraining"] == texts["reference (reference)"] == "–"
+    assert re.fullmatch(r"−0\.750 \[.*\], seed 0", texts["no_pretraining"])
 
 
 def test_one_seed_says_nothing_of_others(sets):
     table = sets["orderings"]
     assert {row[0]: row[2] for row in table.rows} == {
         "reference > no_pretraining": "holds for one seed; of others nothing is known",
-        "reference > stale_index": "cannot be told apart",
+        "cc_news > no_pretraining": "cannot be told apart",
+        "webquestions > webquestions_no_pretraining": "is the other way round for one seed; of others nothing is known",
+        "cc_news_webquestions > webquestions_no_pretraining": "cannot be told apart",
     }
     assert "of one seed it tells of other questions alone" in table.caption
 
