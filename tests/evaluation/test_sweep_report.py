@@ -179,6 +179,14 @@ def test_the_papers_tables_stand_beside_ours(found):
     assert found["table3"].rows[1][:6] == ["the [MASK] of x", "y", "0.1", "0.9", "0.5", "0.25"]
 
 
+def test_an_index_that_was_never_refreshed_is_seen(found):
+    table = found["table2"]
+    assert table.columns[-2:] == ["here: stale", "here: refreshes"]
+    assert table.rows[0][-2:] == ["40", "2 or 3"]
+    assert [cell(table, "30 times", f"here: {name}") for name in ("stale", "refreshes")] == ["100", "0"]
+    assert [cell(table, "baseline (ORQA)", f"here: {name}") for name in ("stale", "refreshes")] == ["–", "–"]
+
+
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     """The tables of a sweep of one seed that asks two sets of questions."""
@@ -288,6 +296,30 @@ def test_exact_match_against_staleness(folder):
     assert "0.625 at staleness 40.0, 0.500 at staleness 100.0" in figure["svg"]
     assert "8 test questions" in figure["caption"]
     assert figure["caption"].endswith("From left to right: reference (seeds 0, 1), stale_index (seeds 0, 1).")
+
+
+@pytest.mark.parametrize(
+    "parts, shown",
+    [
+        ({"index": {"refresh": "inline"}}, True),
+        ({"index": {"refresh_every": 30}}, True),
+        ({"index": {"swap_after": 90, "keep": 5}, "pretrain": {"keep": 9}}, True),
+        ({"index": {"dtype": "bfloat16"}}, False),
+        ({"index": {"kind": "exact"}}, False),
+        ({"index": {"kind": "exact", "refresh_every": 30}}, False),
+        ({"pretrain": {"checkpoint_every": 25}}, False),  # the probe goes by it, too
+        ({"index": {"refresh_every": 30}, "pretrain": {"candidates": 2}}, False),
+    ],
+)
+def test_only_what_differs_in_refreshing_alone_is_shown_by_its_staleness(folder, parts, shown):
+    sweep = read_sweep(folder.root)
+    base = next(run.config for run in sweep.runs if run.variant == "reference")
+    other = {name: dataclasses.replace(getattr(base, name), **values) for name, values in parts.items()}
+    runs = [
+        dataclasses.replace(run, config=dataclasses.replace(base, **other)) if run.variant == "stale_index" else run
+        for run in sweep.runs
+    ]
+    assert len(staleness(dataclasses.replace(sweep, runs=runs))) == shown
 
 
 class Checker(html.parser.HTMLParser):
