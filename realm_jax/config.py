@@ -38,7 +38,7 @@ class Data:
     """File or folder of the source; `factbook` and `published` need none."""
     text_source: Literal["", "jsonl", "folder"] = ""
     """Pre-training text X, where it is not the knowledge corpus Z itself: as in the paper, which masks CC-News and
-    retrieves from Wikipedia."""
+    retrieves from Wikipedia. ICT draws from the knowledge corpus all the same."""
     text_path: str = ""
     """File or folder of the pre-training text."""
     taggers: tuple[str, ...] = ("rules",)
@@ -520,11 +520,10 @@ class Config:
             raise UserError("data.tagger_weights: name a folder of weights with the tagger `ner`, and without it none")
         if bool(data.text_source) != bool(data.text_path):
             raise UserError("data.text_path: goes with data.text_source; give both or neither")
-        stages = {"ict.steps": self.ict.steps, "warm_up.steps": self.warm_up.steps}
-        if data.text_source and any(stages.values()):
+        if data.text_source and self.warm_up.steps:
             raise UserError(
-                f"{min(name for name, steps in stages.items() if steps)}: learns from sentences and the passages they "
-                "stand in, but data.text_source is another corpus; set it to 0"
+                f"warm_up.steps: {self.warm_up.steps}, but the warm-up learns from masked sentences beside their own "
+                "passages, and data.text_source is another corpus; set it to 0"
             )
         needing = {
             "masking.min_holders": self.masking.min_holders,

@@ -8,6 +8,7 @@ import pytest
 
 from realm_jax import config as schema
 from realm_jax.jobs.experiment import load_experiment
+from realm_jax.jobs.sharing import made_from
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 CLOSED_BOOK = {f"closed_book.{name}" for name in ("steps", "batch_size", "bias_correction")}
@@ -51,7 +52,9 @@ SHIPPED = {
         },
     ),
     "orqa": ("wikipedia", {"name", "pretrain.steps"}),
-    "cc_news": ("wikipedia", {"name", "data.text_source", "data.text_path", "ict.steps"}),
+    "cc_news": ("wikipedia", {"name", "data.text_source", "data.text_path"}),
+    "cc_news_webquestions": ("webquestions", {"name", "data.text_source", "data.text_path"}),
+    "cc_news_curatedtrec": ("curatedtrec", {"name", "data.text_source", "data.text_path"}),
     "webquestions": (
         "wikipedia",
         {"name", "questions.train", "questions.test", "finetune.steps", "finetune.warmup_steps"},
@@ -66,7 +69,7 @@ SWEEPS = {
     "factbook_sweep": 25,
     "factbook_gain_sweep": 10,
     "factbook_unfiltered_sweep": 7,
-    "wikipedia_sweep": 23,
+    "wikipedia_sweep": 26,
     "wikipedia_small_sweep": 18,
 }
 LIBRARIES = {"ablations"}
@@ -108,6 +111,24 @@ def test_a_sweep_has_valid_variants_and_a_docstring(name, monkeypatch):
 
 def test_docstring_tells_command_time_and_result(name):
     text = (FOLDER / f"{name}.py").read_text().split('"""')[1]
-    job = {"tagger": "tagger", "cc_news": "import_weights"}.get(name, "run")
+    job = "tagger" if name == "tagger" else "run"
     assert f"realm {job} experiments/{name}.py" in text
     assert "Time: " in text and "Expected: " in text
+
+
+def test_sets_of_questions_share_all_before_fine_tuning(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    made = {name: made_from(config) for name, config in wikipedia_sweep().variants.items()}
+    for first, *others in (
+        ("reference", "webquestions", "curatedtrec"),
+        ("no_pretraining", "webquestions_no_pretraining", "curatedtrec_no_pretraining"),
+        ("cc_news", "cc_news_webquestions", "cc_news_curatedtrec"),
+    ):
+        for other in others:
+            assert made[other].keys() == made[first].keys() >= {"data", "ict", "pretrain", "finetune"}
+            assert {stage for stage in made[first] if made[other][stage] != made[first][stage]} == {"finetune"}
+    assert all(made["cc_news"][stage] != made["reference"][stage] for stage in made["cc_news"])
+
+
+def wikipedia_sweep():
+    return importlib.import_module("wikipedia_sweep").get_sweep()

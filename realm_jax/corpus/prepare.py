@@ -25,7 +25,7 @@ from realm_jax.corpus.same_text import read_origins, write_origins
 from realm_jax.corpus.shards import Cutter, Record
 from realm_jax.corpus.source import Source
 from realm_jax.corpus.store import PassageStore, write_store
-from realm_jax.corpus.tables import SPLITS, TableWriter, tables
+from realm_jax.corpus.tables import SPLITS, TableWriter, tables, write_places
 from realm_jax.corpus.taggers import RULE_TAGGERS, Tagger
 from realm_jax.errors import Faults, UserError
 from realm_jax.text.tokenizer import Tokenizer
@@ -326,6 +326,8 @@ def _write_queries(
             builders.write(
                 builders.Queries, data.tfds, {split: lambda split=split: examples(split) for split in splits}
             )
+        if not corpus.is_its_own_text:
+            write_places(folder, corpus.knowledge())
         (folder / "counts.json").write_text(json.dumps(counts) + "\n")
     say(
         f"prepare: {counts['sentences']} sentences with {counts['spans']} salient spans, "

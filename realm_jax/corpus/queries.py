@@ -4,14 +4,14 @@ import bisect
 import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from realm_jax.config import Masking
 from realm_jax.corpus import builders
 from realm_jax.corpus.holders import MAX_HOLDERS
-from realm_jax.corpus.tables import read_blocks
+from realm_jax.corpus.tables import read_blocks, read_places
 from realm_jax.errors import UserError
 from realm_jax.text.tokenizer import characters
 from realm_jax.workdir import DataDir
@@ -93,6 +93,39 @@ class SentenceSource:
     @cached_property
     def _records(self):
         return builders.read(self._data.tfds, "queries", self._split, raw=True)
+
+
+class Place(NamedTuple):
+    """Where a sentence of the knowledge corpus stands; named as in `Sentence`."""
+
+    origin: int
+    place: tuple[int, int]
+
+
+class PlaceSource:
+    """The sentences of the knowledge corpus, where pre-training masks another one: all that ICT needs; picklable."""
+
+    def __init__(self, data: DataDir):
+        """Raises UserError if they are not prepared."""
+        self._data = data
+        self._places  # noqa: B018  (what is missing is missed here, not at the first sentence)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, i: int) -> Place:
+        origin, first, limit = (int(x) for x in self._places[i])
+        return Place(origin, (first, limit))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_data": self._data}
+
+    def __repr__(self) -> str:
+        return f"PlaceSource({len(self)} sentences)"
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        return read_places(self._data)
 
 
 def _blocks(data: DataDir, split: str, masking: Masking) -> Iterator[np.ndarray]:

@@ -1,11 +1,13 @@
-"""Tables of all sentences and salient spans, by which SentenceSource chooses without reading the text."""
+"""Tables of all sentences and salient spans, by which SentenceSource chooses without reading the text; and of where the
+sentences of passages stand, which is all that ICT reads where the text is another corpus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from realm_jax.corpus.shards import Record
 from realm_jax.corpus.store import GrowingArray
 from realm_jax.errors import UserError
 from realm_jax.workdir import DataDir
@@ -16,6 +18,8 @@ _TYPES = {
     "spans": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4"), ("holders", "<i4"), ("kind", "S16")]),
 }
 """One row per sentence or span, in the corpus's order. `sentence` counts within the record, `pieces` are wordpieces."""
+_PLACE = np.dtype([("row", "<i4"), ("first", "<i4"), ("limit", "<i4")])
+"""Row of a sentence's passage; the sentence's first and past-the-last position in that row."""
 
 
 def tables(data: DataDir) -> Path:
@@ -23,6 +27,7 @@ def tables(data: DataDir) -> Path:
 
 
 _ROWS_AT_ONCE = 1 << 18
+_PLACES = "places.npy"
 
 
 def read_blocks(data: DataDir, split: str, name: str) -> Iterator[np.ndarray]:
@@ -39,6 +44,33 @@ def read_blocks(data: DataDir, split: str, name: str) -> Iterator[np.ndarray]:
         (rows,), _, dtype = np.lib.format.read_array_header_1_0(file)
         for start in range(0, rows, _ROWS_AT_ONCE):
             yield np.fromfile(file, dtype, min(_ROWS_AT_ONCE, rows - start))
+
+
+def write_places(folder: Path, knowledge: Iterable[Record]) -> None:
+    """The places of all sentences of the knowledge corpus, where what is masked is another one."""
+    array, first_row = GrowingArray(folder / _PLACES, _PLACE), 0
+    for record in knowledge:
+        places = np.zeros(len(record["origins"]), _PLACE)
+        places["row"] = np.array(record["origins"], np.int32) + np.int32(first_row)
+        places["first"], places["limit"] = np.array(record["places"], np.int32).reshape(-1, 2).T
+        array.append(places)
+        first_row += len(record["passages"])
+    array.close()
+
+
+def read_places(data: DataDir) -> np.ndarray:
+    """What `write_places` wrote, memory-mapped.
+
+    Raises:
+      UserError: there is none.
+    """
+    path = tables(data) / _PLACES
+    if not path.exists():
+        raise UserError(
+            f"{path}: not there, but ict.steps needs it where data.text_source is another corpus; run `prepare` first, "
+            "with another data.directory where an earlier version has prepared this one"
+        )
+    return np.load(path, mmap_mode="r")
 
 
 class TableWriter:

@@ -37,6 +37,12 @@ def seconds(runs: Iterable[Run]) -> dict[Made, list[float]]:
     return found
 
 
+def unknown(run: Run, found: dict[Made, list[float]]) -> list[str]:
+    """Jobs of which a run has the result, data or a stage, and nobody the time: that was made elsewhere."""
+    optional = [job for job in ("ict", "warm_up", "finetune", "closed_book") if getattr(run[0], job).steps]
+    return [job for job in ("prepare", "pretrain", *optional) if (job, folder_of(run, job)) not in found]
+
+
 def of_run(run: Run, found: dict[Made, list[float]]) -> dict[str, float]:
     """{job: seconds} of all that a run consists of, as the run that worked longest at it took."""
     return {job: max(values) for (job, folder), values in found.items() if folder == folder_of(run, job)}

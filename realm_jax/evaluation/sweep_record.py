@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,10 @@ class SweepRecord:
         """{job: seconds} of a run, shared stages included."""
         return costs.of_run((run.config, run.workdir), self.seconds)
 
+    def jobs_without_cost(self, run: RunRecord) -> list[str]:
+        """Jobs of which a run has the result, but nobody the time, as another sweep or machine did them."""
+        return costs.unknown((run.config, run.workdir), self.seconds)
+
     def changes(self, variant: str) -> dict[str, tuple[Any, Any]]:
         """{option: (the reference's, the variant's)} where they differ, name and seed aside."""
         theirs, ours = (
@@ -111,12 +116,22 @@ class SweepRecord:
         same = [run for run in done if first and run.config.data == first.config.data]
         return [run for run in same if run.data != first.data]
 
-    def difference(self, variant: str, other: str) -> Difference | None:
-        """Of exact match on test questions, over the seeds that both variants have; None where there is none, or they
-        answered other questions."""
+    def asked(self, variants: Sequence[str], split: str) -> list[int]:
+        """How many questions of a split the finished runs of these variants answered: one number, if all were asked the
+        same."""
+        metric = {"dev": "qa/exact_match_dev", "test": "qa/exact_match"}[split]
+        answered = [run for name in variants for run in self.of(name) if run.record.number(metric) is not None]
+        return sorted({count for run in answered if (count := run.record.results.get("counts", {}).get(split))})
+
+    def pairs(self, variant: str, other: str) -> list[tuple[RunRecord, RunRecord]]:
+        """The runs of two variants with the seeds that both have; none where they answered other questions."""
         ours, theirs = ({run.seed: run for run in self.of(name) if run.scores is not None} for name in (variant, other))
         pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-        if not pairs or any(one.questions != two.questions for one, two in pairs):
+        return [] if any(one.questions != two.questions for one, two in pairs) else pairs
+
+    def difference(self, variant: str, other: str) -> Difference | None:
+        """Of exact match on test questions, over the seeds of `pairs`; None where there are none."""
+        if not (pairs := self.pairs(variant, other)):
             return None
         groups = [question.subject or question.id for question in pairs[0][0].questions]
         return paired_difference(*(np.stack([run.scores for run in runs]) for runs in zip(*pairs, strict=True)), groups)

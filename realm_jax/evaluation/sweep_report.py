@@ -11,15 +11,16 @@ from realm_jax.evaluation.plots import Curve, draw
 from realm_jax.evaluation.record import describe_machine
 from realm_jax.evaluation.report import page
 from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord, read_sweep
-from realm_jax.evaluation.sweep_tables import runs_csv, tables
+from realm_jax.evaluation.sweep_tables import count, named, runs_csv, tables
 from realm_jax.workdir import SweepDir, publish
 
 CURVES = (
     ("probe/span_recall@5", "Recall of held-out spans", "Recall@5 of held-out spans on freshly embedded passages"),
     ("retrieval/utility", "Retrieval utility", "log p(y|x) − log p(y|null, x) of training queries, in nats"),
 )
-REFRESHING = ("index.", "pretrain.checkpoint_every", "pretrain.keep")
-"""Options by which the index is more or less stale, and nothing else changes."""
+REFRESHING = {"index.refresh", "index.refresh_every", "index.swap_after", "index.keep", "pretrain.keep"}
+"""Options by which the index is more or less stale, or which those need, and nothing else changes. By
+pretrain.checkpoint_every the probe would go, too, which chooses the checkpoint."""
 
 
 def write_sweep_report(root: Path) -> Path:
@@ -70,7 +71,9 @@ def curves(sweep: SweepRecord) -> list[dict[str, Any]]:
             if lines and lines[0].label == variant:
                 svg = draw(lines, describe(f"{title}, {variant}", lines), name=f"curve-{len(figures)}")
                 labels = [line.label for line in lines]
-                figures.append({"title": f"{title}: {variant}", "svg": svg, "caption": caption, "labels": labels})
+                seeds = "; ".join(f"{label}: {named([run.seed for run in sweep.of(label)])}" for label in labels)
+                text = f"{caption}. Means over seeds, {seeds}."
+                figures.append({"title": f"{title}: {variant}", "svg": svg, "caption": text, "labels": labels})
     return figures
 
 
@@ -95,10 +98,10 @@ def staleness(sweep: SweepRecord) -> list[dict[str, Any]]:
     title = "Exact match against staleness"
     across = "most steps that the index was stale"
     svg = draw([line], describe(title, [line]).replace("at step", "at staleness"), name="staleness", across=across)
-    caption = f"Test questions, means over seeds. From left to right: {', '.join(names)}."
+    seeds = [f"{name} ({named([run.seed for run in sweep.of(name)])})" for name in names]
+    caption = f"Means over seeds of {count(sweep, names, 'test')}. From left to right: {', '.join(seeds)}."
     return [{"title": title, "svg": svg, "caption": caption, "labels": ["exact match"]}]
 
 
 def _differs_in_refreshing(sweep: SweepRecord, variant: str) -> bool:
-    changed = set(sweep.changes(variant))
-    return all(option.startswith(REFRESHING) for option in changed - {"index.kind"}) and "index.kind" not in changed
+    return all(option in REFRESHING for option in sweep.changes(variant))

@@ -3,16 +3,21 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from realm_jax.evaluation import paper
-from realm_jax.evaluation.bootstrap import Difference, mean_and_error
+from realm_jax.evaluation.bootstrap import mean_and_error
 from realm_jax.evaluation.figures import STAGE_NAMES, number
 from realm_jax.evaluation.record import summary
 from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord
 from realm_jax.workdir import last_words
 
 NONE = "–"
+INTERVAL = (
+    "The 95 % interval is a paired bootstrap over seeds and questions, the questions of one subject drawn together: of "
+    "one seed it tells of other questions alone, of two or three it is somewhat too short."
+)
 METRICS = (
     # column, metric, digits
     ("exact match, test", "qa/exact_match", 3),
@@ -56,25 +61,24 @@ def variants(sweep: SweepRecord) -> Table:
     """One row a variant."""
     rows = []
     for name in sweep.variants:
-        runs = [run for run in sweep.runs if run.variant == name]
-        difference = None if name == sweep.reference else sweep.difference(name, sweep.reference)
+        other = paper.BASELINES.get(name, sweep.reference)
+        beside = f" ({other})" if other != sweep.reference and sweep.pairs(name, other) else ""
         rows.append(
             [
                 name + (" (reference)" if name == sweep.reference else ""),
-                f"{len(sweep.of(name))} of {len(runs)}" + (", failed" if sweep.of(name, "failed") else ""),
+                progress(sweep, name),
                 *(mean(sweep, name, metric, digits) for _, metric, digits in METRICS),
-                NONE if name == sweep.reference else between(difference),
+                NONE if name == sweep.reference else compared(sweep, name, other)[0] + beside,
             ]
         )
-    asked = sorted({len(run.questions) for run in sweep.runs if run.state == "done" and run.scores is not None})
-    count = f"{' or '.join(map(str, asked))} test questions" if asked else "no question has been answered yet"
     return Table(
         "variants",
         "All variants",
-        f"Means over seeds, with their standard error where there are several; {count}. The last column "
-        f"is the variant's exact match on test questions less that of {sweep.reference}, with its 95 % interval: a "
-        "paired bootstrap over seeds and questions, the questions of one subject drawn together. Recall of questions "
-        "is that of test questions.",
+        "Means over the seeds done, with their standard error where there are several; "
+        f"{count(sweep, sweep.variants, 'test')} and {count(sweep, sweep.variants, 'dev')}. The last column is the "
+        f"variant's exact match on test questions less that of {sweep.reference}, or of the baseline in brackets where "
+        f"it answered other questions, over the seeds that both have. {INTERVAL} Recall of questions is that of test "
+        "questions.",
         ["variant", "seeds done", *(column for column, _, _ in METRICS), "exact match less the reference's"],
         rows,
     )
@@ -104,60 +108,69 @@ def _value(value: Any) -> str:
 
 
 def orderings(sweep: SweepRecord) -> Table:
-    """What the paper's table 2 says is better, and whether it is here."""
-    rows = []
+    """What the paper's tables say is better, and whether it is here."""
+    rows, shown = [], {}
     for pair in paper.ORDERINGS:
-        better, worse = (sweep.reference if name == paper.REALM else name for name in pair)
+        better, worse = (_here(sweep, name) for name in pair)
         if better not in sweep.variants or worse not in sweep.variants:
             continue
-        difference = sweep.difference(better, worse)
-        if difference is None:
-            verdict = "not finished"
-        elif not difference.is_sure:
-            verdict = "cannot be told apart"
-        else:
-            verdict = "holds" if difference.mean > 0 else "is the other way round"
-        rows.append([f"{better} > {worse}", between(difference), verdict])
+        rows.append([f"{better} > {worse}", *compared(sweep, better, worse)])
+        shown |= {better: None, worse: None}
     return Table(
         "orderings",
         "The paper's orderings",
-        "Exact match on test questions, the first variant's less the second's, with the 95 % interval as above.",
+        f"Exact match, the first variant's less the second's, over the seeds that both have; "
+        f"{count(sweep, list(shown), 'test')}. {INTERVAL}",
         ["ordering", "difference", "here it"],
         rows,
     )
 
 
 def table_1(sweep: SweepRecord) -> Table:
+    sets = ("NQ", "WQ", "CT")
+    names = [[_here(sweep, name) for name in row] for _, _, row in paper.TABLE_1]
     rows = [
-        [system, *(f"{value:.1f}" for value in values), percent(sweep, variant, "qa/exact_match")]
-        for system, values, variant in _with_names(sweep, paper.TABLE_1)
+        [system, *(f"{value:.1f}" for value in values), *(percent(sweep, name, "qa/exact_match") for name in here)]
+        for (system, values, _), here in zip(paper.TABLE_1, names, strict=True)
     ]
+    columns = zip(sets, zip(*names, strict=True), strict=True)
+    asked = "; ".join(f"{one}: {count(sweep, column, 'test')}" for one, column in columns)
     return Table(
         "table1",
         "Table 1 of the paper: exact match on test questions",
-        "In per cent. The paper's NaturalQuestions (NQ), WebQuestions (WQ), CuratedTREC (CT), and the questions of "
-        "this sweep: systems may be compared within a column, not across.",
-        ["system", "paper: NQ", "paper: WQ", "paper: CT", "here"],
+        "In per cent: means over the seeds named, with their standard error where there are several. The paper's "
+        "NaturalQuestions (NQ), WebQuestions (WQ), CuratedTREC (CT). Here NQ stands for the questions of "
+        f"{sweep.reference}, whatever they are; {asked}. Systems may be compared within a column, not across; the "
+        "paper's orderings have their differences.",
+        ["system", *(f"paper: {name}" for name in sets), *(f"here: {name}" for name in sets)],
         rows,
     )
 
 
 def table_2(sweep: SweepRecord) -> Table:
+    names = [_here(sweep, name) for _, _, name in paper.TABLE_2]
     rows = [
         [
             system,
             *(f"{value:.1f}" for value in values),
-            percent(sweep, variant, "qa/exact_match_dev"),
-            percent(sweep, variant, "retrieval/recall@5_zero_shot"),
+            percent(sweep, name, "qa/exact_match_dev"),
+            percent(sweep, name, "retrieval/recall@5_zero_shot"),
+            *refreshing(sweep, name),
         ]
-        for system, values, variant in _with_names(sweep, paper.TABLE_2)
+        for (system, values, _), name in zip(paper.TABLE_2, names, strict=True)
     ]
     return Table(
         "table2",
         "Table 2 of the paper: ablations",
-        "In per cent. The paper's are NaturalQuestions' dev questions; here exact match is of dev questions, recall "
-        "before fine-tuning of test questions.",
-        ["ablation", "paper: exact match", "paper: recall@5", "here: exact match", "here: recall@5"],
+        "In per cent: means over the seeds named, with their standard error where there are several. The paper's are "
+        f"NaturalQuestions' dev questions; here exact match is of {count(sweep, names, 'dev')}, recall before "
+        f"fine-tuning of {count(sweep, names, 'test')}. Stale is the age, in steps, of the oldest index that "
+        "was searched: the paper's is made anew about every 500 steps, and 30 times as seldom in the last row. With "
+        "0 refreshes the run ended before its index was made anew, however seldom that was meant to be.",
+        [
+            *("ablation", "paper: exact match", "paper: recall@5", "here: exact match", "here: recall@5"),
+            *("here: stale", "here: refreshes"),
+        ],
         rows,
     )
 
@@ -190,22 +203,27 @@ def table_3(sweep: SweepRecord) -> Table:
 def costs(sweep: SweepRecord) -> Table:
     """Minutes of each stage, mean over the runs of a variant; the last row counts each stage once."""
     jobs = list(dict.fromkeys(job for job in STAGE_NAMES for made, _ in sweep.seconds if made == job))
-    rows = []
+    rows, elsewhere = [], {}
     for name in sweep.variants:
         runs = [sweep.cost(run) for run in sweep.of(name)]
         if runs:
             each = {job: [run[job] for run in runs if job in run] for job in jobs}
-            whole = sum(sum(run.values()) for run in runs) / len(runs)
-            rows.append([name, *(minutes(sum(v) / len(v)) if v else NONE for v in each.values()), minutes(whole)])
+            whole = minutes(sum(sum(run.values()) for run in runs) / len(runs))
+            missing = {STAGE_NAMES[job]: None for run in sweep.of(name) for job in sweep.jobs_without_cost(run)}
+            elsewhere |= missing
+            means = [minutes(sum(v) / len(v)) if v else NONE for v in each.values()]
+            rows.append([name, *means, NONE if missing else whole])
     sums = [sum(sum(seconds) for (made, _), seconds in sweep.seconds.items() if made == job) for job in jobs]
     if rows:
         rows.append(["the whole sweep", *map(minutes, sums), minutes(sum(sums))])
+    dash = f" {NONE}: not known, as it was made elsewhere ({', '.join(elsewhere)})." if elsewhere else ""
     return Table(
         "costs",
         "What a run costs",
         "Wall-clock minutes, means over the finished runs of a variant, with the stages that it shares with others as "
         "if it had made them itself; pre-training includes the builder beside it. Runs at the same time slow each "
-        "other. The last row is what the sweep took, failed and unfinished runs and what was made again included.",
+        "other. The last row is what the sweep took, failed and unfinished runs and what was made again included."
+        + dash,
         ["variant", *(STAGE_NAMES[job] for job in jobs), "a whole run"],
         rows,
     )
@@ -246,9 +264,27 @@ def _line(sweep: SweepRecord, run: RunRecord) -> dict[str, Any]:
     return line
 
 
-def _with_names(sweep: SweepRecord, rows: tuple) -> list[tuple]:
-    """A table of the paper, its last column the name of the variant here."""
-    return [(*row[:-1], sweep.reference if row[-1] == paper.REALM else row[-1]) for row in rows]
+def _here(sweep: SweepRecord, name: str) -> str:
+    """The variant that a name in `paper` stands for."""
+    return sweep.reference if name == paper.REALM else name
+
+
+def named(seeds: Sequence[int]) -> str:
+    """`seed 0`, `seeds 0, 1`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def progress(sweep: SweepRecord, variant: str) -> str:
+    """`2 of 3: seeds 0, 2, failed`."""
+    done = [run.seed for run in sweep.of(variant)]
+    text = f"{len(done)} of {sum(run.variant == variant for run in sweep.runs)}"
+    return text + (f": {named(done)}" if done else "") + (", failed" if sweep.of(variant, "failed") else "")
+
+
+def count(sweep: SweepRecord, variants: Sequence[str], split: str) -> str:
+    """`773 test questions`: of those that these variants answered."""
+    asked = sweep.asked(variants, split)
+    return f"{' or '.join(map(str, asked))} {split} questions" if asked else f"no {split} questions answered yet"
 
 
 def mean(sweep: SweepRecord, variant: str, metric: str, digits: int = 3, scale: float = 1.0) -> str:
@@ -261,14 +297,33 @@ def mean(sweep: SweepRecord, variant: str, metric: str, digits: int = 3, scale: 
 
 
 def percent(sweep: SweepRecord, variant: str, metric: str) -> str:
-    return mean(sweep, variant, metric, 1, 100.0)
+    """`71.2 ± 0.8 (seeds 0, 1)`."""
+    seeds = [run.seed for run in sweep.of(variant) if run.record.number(metric) is not None]
+    return mean(sweep, variant, metric, 1, 100.0) + (f" ({named(seeds)})" if seeds else "")
 
 
-def between(difference: Difference | None) -> str:
-    """`+0.052 [0.021, 0.083]`."""
+def compared(sweep: SweepRecord, variant: str, other: str) -> tuple[str, str]:
+    """`+0.052 [0.021, 0.083], seeds 0, 1`, the difference of two variants; and whether the first is better. One seed
+    says nothing of others."""
+    difference = sweep.difference(variant, other)
     if difference is None:
-        return NONE
-    return f"{number(difference.mean, 3, sign=True)} [{number(difference.low)}, {number(difference.high)}]"
+        return NONE, "not finished"
+    seeds = [run.seed for run, _ in sweep.pairs(variant, other)]
+    interval = f"[{number(difference.low)}, {number(difference.high)}]"
+    verdict = "holds" if difference.mean > 0 else "is the other way round"
+    if not difference.is_sure:
+        verdict = "cannot be told apart"
+    elif len(seeds) == 1:
+        verdict += " for one seed; of others nothing is known"
+    return f"{number(difference.mean, 3, sign=True)} {interval}, {named(seeds)}", verdict
+
+
+def refreshing(sweep: SweepRecord, variant: str) -> tuple[str, str]:
+    """Most steps that the index was stale in pre-training, and how often a newer one took its place: over all seeds."""
+    stale, used = (sweep.numbers(variant, f"index/{name}") for name in ("max_staleness_steps", "snapshots_used"))
+    if not stale or not any(used):  # no pre-training, or none that is done
+        return NONE, NONE
+    return number(max(stale), 0), " or ".join(str(times) for times in sorted({int(value) - 1 for value in used}))
 
 
 def minutes(seconds: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from realm_jax.config import Config, Masking
-from realm_jax.corpus.queries import NO_HOLDERS, Sentence, SentenceSource, Span
+from realm_jax.corpus.queries import NO_HOLDERS, Place, PlaceSource, Sentence, SentenceSource, Span
 from realm_jax.corpus.store import PassageStore
 from realm_jax.errors import UserError
 from realm_jax.text.masking import MaskKind, Special, mask_query
@@ -155,13 +155,14 @@ def ict_batches(
     seed: int,
     part: tuple[int, int] = (0, 1),
 ) -> grain.IterDataset:
-    """Endless shuffled batches of sentences and their passages, of which this is `part` (i, n).
+    """Endless shuffled batches of sentences of the knowledge corpus and their passages: this is `part` (i, n) of them.
 
     query [B/n,Q], passage [B/n,P].
     """
-    source = SentenceSource(data, "train", Masking(kind="tokens"))  # every sentence, whatever it could be masked for
+    # Every sentence, whatever it could be masked for.
+    source = PlaceSource(data) if config.data.text_source else SentenceSource(data, "train", Masking(kind="tokens"))
 
-    def pair(sentence: Sentence, generator: np.random.Generator) -> Batch:
+    def pair(sentence: Sentence | Place, generator: np.random.Generator) -> Batch:
         row, (first, limit) = store.rows(np.int32(sentence.origin)), sentence.place
         keep = generator.random() < config.ict.keep_sentence
         return {

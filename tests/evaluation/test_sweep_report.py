@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realm_jax.config import Config, Data, Finetune, Index, Pretrain, Sweep
+from realm_jax.config import Config, Data, Finetune, Index, Pretrain, Questions, Sweep
 from realm_jax.evaluation import paper
 from realm_jax.evaluation.sweep_record import read_sweep
 from realm_jax.evaluation.sweep_report import curves, staleness, write_sweep_report
@@ -19,7 +19,7 @@ from realm_jax.evaluation.sweep_tables import tables
 from realm_jax.jobs import cli
 from realm_jax.jobs.sharing import link
 from realm_jax.qa.predictions import write_predictions
-from realm_jax.qa.questions import Question, write_questions
+from realm_jax.qa.questions import Question, set_folder, write_questions
 from realm_jax.workdir import DataDir, SweepDir, write_json
 
 RIGHT = {  # of 8 test questions, for each seed
@@ -31,24 +31,40 @@ RIGHT = {  # of 8 test questions, for each seed
 EVIL = "<script>alert('x')</script> | and a bar"
 
 
-def questions(split: str) -> list[Question]:
-    return [Question(f"{split}-{i}", f"What is {i}?", (f"answer {i}",), f"country {i // 2}") for i in range(8)]
+ASKED = {"train": 8, "dev": 4, "test": 8}
+
+
+def questions(split: str, name: str = "") -> list[Question]:
+    return [
+        Question(f"{split}-{i}", f"What{name} is {i}?", (f"answer {i}",), f"country {i // 2}")
+        for i in range(ASKED[split])
+    ]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A sweep of made-up runs."""
     root = tmp_path_factory.mktemp("sweeps") / "made_up"
-    data = DataDir(root / "mine")
-    write_questions(data.tfds, {split: questions(split) for split in ("train", "dev", "test")})
-    base = Config(data=Data(directory=str(data.root)), finetune=Finetune(steps=3), pretrain=Pretrain(steps=20))
+    base = base_of(root)
     none = dataclasses.replace(base, pretrain=Pretrain(steps=0))
     stale = dataclasses.replace(base, index=Index(swap_after=80))
     slow = dataclasses.replace(base, finetune=Finetune(steps=3, learning_rate=1e-6))
-    variants = dict(zip(RIGHT, (base, none, stale, slow), strict=True))
-    sweep, folder = Sweep(variants, (0, 1), "reference"), SweepDir(root)
-    write_json(folder.manifest, {"reference": "reference", "variants": list(reversed(RIGHT)), "seeds": [0, 1]})
-    for variant, shares in RIGHT.items():
+    return make(root, dict(zip(RIGHT, (base, none, stale, slow), strict=True)), RIGHT)
+
+
+def base_of(root: Path) -> Config:
+    """An experiment, whose questions are written."""
+    data = DataDir(root / "mine")
+    write_questions(data.tfds, {split: questions(split) for split in ASKED})
+    return Config(data=Data(directory=str(data.root)), finetune=Finetune(steps=3), pretrain=Pretrain(steps=20))
+
+
+def make(root: Path, variants: dict[str, Config], right: dict[str, tuple]) -> SweepDir:
+    """Runs with seeds 0, 1, ... of which each has a share of its questions right; None: it failed."""
+    seeds = range(len(right["reference"]))
+    sweep, folder = Sweep(variants, tuple(seeds), "reference"), SweepDir(root)
+    write_json(folder.manifest, {"reference": "reference", "variants": list(reversed(right)), "seeds": list(seeds)})
+    for variant, shares in right.items():
         for seed, share in enumerate(shares):
             workdir, config = folder.run(variant, seed), sweep.run(variant, seed)
             write_json(workdir.config, {"config": dataclasses.asdict(config)})
@@ -57,17 +73,20 @@ def folder(tmp_path_factory):
                 write_json(workdir.usage, {"failed": "finetune", "stages": {"finetune": 6.0}})
                 workdir.log.write_text(f"run: finetune\n{EVIL}\n\nrun: finetune failed with exit code 2; see above.\n")
                 continue
-            times = {"finetune": 60.0} if variant == "slow" else {"pretrain": 600.0, "finetune": 60.0}
+            times = {"prepare": 30.0, "pretrain": 600.0} if variant != "slow" else {}
+            times |= {"finetune": 60.0}
             write_json(workdir.usage, {"stages": times, "time/minutes": 11.0})
-            asked = questions("test")
+            asked = questions("test", config.questions.test[0] if config.questions.test else "")
             said = [q.answers[0] if i < 8 * share else "wrong" for i, q in enumerate(asked)]
             write_predictions(workdir.evaluation, "predictions_test", asked, said, "nq_open")
             reading = {"text": "the [MASK] of x", "truth": "y", "null": 0.1, "best": 0.9, "marginal": 0.5, "p_z": 0.25}
             results = {
                 "qa/exact_match": share,
                 "qa/exact_match_dev": share / 2,
+                "counts": {"passages": 100} | ASKED,
                 "retrieval/recall@5_zero_shot": 0.5,
-                "index/max_staleness_steps": 100.0 if variant == "stale_index" else 40.0,
+                "index/max_staleness_steps": 100.0 if variant == "stale_index" else 40.0 * bool(config.pretrain.steps),
+                "index/snapshots_used": 1 if variant == "stale_index" else (3 + seed) * bool(config.pretrain.steps),
                 "readings": [reading | {"title": "T", "body": EVIL, "query": 0, "row": 3}],
             }
             write_json(workdir.evaluation / "results.json", results)
@@ -99,9 +118,13 @@ def test_means_errors_and_counts(found):
     assert cell(table, "reference", "exact match, test") == "0.625 ± 0.125"
     assert cell(table, "no_pretraining", "exact match, test") == "0.250 ± 0.000"
     assert cell(table, "slow", "exact match, test") == "0.750"  # one seed has no error
-    assert cell(table, "slow", "seeds done") == "1 of 2, failed"
+    assert cell(table, "slow", "seeds done") == "1 of 2: seed 0, failed"
+    assert cell(table, "reference", "seeds done") == "2 of 2: seeds 0, 1"
     assert cell(table, "slow", "F1, test") == "–"
-    assert "8 test questions" in table.caption
+    for name in ("variants", "table2"):
+        assert "8 test questions" in found[name].caption and "4 dev questions" in found[name].caption
+    for name in ("orderings", "table1"):
+        assert "8 test questions" in found[name].caption
 
 
 def test_differences_are_paired_with_the_reference(folder, found):
@@ -109,7 +132,8 @@ def test_differences_are_paired_with_the_reference(folder, found):
     assert sweep.difference("no_pretraining", "reference").mean == pytest.approx(-0.375)
     assert sweep.difference("slow", "reference").mean == 0  # over the seed that both have
     text = cell(found["variants"], "no_pretraining", "exact match less the reference's")
-    assert re.fullmatch(r"−0\.375 \[−0\.\d{3}, −?0\.\d{3}\]", text)
+    assert re.fullmatch(r"−0\.375 \[−0\.\d{3}, −?0\.\d{3}\], seeds 0, 1", text)
+    assert cell(found["variants"], "slow", "exact match less the reference's") == "+0.000 [0.000, 0.000], seed 0"
     assert cell(found["variants"], "reference", "exact match less the reference's") == "–"
 
 
@@ -140,15 +164,83 @@ def test_orderings_of_the_paper(found):
     table = found["orderings"]
     assert [row[0] for row in table.rows] == ["reference > no_pretraining", "reference > stale_index"]
     assert {row[2] for row in table.rows} <= {"holds", "cannot be told apart"}
+    assert all("seeds 0, 1" in row[1] for row in table.rows)
 
 
 def test_the_papers_tables_stand_beside_ours(found):
-    assert found["table1"].rows[0] == ["ORQA", "33.3", "36.4", "30.1", "25.0 ± 0.0"]
-    assert found["table1"].rows[1][-1] == "62.5 ± 12.5" and found["table1"].rows[2][-1] == "–"
-    assert cell(found["table2"], "30 times", "here: exact match") == "25.0 ± 0.0"
+    table = found["table1"]
+    assert table.rows[0] == ["ORQA", "33.3", "36.4", "30.1", "25.0 ± 0.0 (seeds 0, 1)", "–", "–"]
+    assert cell(table, "REALM, X = Wikipedia", "here: NQ") == "62.5 ± 12.5 (seeds 0, 1)"
+    assert table.rows[2][4:] == ["–", "–", "–"]
+    assert "the questions of reference, whatever they are; NQ: 8 test questions; WQ: no test questions" in table.caption
+    assert cell(found["table2"], "30 times", "here: exact match") == "25.0 ± 0.0 (seeds 0, 1)"
     assert found["table2"].rows[0][1:3] == ["38.2", "38.5"]
     assert found["table3"].rows[0][1:5] == ["Fermat", "1.1e-14", "1", "0.13"]
     assert found["table3"].rows[1][:6] == ["the [MASK] of x", "y", "0.1", "0.9", "0.5", "0.25"]
+
+
+def test_an_index_that_was_never_refreshed_is_seen(found):
+    table = found["table2"]
+    assert table.columns[-2:] == ["here: stale", "here: refreshes"]
+    assert table.rows[0][-2:] == ["40", "2 or 3"]
+    assert [cell(table, "30 times", f"here: {name}") for name in ("stale", "refreshes")] == ["100", "0"]
+    assert [cell(table, "baseline (ORQA)", f"here: {name}") for name in ("stale", "refreshes")] == ["–", "–"]
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """The tables of a sweep of one seed that asks two sets of questions."""
+    root = tmp_path_factory.mktemp("sets") / "sets"
+    base = base_of(root)
+    webquestions = Questions(test=(" of the web",))
+    write_questions(
+        set_folder(webquestions, DataDir(root / "mine")),
+        {split: questions(split, webquestions.test[0]) for split in ASKED},
+    )
+    rate = dataclasses.replace(base, finetune=Finetune(steps=3, learning_rate=1e-6))
+    variants = {"reference": base, "no_pretraining": dataclasses.replace(base, pretrain=Pretrain(steps=0))}
+    variants |= {"cc_news": rate}
+    variants |= {
+        f"{prefix}webquestions{suffix}": dataclasses.replace(variants[name], questions=webquestions)
+        for name, prefix, suffix in (
+            ("reference", "", ""),
+            ("no_pretraining", "", "_no_pretraining"),
+            ("cc_news", "cc_news_", ""),
+        )
+    }
+    right = dict(zip(variants, [(1.0,), (0.25,), (0.25,), (0.0,), (0.75,), (1.0,)], strict=True))
+    folder = make(root, variants, right)
+    return {table.name: table for table in tables(read_sweep(folder.root))}
+
+
+def test_table_1_has_each_set_of_questions(sets):
+    table = sets["table1"]
+    assert table.columns[4:] == ["here: NQ", "here: WQ", "here: CT"]
+    assert [row[4:] for row in table.rows] == [
+        ["25.0 (seed 0)", "75.0 (seed 0)", "–"],
+        ["100.0 (seed 0)", "0.0 (seed 0)", "–"],
+        ["25.0 (seed 0)", "100.0 (seed 0)", "–"],
+    ]
+    assert "NQ: 8 test questions; WQ: 8 test questions; CT: no test questions answered yet" in table.caption
+
+
+def test_other_questions_are_compared_with_their_own_baseline(sets):
+    texts = {row[0]: row[-1] for row in sets["variants"].rows}
+    assert re.fullmatch(r"−0\.750 \[.*\], seed 0 \(webquestions_no_pretraining\)", texts["webquestions"])
+    assert re.fullmatch(r"\+0\.250 \[.*\], seed 0 \(webquestions_no_pretraining\)", texts["cc_news_webquestions"])
+    assert texts["webquestions_no_pretraining"] == texts["reference (reference)"] == "–"
+    assert re.fullmatch(r"−0\.750 \[.*\], seed 0", texts["no_pretraining"])
+
+
+def test_one_seed_says_nothing_of_others(sets):
+    table = sets["orderings"]
+    assert {row[0]: row[2] for row in table.rows} == {
+        "reference > no_pretraining": "holds for one seed; of others nothing is known",
+        "cc_news > no_pretraining": "cannot be told apart",
+        "webquestions > webquestions_no_pretraining": "is the other way round for one seed; of others nothing is known",
+        "cc_news_webquestions > webquestions_no_pretraining": "cannot be told apart",
+    }
+    assert "of one seed it tells of other questions alone" in table.caption
 
 
 def test_the_papers_numbers_are_those_of_its_page():
@@ -161,11 +253,27 @@ def test_the_papers_numbers_are_those_of_its_page():
 
 def test_costs_count_a_shared_stage_once(found):
     table = found["costs"]
-    assert cell(table, "reference", "a whole run") == cell(table, "slow", "a whole run") == "11.0"
+    assert cell(table, "reference", "a whole run") == cell(table, "slow", "a whole run") == "11.5"
+    assert "not known" not in table.caption
     assert cell(table, "slow", "Pre-training") == "10.0"  # which the reference made
     assert cell(table, "the whole sweep", "Pre-training") == "60.0"
     assert cell(table, "the whole sweep", "Fine-tuning") == "7.1"
-    assert cell(table, "the whole sweep", "a whole run") == "67.1"
+    assert cell(table, "the whole sweep", "a whole run") == "70.1"
+
+
+def test_a_run_with_a_stage_that_was_made_elsewhere_has_no_sum(folder, tmp_path):
+    shutil.copytree(folder.root, tmp_path / "copy", symlinks=True)
+    for seed in (0, 1):  # these two made pre-training, for `slow` as well
+        path = tmp_path / "copy" / "runs" / "reference" / str(seed) / "run.json"
+        path.write_text(json.dumps({"stages": {"finetune": 60.0}}))
+    table = {table.name: table for table in tables(read_sweep(tmp_path / "copy"))}["costs"]
+    for name in ("reference", "slow"):
+        assert [cell(table, name, column) for column in ("Pre-training", "Fine-tuning", "a whole run")] == [
+            *("–", "1.0", "–")
+        ]
+    assert cell(table, "no_pretraining", "a whole run") == "11.5"
+    assert "–: not known, as it was made elsewhere (Pre-training)." in table.caption
+    assert cell(table, "the whole sweep", "a whole run") == "49.1"
 
 
 def test_what_failed_is_shown_with_its_last_words(found):
@@ -180,12 +288,38 @@ def test_curves(folder):
         "Recall of held-out spans", "Retrieval utility")]  # fmt: skip
     assert shown[2]["labels"] == ["stale_index", "reference"]
     assert "held-out spans, reference. reference: 0.050 at step 0, 0.250 at step 20" in shown[0]["svg"]
+    assert shown[2]["caption"].endswith("Means over seeds, stale_index: seeds 0, 1; reference: seeds 0, 1.")
 
 
 def test_exact_match_against_staleness(folder):
     (figure,) = staleness(read_sweep(folder.root))
     assert "0.625 at staleness 40.0, 0.500 at staleness 100.0" in figure["svg"]
-    assert figure["caption"].endswith("From left to right: reference, stale_index.")
+    assert "8 test questions" in figure["caption"]
+    assert figure["caption"].endswith("From left to right: reference (seeds 0, 1), stale_index (seeds 0, 1).")
+
+
+@pytest.mark.parametrize(
+    "parts, shown",
+    [
+        ({"index": {"refresh": "inline"}}, True),
+        ({"index": {"refresh_every": 30}}, True),
+        ({"index": {"swap_after": 90, "keep": 5}, "pretrain": {"keep": 9}}, True),
+        ({"index": {"dtype": "bfloat16"}}, False),
+        ({"index": {"kind": "exact"}}, False),
+        ({"index": {"kind": "exact", "refresh_every": 30}}, False),
+        ({"pretrain": {"checkpoint_every": 25}}, False),  # the probe goes by it, too
+        ({"index": {"refresh_every": 30}, "pretrain": {"candidates": 2}}, False),
+    ],
+)
+def test_only_what_differs_in_refreshing_alone_is_shown_by_its_staleness(folder, parts, shown):
+    sweep = read_sweep(folder.root)
+    base = next(run.config for run in sweep.runs if run.variant == "reference")
+    other = {name: dataclasses.replace(getattr(base, name), **values) for name, values in parts.items()}
+    runs = [
+        dataclasses.replace(run, config=dataclasses.replace(base, **other)) if run.variant == "stale_index" else run
+        for run in sweep.runs
+    ]
+    assert len(staleness(dataclasses.replace(sweep, runs=runs))) == shown
 
 
 class Checker(html.parser.HTMLParser):

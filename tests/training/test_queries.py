@@ -1,15 +1,24 @@
 """Masked queries and ICT pairs: what they hide, where it stands, and that a restored position gives the same
 batches."""
 
+import dataclasses
 import json
+import pickle
+import shutil
 
 import numpy as np
 import pytest
 
 from realm_jax.config import Masking
-from realm_jax.corpus.queries import Sentence, SentenceSource, Span
+from realm_jax.corpus.prepare import prepare_corpus
+from realm_jax.corpus.queries import PlaceSource, Sentence, SentenceSource, Span
+from realm_jax.corpus.tables import tables
+from realm_jax.errors import UserError
 from realm_jax.text.salience import bucket
+from realm_jax.training.experiment import Experiment
 from realm_jax.training.queries import ict_batches, sentence_row, unfiltered, without
+from realm_jax.workdir import DataDir, Workdir
+from tests.world import articles
 
 B = 5
 
@@ -217,6 +226,31 @@ def test_ict_keeps_the_share_of_sentences_asked_for(world, tmp_path):
     store = {row.tobytes() for row in experiment.store.rows(slice(0, -1))}
     kept = [pair["passage"].tobytes() in store for pair in elements(batch, 600)]
     assert np.mean(kept) == pytest.approx(0.3, abs=3 * (0.3 * 0.7 / 600) ** 0.5)
+
+
+def test_ict_draws_from_the_passages_where_the_text_is_another_corpus(world, tmp_path):
+    news, data = tmp_path / "news.jsonl", DataDir(tmp_path / "data")
+    news.write_text("".join(json.dumps({"title": f"News {i}", "text": "Akko is a city."}) + "\n" for i in range(2)))
+    config = world.settings(
+        data={"directory": str(data.root), "text_source": "jsonl", "text_path": str(news)},
+        ict={"steps": 1, "batch_size": B, "keep_sentence": 1.0},
+    )
+    prepare_corpus(config, data, world.tokenizer, articles(), lambda line: None)
+    experiment = Experiment(config, Workdir(tmp_path))
+    own = [SentenceSource(world.data, split, Masking(kind="tokens")) for split in ("train", "heldout")]
+    places = {(s.origin, *s.place) for source in own for s in (source[i] for i in range(len(source)))}
+    known = PlaceSource(data)
+    assert sorted((origin, *place) for origin, place in (known[i] for i in range(len(known)))) == sorted(places)
+    assert len(pickle.loads(pickle.dumps(known))) == len(places)
+    pairs = elements(iter(ict_batches(config, data, world.tokenizer, experiment.store, 3)), len(places))
+    for pair in pairs:
+        assert stands(pair["passage"], pair["query"][pair["query"] > 0][1:-1])
+    assert len({pair["query"].tobytes() for pair in pairs}) > len(places) // 2
+    shutil.rmtree(tables(data))
+    with pytest.raises(UserError, match="places.npy: not there, but ict.steps needs it .* run `prepare` first"):
+        PlaceSource(data)
+    with pytest.raises(UserError, match="warm_up.steps: 5, but .* data.text_source is another corpus; set it to 0"):
+        dataclasses.replace(config, warm_up=dataclasses.replace(config.warm_up, steps=5))
 
 
 def test_rows_without_a_sentence_close_up(world):
