@@ -27,8 +27,8 @@ ROOMS_BELOW["training"] = list(ROOMS_BELOW)
 ROOMS_BELOW["evaluation"] = [*ROOMS_BELOW["training"], "training"]
 ROOMS_BELOW["jobs"] = [*ROOMS_BELOW["evaluation"], "evaluation"]
 
-LAZY = {"scann", "tensorboardX", "tensorflow", "huggingface_hub", "submitit"}
-"""Imported inside the functions that need them: they are slow to load, or missing on some machines."""
+LAZY = {"scann", "bm25s", "tensorboardX", "tensorflow", "huggingface_hub", "submitit"}
+"""Imported inside the functions that need them: they are slow to load, take JAX's devices, or are not everywhere."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -118,3 +118,13 @@ def test_command_line_loads_no_library():
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"jax", "flax", "numpy", "tensorflow_datasets", "orbax"} & set(loaded)
+
+
+def test_no_module_takes_the_devices_when_it_is_imported():
+    """They are chosen, and shared with other processes, by what is imported after."""
+    code = (
+        "import realm_jax.training.stages, realm_jax.evaluation.evaluate; "
+        "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "False\n"

@@ -2,8 +2,8 @@
 
 import logging
 from pathlib import Path
+from types import ModuleType
 
-import bm25s
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
@@ -13,7 +13,6 @@ K1, B = 1.2, 0.75
 """Lucene's."""
 SPECIAL = (0, 102)
 """[PAD] and [SEP]; [CLS] opens every row, and [MASK] stands in no passage."""
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of every index it builds
 
 
 class Bm25Index(Index):
@@ -28,7 +27,7 @@ class Bm25Index(Index):
         """`tokens` are the rows of all passages but the null passage."""
         passages = [_pieces(row) for row in tokens]
         vocabulary = {str(i): i for i in range(max((max(row, default=0) for row in passages), default=0) + 1)}
-        self._index = bm25s.BM25(k1=K1, b=B, backend="numpy")
+        self._index = library().BM25(k1=K1, b=B, backend="numpy")
         self._index.index((passages, vocabulary), create_empty_token=False, show_progress=False)
         self.num_passages = len(passages)
 
@@ -39,7 +38,7 @@ class Bm25Index(Index):
     @classmethod
     def load(cls, directory: Path) -> "Bm25Index":
         index = cls.__new__(cls)
-        index._index = bm25s.BM25.load(directory, mmap=True)
+        index._index = library().BM25.load(directory, mmap=True)
         index.num_passages = int(index._index.scores["num_docs"])
         return index
 
@@ -70,3 +69,11 @@ class Bm25Index(Index):
 
 def _pieces(row: np.ndarray) -> list[int]:
     return [piece for piece in row[1:].tolist() if piece not in SPECIAL]
+
+
+def library() -> ModuleType:
+    """bm25s, imported on first use: with it JAX's devices are taken, and joining other processes is too late."""
+    import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of every index it builds
+    return bm25s
