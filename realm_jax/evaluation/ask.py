@@ -1,6 +1,7 @@
 """Shows what the model makes of one question, or of one sentence with [MASK]: what it reads, believes and would
 learn."""
 
+import functools
 from typing import Any
 
 import jax
@@ -73,8 +74,7 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
         }
         if isinstance(index, Bm25Index):
             batch["scores"] = index.scores(vectors, rows[None])
-        scores, log_p_y = read_candidates(config, models, params, batch, store.null_row, None)
-        return objectives.retrieval_log_probs(scores), log_p_y
+        return _log_probs(params, batch, store.null_row, config, models)
 
     joint, segments, _ = features.join(row[None], store.rows(rows)[None], config.data.joint_length)
     logits = models.read(params["reader"], joint[0], segments[0], np.repeat(places[None], len(rows), 0))
@@ -104,6 +104,15 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
     return "\n".join(lines + _passages(experiment, rows, np.exp(np.asarray(log_p_z[0])), readings, gains))
 
 
+@functools.partial(jax.jit, static_argnames=("config", "models"))
+def _log_probs(params, batch, null_row, config, models):
+    scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
+    return objectives.retrieval_log_probs(scores), log_p_y
+
+
+_read_spans = jax.jit(read_spans, static_argnums=(0, 1, 6))
+
+
 def answer_question(experiment: Experiment, text: str, truth: str, count: int) -> str:
     """The fine-tuned model on a question; p(z|x) is over the `count` passages read."""
     config, tokenizer, models, store = experiment.config, experiment.tokenizer, experiment.models, experiment.store
@@ -115,7 +124,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
     index = _index(experiment, finetuned_snapshot(config, experiment.folder))
     products, rows = index.search(models.query_vectors(params["embedder"], row[None]), count)
     scores = config.finetune.score_scale * products
-    logits, places, joint, is_body = read_spans(
+    logits, places, joint, is_body = _read_spans(
         config, models, params["reader"], row[None], store.rows(rows), jnp.asarray(scores), count
     )
     order, logits, joint, is_body = np.asarray(places[0]), logits[0], joint[0], is_body[0]

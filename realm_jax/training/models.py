@@ -1,5 +1,6 @@
 """The Flax modules of an experiment, as jitted functions of plain parameters."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,9 @@ class Models:
         self._embedder = models.Embedder(bert, config.model)
         self._reader = models.Reader(bert, config.model)
         self._span_reader = models.SpanReader(bert, config.model)
-
-        def embed(params, tokens, key=None):
-            return _apply(self._embedder, params, key, tokens, features.segments(tokens))
-
-        def read(params, tokens, segments, positions, key=None):
-            return _apply(self._reader, params, key, tokens, segments, positions)
-
-        def score_spans(params, tokens, segments, key=None):
-            return _apply(self._span_reader, params, key, tokens, segments)
-
-        self.embed, self.read, self.score_spans = jax.jit(embed), jax.jit(read), jax.jit(score_spans)
+        self.embed = functools.partial(_embed, self._embedder)
+        self.read = functools.partial(_read, self._reader)
+        self.score_spans = functools.partial(_score_spans, self._span_reader)
 
     def embedder(self, key: jax.Array, rows: np.ndarray) -> Any:
         """Parameters of an embedder that starts from the weights, its projection fitted to `rows` [R,P] of text."""
@@ -58,9 +51,7 @@ class Models:
 
     def shapes(self, part: str) -> Any:
         """Shapes and types of a part's parameters, without making them."""
-        module, tokens = getattr(self, f"_{part}"), jnp.zeros((1, 8), jnp.int32)
-        arguments = (tokens, tokens, tokens[:, :1]) if part == "reader" else (tokens, tokens)
-        return jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments)["params"])
+        return _shapes(getattr(self, f"_{part}"))
 
     @property
     def by_words(self) -> bool:
@@ -90,6 +81,31 @@ class Models:
             return vectors[:count] if len(rows) > count else vectors
 
         return embed
+
+
+# Modules of equal settings are equal: what is compiled for one serves all.
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(module, params, tokens, key=None):
+    return _apply(module, params, key, tokens, features.segments(tokens))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(module, params, tokens, segments, positions, key=None):
+    return _apply(module, params, key, tokens, segments, positions)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _score_spans(module, params, tokens, segments, key=None):
+    return _apply(module, params, key, tokens, segments)
+
+
+@functools.cache
+def _shapes(module: Any) -> Any:
+    tokens = jnp.zeros((1, 8), jnp.int32)
+    arguments = (tokens, tokens, tokens[:, :1]) if isinstance(module, models.Reader) else (tokens, tokens)
+    return jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments)["params"])
 
 
 def _apply(module: Any, params: Any, key: jax.Array | None, *arguments: jax.Array) -> jax.Array:
