@@ -103,7 +103,10 @@ class WikiExtractor(JsonLines):
         text, title = record.get("text"), record.get("title")
         if isinstance(text, str) and isinstance(title, str):
             text = text.strip()
-            record = record | {"text": text.removeprefix(title).lstrip()}  # some versions repeat the title
+            rest = text.removeprefix(title)
+            if rest[:1] in ("", "\n", "\r"):  # some versions repeat the title, on a line of its own
+                text = rest.lstrip()
+            record = record | {"text": text}
         return super()._made(record, where)
 
 

@@ -180,6 +180,22 @@ def test_packed_lines_and_wikiextractor(tmp_path):
     assert faults(everything(JsonLines(str(packed)))) and "damaged" in faults(everything(JsonLines(str(packed))))[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Oslo\n\nOslo is a town.", "Oslo is a town."),
+        ("Oslo\r\nIt is a town.", "It is a town."),
+        ("Oslo is a town.", "Oslo is a town."),
+        ("Oslofjord is long.", "Oslofjord is long."),
+        ("\nIt is a town.\nOslo", "It is a town.\nOslo"),
+    ],
+)
+def test_wikiextractors_title_goes_only_where_it_is_a_line(tmp_path, text, kept):
+    (tmp_path / "wiki_00").write_text(json.dumps({"title": "Oslo", "text": text}))
+    (article,) = everything(WikiExtractor(str(tmp_path)))
+    assert article.text == kept
+
+
 def test_a_folder_gives_a_document_a_file(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "the_river.txt").write_text("It is long\nand cold.\n\n\nIt has fish.\n")
