@@ -33,26 +33,29 @@ class JsonLines(Source):
     def shards(self) -> list[Shard]:
         result, root = [], Path(self._path)
         for file in files_at(self._path, self._option, self.suffixes):
-            size = file.stat().st_size
-            step = max(size, 1) if file.suffix in PACKED else self._shard_bytes
-            first_line = 0
-            for start in range(0, size, step):
-                limit = min(start + step, size)
-                name = f"{file.relative_to(root) if file != root else file.name}:{start}"
+            name, first_line = file.relative_to(root) if file != root else file.name, 0
+            for number, (start, limit) in enumerate(self._ranges(file)):
                 digest, lines = digest_and_lines(file, start, limit)
-                result.append(Shard(name, digest, (str(file),), start, limit, first_line))
+                # Its place in bytes is no part of the name: it changes with every line before it.
+                result.append(Shard(f"{name}:{number}", digest, (str(file),), start, limit, first_line))
                 first_line += lines
         return result
+
+    def _ranges(self, file: Path) -> Iterator[tuple[int, int]]:
+        """Whole lines, so that a shard's digest is of all that is read for it."""
+        start, size = 0, file.stat().st_size
+        step = size if file.suffix in PACKED else self._shard_bytes
+        with open(file, "rb") as opened:
+            while start < size:
+                limit = _next_line(opened, min(start + step, size))
+                yield start, limit
+                start = limit
 
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
         file = Path(shard.files[0])
         is_packed = file.suffix in PACKED
         with open_bytes(file) as opened:
-            number, at = shard.first_line, shard.start
-            if shard.start:  # a line belongs to the shard in which it begins
-                at = _next_line(opened, shard.start, shard.limit)
-                number += at > shard.start
-                opened.seek(at)
+            number, at = shard.first_line, opened.seek(shard.start)
             while is_packed or at < shard.limit:
                 try:
                     line = opened.readline(MAX_RECORD + 1)
@@ -212,10 +215,10 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text
 
 
-def _next_line(file: io.BufferedIOBase, start: int, limit: int) -> int:
-    """The first byte from `start` on at which a line begins; some byte past `limit` where it lies there."""
+def _next_line(file: io.BufferedIOBase, start: int) -> int:
+    """The first byte from `start` on at which a line begins, or the file ends."""
     at = file.seek(start - 1)
-    while at <= limit and (part := file.readline(1 << 20)):
+    while part := file.readline(1 << 20):
         at += len(part)
         if part.endswith(b"\n"):
             break

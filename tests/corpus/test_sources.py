@@ -138,6 +138,28 @@ def test_any_shards_of_json_lines_give_all_lines_in_order(tmp_path_factory, rows
     assert [(article.origin, article.text) for article in found] == expected
 
 
+@given(st.lists(st.text("ab", min_size=1, max_size=20), min_size=1, max_size=6), st.data(), st.integers(1, 200))
+def test_a_shard_that_seems_unchanged_is_unchanged(tmp_path_factory, texts, data, size):
+    """A shard whose file has the same name reads the same, wherever a letter was exchanged, added or taken away."""
+    path, states = tmp_path_factory.mktemp("lines") / "a.jsonl", []
+    row, at = data.draw(st.integers(0, len(texts) - 1)), data.draw(st.integers(0, 19))
+    edited = texts[row][:at] + data.draw(st.sampled_from(["", "c", "cc"])) + texts[row][at + 1 :]
+    for state in (texts, [*texts[:row], edited, *texts[row + 1 :]]):
+        path.write_text("".join(json.dumps({"title": "T", "text": f"{text}."}) + "\n" for text in state))
+        source = JsonLines(str(path), shard_bytes=size)
+        states.append({(s.name, s.digest, s.first_line): list(source.read(s)) for s in source.shards()})
+    assert all(states[0][key] == states[1][key] for key in states[0].keys() & states[1].keys())
+
+
+def test_only_the_edited_shard_of_json_lines_changes(tmp_path):
+    path, rows = tmp_path / "a.jsonl", [json.dumps({"title": "T", "text": f"The river {i} is cold."}) for i in range(9)]
+    source, states = JsonLines(str(path), shard_bytes=110), []
+    for word in ("cold", "warm", "very cold"):
+        path.write_text("\n".join(row.replace("3 is cold", f"3 is {word}") for row in rows))
+        states.append([(shard.name, shard.digest, shard.first_line) for shard in source.shards()])
+    assert all([a == b for a, b in zip(states[0], state)] == [True, False, True] for state in states[1:])
+
+
 def test_faulty_lines_are_named(tmp_path):
     good = json.dumps({"title": "A", "text": "It is good.", "id": 7, "other": [1]}).encode()
     rows = [
