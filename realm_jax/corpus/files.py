@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class JsonLines(Source):
                     while line and not line.endswith(b"\n") and size > MAX_RECORD:
                         line = opened.readline(MAX_RECORD)
                         size += len(line)
-                except (OSError, EOFError) as error:
+                except (OSError, EOFError, zlib.error) as error:
                     yield Bad(f"{file}:{number + 1}", f"the packed file is damaged ({error}); fetch it again")
                     return
                 if not size:
@@ -92,9 +93,11 @@ class JsonLines(Source):
     def _made(self, record: dict[str, Any], where: str) -> Article | Bad:
         for field in ("title", "text"):
             if not isinstance(record.get(field), str):
-                return Bad(where, f"has no field {field!r} that is a text; there are {', '.join(record) or 'none'}")
-        title = " ".join(_encodable(record["title"]).split())
-        return made(title, _encodable(record["text"]), where, str(record.get("id", "")))
+                return Bad(
+                    where, f"has no field {field!r} that is a text; there are {', '.join(map(repr, record)) or 'none'}"
+                )
+        title, name = " ".join(_encodable(record["title"]).split()), record.get("id")
+        return made(title, _encodable(record["text"]), where, "" if name is None else _encodable(str(name)))
 
 
 class WikiExtractor(JsonLines):

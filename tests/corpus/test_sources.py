@@ -202,6 +202,21 @@ def test_packed_lines_and_wikiextractor(tmp_path):
     assert faults(everything(JsonLines(str(packed)))) and "damaged" in faults(everything(JsonLines(str(packed))))[0]
 
 
+def test_damage_within_a_packed_file_is_named(tmp_path):
+    packed = tmp_path / "a.jsonl.gz"
+    data = bytearray(gzip.compress(b'{"title": "T", "text": "It is long."}\n' * 9))
+    data[10:12] = b"\xff\xff"  # where the compressed data begin
+    packed.write_bytes(data)
+    (fault,) = faults(everything(JsonLines(str(packed))))
+    assert fault.startswith(f"{packed}:1: ") and "damaged" in fault
+
+
+def test_a_null_id_is_none_and_half_a_character_harms_nothing(tmp_path):
+    path, rows = tmp_path / "a.jsonl", [{"title": "T", "text": "It.", "id": i} for i in (None, None, 0, "a\ud83d")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert [article.id for article in everything(JsonLines(str(path)))] == ["", "", "0", "a?"]
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
