@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from realm_jax.corpus import builders, files, published, wikipedia
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.corpus.files import Folder, JsonLines, WikiExtractor, plain_markdown
+from realm_jax.corpus.shards import Cutter
 from realm_jax.corpus.source import MAX_RECORD
+from realm_jax.corpus.taggers import Rules
 from realm_jax.corpus.tfrecord import masked_crc
 from realm_jax.corpus.wikipedia import WikipediaDump
 from realm_jax.errors import UserError
+from tests.corpus import toy
 
 HEAD = "<mediawiki><siteinfo><sitename>W</sitename></siteinfo>\n"
 
@@ -303,6 +306,29 @@ def test_a_tfds_set_keeps_its_sentences_and_spans(tmp_path, monkeypatch):
     found = everything(source)
     assert len(source.shards()) == 2 and titles(found) == ["Zürich", "B"] and "record 2" in faults(found)[0]
     assert found[0].sentences == [(0, 18), (19, 33)] and found[0].spans == [(0, 7, "LOC")] and found[1].spans == []
+
+
+class Sentences(builders.LocalBuilder):
+    """The schema of its first config, `sentences`: a sentence a record, without its place."""
+
+    name = "sentences"
+
+    def features(self):
+        features = Annotated.features(self)
+        del features["sentences"]
+        return features
+
+
+def test_spans_are_kept_where_no_sentences_are_given(tmp_path):
+    text = "Zürich is a town by the lake."
+    spans = [{"start": 0, "limit": 7, "type": "LOC"}, {"start": 25, "limit": 29, "type": "WATER"}]
+    builders.write(Sentences, tmp_path, {"train": lambda: [{"title": "Zürich", "text": text, "spans": spans}]})
+    source = published.TfdsArticles(str(tmp_path))
+    cutter = Cutter(source, toy.tokenizer(), 32, [Rules()])
+    (shard,) = source.shards()
+    cut = json.loads(next(cutter.lines(shard)))
+    assert cut["sentences"] == [[0, 30]] and cut["spans"] == [[0, 7, "LOC"], [25, 29, "WATER"]]
+    assert len(cut["span_tokens"]) == 2 and cut["span_tokens"][1] == toy.tokenizer().encode("lake").ids.tolist()
 
 
 def record(data):
