@@ -1,8 +1,10 @@
 """Your own documents, and what other tools extracted: JSON lines, WikiExtractor's output, folders of text files."""
 
 import hashlib
+import html
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,17 @@ FOLDER_SHARDS = 4096
 TEXT, MARKDOWN = (".txt", ".text"), (".md", ".markdown")
 PACKED = (".gz", ".bz2")
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
+_FRONT_MATTER = re.compile(
+    r"---[ \t]*\n(?=(?:#.*\n)*[\w\"'][^\n:]*:\s)(.*?^)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
+"""A block of YAML that opens a file; a line `key:` tells it from a rule, `---`, that stands above text."""
+_TITLE = re.compile(r"^title:[ \t]+(?:\"(.*)\"|'(.*)'|([^\s\"'|>].*?))[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_UNSEEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG_IN_LINE = re.compile(
+    r"</?(?:a|abbr|b|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|tt|u|var)\b[^<>]*>",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"<[/!?a-z][^<>]*>", re.IGNORECASE)
 
 
 class JsonLines(Source):
@@ -117,7 +130,7 @@ class WikiExtractor(JsonLines):
 
 
 class Folder(Source):
-    """A folder of .txt and .md files, one article each: its title is the first heading, or else the file's name."""
+    """A folder of .txt and .md files, one article each: its title stands in it (Markdown), or is the file's name."""
 
     def __init__(self, path: str, option: str = "data.path"):
         self._path, self._option = path, option
@@ -173,21 +186,44 @@ def made(title: str, text: str, where: str, name: str = "") -> Article | Bad:
 
 
 def plain_markdown(text: str) -> tuple[str, str]:
-    """(the first heading, the text a reader sees: paragraphs, items and cells a line each, without that heading)."""
-    title, lines, is_heading = "", [], False
+    """(title, the text a reader sees: paragraphs, items and cells a line each, without the title).
+
+    The title is what the front matter says, or else the first heading, where no text but HTML stands before it.
+    """
+    title, text = _front_matter(text)
+    lines, opens, is_heading = [], True, False
     for token in _MARKDOWN.parse(text):
         if token.type in ("fence", "code_block"):
             lines += [line.strip() for line in token.content.splitlines()]
+            opens = False
+        elif token.type == "html_block":
+            lines += _html(token.content)
         elif token.type == "heading_open":
             is_heading = True
         elif token.type == "inline":
             shown = " ".join(_inline(token.children or []).split())
-            if is_heading and not title and not lines:
+            if is_heading and opens and title in ("", shown):
                 title = shown
             else:
                 lines.append(shown)
-            is_heading = False
+            is_heading = opens = False
     return title, "\n".join(filter(None, lines))
+
+
+def _front_matter(text: str) -> tuple[str, str]:
+    """(the title that a block of YAML before the text says, or nothing; the text without that block)."""
+    text = text.replace("\r\n", "\n")
+    block = _FRONT_MATTER.match(text)
+    if not block:
+        return "", text
+    title = _TITLE.search(block[1])
+    return " ".join(next(filter(None, title.groups()), "").split()) if title else "", text[block.end() :]
+
+
+def _html(block: str) -> list[str]:
+    """The lines of text of a block of HTML, without its tags."""
+    text = _TAG_IN_LINE.sub("", " ".join(_UNSEEN.sub("", block).split()))
+    return [" ".join(html.unescape(line).split()) for line in _TAG.split(text)]
 
 
 def _inline(tokens: list) -> str:

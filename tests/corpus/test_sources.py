@@ -258,6 +258,35 @@ def test_markdown_without_markup():
     assert plain_markdown(text) == ("", "Intro bold.\nNext\ncode = 1\nhtml\npic > quote & more")
 
 
+@pytest.mark.parametrize(
+    ("text", "title", "plain"),
+    [
+        ("---\ntitle: The bridge\ndate: 1871\n---\nIt is long.\n", "The bridge", "It is long."),
+        ("---\r\n# by hand\ntags: [a]\ntitle: 'The: bridge' \n\n...\r\n# The: bridge\nIt.", "The: bridge", "It."),
+        ('---\nTitle: "The \\"old\\" bridge"\n---\n# Built\n\nIt.', 'The \\"old\\" bridge', "Built\nIt."),
+        ("---\nlayout: post\n---\n# The bridge\n\nIt.", "The bridge", "It."),
+        ("---\nlayout: post\ntitle: >-\n  The bridge\nbook:\n  title: No\n---\nIt.", "", "It."),
+        ('---\ntitle: ""\n---\nIt.', "", "It."),
+        ("---\n\nIt is long.\n\n---\n\nThe end.", "", "It is long.\nThe end."),
+        ("---\nIt is long.\n\n---\nThe end.", "", "It is long.\nThe end."),
+        ("It: is\n\n---\ntitle: No\n\n---\n", "", "It: is\ntitle: No"),
+        ("---\ntitle: It has no end.\n", "", "title: It has no end."),
+    ],
+)
+def test_front_matter_of_markdown_is_no_text(text, title, plain):
+    assert plain_markdown(text) == (title, plain)
+
+
+def test_text_in_html_blocks_of_markdown_stays():
+    banner = '<p align="center">\n<img src="a.png" alt="x">Built by <b>Ola</b> &amp;\nKari.</p>\n\n'
+    table = "<table><tr><td>Oslo</td><td>1 < 2</td></tr></table>\n<br/>\nThe end.\n\n"
+    unseen = "<!-- a\n\ncomment -->\n\n<script>\nif (a > b) { }\n\n</script>\n\n<style>p {}</style>\n"
+    end = "<div>\n\nIt is *long*.\n\n</div>\n<!-- without end\n"
+    title, text = plain_markdown(f"{banner}# The bridge\n\n{unseen}\n{table}{end}")
+    assert title == "The bridge"
+    assert text == "Built by Ola & Kari.\nOslo\n1 < 2\nThe end.\nIt is long."
+
+
 def test_other_files_keep_their_shards_when_one_comes(tmp_path):
     for i in range(30):
         (tmp_path / f"{i}.txt").write_text(f"Document {i}.")
