@@ -1,5 +1,6 @@
 """Shards cut by Apache Beam (extra `[beam]`): on many machines what `shards.py` does on one."""
 
+import itertools
 import os
 import uuid
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from realm_jax.corpus.shards import Cutter, path_of
-from realm_jax.corpus.source import MAX_RECORD, Shard
+from realm_jax.corpus.source import Shard
 
 BLOCK = 1 << 24
 
@@ -23,7 +24,7 @@ def cut_with_beam(
 
     Args:
       inputs: URL of a copy of the sources' files, for workers that do not see the files themselves.
-      root: the folder that it is a copy of.
+      root: the folder that it is a copy of; all files of the sources lie below it.
     """
     if not FileSystems.exists(folder):
         FileSystems.mkdirs(folder)
@@ -49,8 +50,10 @@ class CutShard(beam.DoFn):
         if FileSystems.exists(target):
             return
         if self._inputs:
-            for file in map(Path, shard.files):
-                _lay(FileSystems.join(self._inputs, str(file.relative_to(self._root))), file, shard)
+            # The place in the first file, that in the second; a shard of more files reads them as they are.
+            places = itertools.chain([(shard.start, shard.limit), shard.beside], itertools.repeat((0, 0)))
+            for file, (start, limit) in zip(map(Path, shard.files), places, strict=False):
+                _lay(FileSystems.join(self._inputs, str(file.relative_to(self._root))), file, start, limit)
         # Beam may try a shard twice at once: each attempt has its own file.
         temporary = FileSystems.join(self._folder, f".{name}.{uuid.uuid4().hex}.tmp")
         with FileSystems.create(temporary, "text/plain", CompressionTypes.UNCOMPRESSED) as file:
@@ -59,10 +62,8 @@ class CutShard(beam.DoFn):
         FileSystems.rename([temporary], [target])
 
 
-def _lay(remote: str, file: Path, shard: Shard) -> None:
-    """Copies what a shard reads of a file to the same bytes of the same path of this machine."""
-    start = max(shard.start - 1, 0)
-    limit = shard.limit + MAX_RECORD + 1 if shard.limit else None  # the last line may end past the shard
+def _lay(remote: str, file: Path, start: int, limit: int) -> None:
+    """Copies bytes of a file to the same place of the same path of this machine; all of it where `limit` is 0."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
         FileSystems.open(remote, compression_type=CompressionTypes.UNCOMPRESSED) as source,
@@ -70,7 +71,7 @@ def _lay(remote: str, file: Path, shard: Shard) -> None:
     ):
         source.seek(start)
         part.seek(start)
-        while (limit is None or part.tell() < limit) and (
-            block := source.read(BLOCK if limit is None else min(BLOCK, limit - part.tell()))
+        while (not limit or part.tell() < limit) and (
+            block := source.read(min(BLOCK, limit - part.tell()) if limit else BLOCK)
         ):
             part.write(block)

@@ -1,8 +1,11 @@
 """Your own documents, and what other tools extracted: JSON lines, WikiExtractor's output, folders of text files."""
 
 import hashlib
+import html
 import io
 import json
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,17 @@ FOLDER_SHARDS = 4096
 TEXT, MARKDOWN = (".txt", ".text"), (".md", ".markdown")
 PACKED = (".gz", ".bz2")
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
+_FRONT_MATTER = re.compile(
+    r"---[ \t]*\n(?=(?:#.*\n)*[\w\"'][^\n:]*:\s)(.*?^)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
+"""A block of YAML that opens a file; a line `key:` tells it from a rule, `---`, that stands above text."""
+_TITLE = re.compile(r"^title:[ \t]+(?:\"(.*)\"|'(.*)'|([^\s\"'|>].*?))[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_UNSEEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG_IN_LINE = re.compile(
+    r"</?(?:a|abbr|b|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|tt|u|var)\b[^<>]*>",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"<[/!?a-z][^<>]*>", re.IGNORECASE)
 
 
 class JsonLines(Source):
@@ -33,26 +47,29 @@ class JsonLines(Source):
     def shards(self) -> list[Shard]:
         result, root = [], Path(self._path)
         for file in files_at(self._path, self._option, self.suffixes):
-            size = file.stat().st_size
-            step = max(size, 1) if file.suffix in PACKED else self._shard_bytes
-            first_line = 0
-            for start in range(0, size, step):
-                limit = min(start + step, size)
-                name = f"{file.relative_to(root) if file != root else file.name}:{start}"
+            name, first_line = file.relative_to(root) if file != root else file.name, 0
+            for number, (start, limit) in enumerate(self._ranges(file)):
                 digest, lines = digest_and_lines(file, start, limit)
-                result.append(Shard(name, digest, (str(file),), start, limit, first_line))
+                # Its place in bytes is no part of the name: it changes with every line before it.
+                result.append(Shard(f"{name}:{number}", digest, (str(file),), start, limit, first_line))
                 first_line += lines
         return result
+
+    def _ranges(self, file: Path) -> Iterator[tuple[int, int]]:
+        """Whole lines, so that a shard's digest is of all that is read for it."""
+        start, size = 0, file.stat().st_size
+        step = size if file.suffix in PACKED else self._shard_bytes
+        with open(file, "rb") as opened:
+            while start < size:
+                limit = _next_line(opened, min(start + step, size))
+                yield start, limit
+                start = limit
 
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
         file = Path(shard.files[0])
         is_packed = file.suffix in PACKED
         with open_bytes(file) as opened:
-            number, at = shard.first_line, shard.start
-            if shard.start:  # a line belongs to the shard in which it begins
-                at = _next_line(opened, shard.start, shard.limit)
-                number += at > shard.start
-                opened.seek(at)
+            number, at = shard.first_line, opened.seek(shard.start)
             while is_packed or at < shard.limit:
                 try:
                     line = opened.readline(MAX_RECORD + 1)
@@ -61,7 +78,7 @@ class JsonLines(Source):
                     while line and not line.endswith(b"\n") and size > MAX_RECORD:
                         line = opened.readline(MAX_RECORD)
                         size += len(line)
-                except (OSError, EOFError) as error:
+                except (OSError, EOFError, zlib.error) as error:
                     yield Bad(f"{file}:{number + 1}", f"the packed file is damaged ({error}); fetch it again")
                     return
                 if not size:
@@ -89,9 +106,11 @@ class JsonLines(Source):
     def _made(self, record: dict[str, Any], where: str) -> Article | Bad:
         for field in ("title", "text"):
             if not isinstance(record.get(field), str):
-                return Bad(where, f"has no field {field!r} that is a text; there are {', '.join(record) or 'none'}")
-        title = " ".join(_encodable(record["title"]).split())
-        return made(title, _encodable(record["text"]), where, str(record.get("id", "")))
+                return Bad(
+                    where, f"has no field {field!r} that is a text; there are {', '.join(map(repr, record)) or 'none'}"
+                )
+        title, name = " ".join(_encodable(record["title"]).split()), record.get("id")
+        return made(title, _encodable(record["text"]), where, "" if name is None else _encodable(str(name)))
 
 
 class WikiExtractor(JsonLines):
@@ -103,12 +122,15 @@ class WikiExtractor(JsonLines):
         text, title = record.get("text"), record.get("title")
         if isinstance(text, str) and isinstance(title, str):
             text = text.strip()
-            record = record | {"text": text.removeprefix(title).lstrip()}  # some versions repeat the title
+            rest = text.removeprefix(title)
+            if rest[:1] in ("", "\n", "\r"):  # some versions repeat the title, on a line of its own
+                text = rest.lstrip()
+            record = record | {"text": text}
         return super()._made(record, where)
 
 
 class Folder(Source):
-    """A folder of .txt and .md files, one article each: its title is the first heading, or else the file's name."""
+    """A folder of .txt and .md files, one article each: its title stands in it (Markdown), or is the file's name."""
 
     def __init__(self, path: str, option: str = "data.path"):
         self._path, self._option = path, option
@@ -164,21 +186,44 @@ def made(title: str, text: str, where: str, name: str = "") -> Article | Bad:
 
 
 def plain_markdown(text: str) -> tuple[str, str]:
-    """(the first heading, the text a reader sees: paragraphs, items and cells a line each, without that heading)."""
-    title, lines, is_heading = "", [], False
+    """(title, the text a reader sees: paragraphs, items and cells a line each, without the title).
+
+    The title is what the front matter says, or else the first heading, where no text but HTML stands before it.
+    """
+    title, text = _front_matter(text)
+    lines, opens, is_heading = [], True, False
     for token in _MARKDOWN.parse(text):
         if token.type in ("fence", "code_block"):
             lines += [line.strip() for line in token.content.splitlines()]
+            opens = False
+        elif token.type == "html_block":
+            lines += _html(token.content)
         elif token.type == "heading_open":
             is_heading = True
         elif token.type == "inline":
             shown = " ".join(_inline(token.children or []).split())
-            if is_heading and not title and not lines:
+            if is_heading and opens and title in ("", shown):
                 title = shown
             else:
                 lines.append(shown)
-            is_heading = False
+            is_heading = opens = False
     return title, "\n".join(filter(None, lines))
+
+
+def _front_matter(text: str) -> tuple[str, str]:
+    """(the title that a block of YAML before the text says, or nothing; the text without that block)."""
+    text = text.replace("\r\n", "\n")
+    block = _FRONT_MATTER.match(text)
+    if not block:
+        return "", text
+    title = _TITLE.search(block[1])
+    return " ".join(next(filter(None, title.groups()), "").split()) if title else "", text[block.end() :]
+
+
+def _html(block: str) -> list[str]:
+    """The lines of text of a block of HTML, without its tags."""
+    text = _TAG_IN_LINE.sub("", " ".join(_UNSEEN.sub("", block).split()))
+    return [" ".join(html.unescape(line).split()) for line in _TAG.split(text)]
 
 
 def _inline(tokens: list) -> str:
@@ -209,10 +254,10 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text
 
 
-def _next_line(file: io.BufferedIOBase, start: int, limit: int) -> int:
-    """The first byte from `start` on at which a line begins; some byte past `limit` where it lies there."""
+def _next_line(file: io.BufferedIOBase, start: int) -> int:
+    """The first byte from `start` on at which a line begins, or the file ends."""
     at = file.seek(start - 1)
-    while at <= limit and (part := file.readline(1 << 20)):
+    while part := file.readline(1 << 20):
         at += len(part)
         if part.endswith(b"\n"):
             break

@@ -18,7 +18,7 @@ BLOCKS, TITLES = "blocks.tfr", "titles.tfr"
 
 class TfdsArticles(Source):
     """Every split of a data set with `title` and `text`, as TFDS prepared it: `wikipedia`, or `salient_span_wikipedia`,
-    whose sentences and spans are kept.
+    whose spans are kept, and the sentences where a record says them (config `documents`).
 
     `path` is the folder with dataset_info.json, or one above it.
     """
@@ -83,7 +83,7 @@ class TfdsArticles(Source):
         sentences = spans = None
         if "sentences" in record:
             sentences = _ranges(record["sentences"])
-        if "spans" in record and sentences is not None:
+        if "spans" in record:
             kinds = [kind.decode() for kind in record["spans"]["type"]]
             spans = [(*place, kind) for place, kind in zip(_ranges(record["spans"]), kinds, strict=True)]
         return Article(title, title, text, sentences, spans, origin=where)

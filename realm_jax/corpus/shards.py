@@ -26,7 +26,7 @@ from realm_jax.corpus.taggers import Tagger, spans_of
 from realm_jax.errors import UserError
 from realm_jax.text.tokenizer import Tokenizer
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same input gives other files."""
 _ARTICLES_AT_ONCE = 64
 Record = dict[str, Any]

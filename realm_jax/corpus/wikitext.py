@@ -151,7 +151,7 @@ def _text(node: nodes.Node) -> Iterator[str]:
         if node.title is not None:
             yield from _texts(node.title.nodes)
     elif isinstance(node, nodes.HTMLEntity):
-        yield node.normalize() or str(node)
+        yield html.unescape(str(node))  # half a character becomes U+FFFD, as in a browser
     elif isinstance(node, nodes.Template):
         yield from _template(node)
     elif isinstance(node, nodes.Tag):

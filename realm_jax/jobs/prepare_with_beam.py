@@ -8,9 +8,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from realm_jax.config import Config
+from realm_jax.config import Config, Data
 from realm_jax.errors import UserError
 from realm_jax.workdir import Workdir
+
+COPIED = ("wikipedia", "wikiextractor", "folder", "jsonl", "orqa")
+"""Sources of which a worker can read a shard when it has the bytes of the shard's files alone."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Arguments:
     shards: str = ""
     """Folder of the shards, a path or gs://...; empty means <data>/shards."""
     inputs: str = ""
-    """Copy of the folder of data.path that workers can read, gs://..., where they do not see data.path itself."""
+    """Copy of the folder of data.path that workers can read, gs://..., where they do not see data.path itself. For
+    sources of plain files: wikipedia, wikiextractor, folder, jsonl, orqa."""
     beam: str = ""
     """Options of Beam in one string, such as '--runner DataflowRunner --project P --region R'."""
 
@@ -37,10 +41,32 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
 
     if "ner" in config.data.taggers:
         raise UserError("data.taggers: `ner` needs a device, which Beam's workers lack; use rules here, or `prepare`")
+    root = root_of(config.data) if arguments.inputs else ""
     data, tokenizer = workdir.data(config.data.directory), Experiment(config, workdir).tokenizer
     corpus = Corpus(config.data, data, tokenizer)
-    path = Path(config.data.path)
-    root = str(path.parent if path.is_file() else path)
     folder = arguments.shards or str(corpus.folder)
     cut_with_beam(folder, corpus.cutters, PipelineOptions(shlex.split(arguments.beam)), arguments.inputs, root)
     print(f"shards are in {folder}; `prepare` looks for them in {corpus.folder}", flush=True)
+
+
+def root_of(data: Data) -> str:
+    """The folder that `inputs` is a copy of.
+
+    Raises:
+      UserError: a source that cannot be read from a copy, or files outside this folder.
+    """
+    if data.source not in COPIED:
+        raise UserError(
+            f"--inputs: workers cannot read data.source {data.source!r} from a copy, only {', '.join(COPIED)}; leave "
+            "--inputs out where they see the files themselves, or run `prepare`"
+        )
+    root = Path(data.path)
+    root = root.parent if root.is_file() else root
+    for option in ("path", "text_path") if data.text_source else ("path",):
+        path = Path(getattr(data, option))
+        if not (path.exists() and path.is_relative_to(root)):
+            raise UserError(
+                f"--inputs: is a copy of {root}, and data.{option} {str(path)!r} is no file or folder in it; have it "
+                "there, or leave --inputs out"
+            )
+    return str(root)

@@ -109,7 +109,15 @@ def load_questions(data_dir: Path, split: str) -> list[Question]:
 
 
 def check(question: Question, where: str) -> None:
-    """Raises UserError for a question without text or without answers."""
+    """Raises UserError for a question without text or without answers, or with half a character."""
+    for text in (question.id, question.question, *question.answers, question.subject, question.kind):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{where}: {ascii(text)[:60]}: character {error.start + 1} is half of one (a lone surrogate), which no "
+                "UTF-8 holds; write the whole character"
+            ) from None
     if not question.question.strip():
         raise UserError(f"{where} (id {question.id!r}): the question is empty; give it a text or leave the record out")
     if not any(answer.strip() for answer in question.answers):

@@ -180,8 +180,9 @@ def _question(record: Any, where: str, number: str) -> Question:
         raise UserError(f"{where}: the question is {json.dumps(question)[:60]}; it must be a text")
     if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
         raise UserError(f"{where}: the answers are {json.dumps(answers)[:60]}; they must be a text or a list of texts")
-    others = {field.name: str(record.get(field.name, "")) for field in dataclasses.fields(Question)[3:]}
-    id = next((str(record[name]) for name in _ID if name in record), number)
+    given = {name: str(value) for name, value in record.items() if value is not None}
+    others = {field.name: given.get(field.name, "") for field in dataclasses.fields(Question)[3:]}
+    id = next((given[name] for name in _ID if name in given), number)
     return Question(id, question, tuple(answers), **others)
 
 

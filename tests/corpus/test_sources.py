@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from realm_jax.corpus import builders, files, published, wikipedia
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.corpus.files import Folder, JsonLines, WikiExtractor, plain_markdown
+from realm_jax.corpus.shards import Cutter
 from realm_jax.corpus.source import MAX_RECORD
+from realm_jax.corpus.taggers import Rules
 from realm_jax.corpus.tfrecord import masked_crc
 from realm_jax.corpus.wikipedia import WikipediaDump
 from realm_jax.errors import UserError
+from tests.corpus import toy
 
 HEAD = "<mediawiki><siteinfo><sitename>W</sitename></siteinfo>\n"
 
@@ -138,6 +141,28 @@ def test_any_shards_of_json_lines_give_all_lines_in_order(tmp_path_factory, rows
     assert [(article.origin, article.text) for article in found] == expected
 
 
+@given(st.lists(st.text("ab", min_size=1, max_size=20), min_size=1, max_size=6), st.data(), st.integers(1, 200))
+def test_a_shard_that_seems_unchanged_is_unchanged(tmp_path_factory, texts, data, size):
+    """A shard whose file has the same name reads the same, wherever a letter was exchanged, added or taken away."""
+    path, states = tmp_path_factory.mktemp("lines") / "a.jsonl", []
+    row, at = data.draw(st.integers(0, len(texts) - 1)), data.draw(st.integers(0, 19))
+    edited = texts[row][:at] + data.draw(st.sampled_from(["", "c", "cc"])) + texts[row][at + 1 :]
+    for state in (texts, [*texts[:row], edited, *texts[row + 1 :]]):
+        path.write_text("".join(json.dumps({"title": "T", "text": f"{text}."}) + "\n" for text in state))
+        source = JsonLines(str(path), shard_bytes=size)
+        states.append({(s.name, s.digest, s.first_line): list(source.read(s)) for s in source.shards()})
+    assert all(states[0][key] == states[1][key] for key in states[0].keys() & states[1].keys())
+
+
+def test_only_the_edited_shard_of_json_lines_changes(tmp_path):
+    path, rows = tmp_path / "a.jsonl", [json.dumps({"title": "T", "text": f"The river {i} is cold."}) for i in range(9)]
+    source, states = JsonLines(str(path), shard_bytes=110), []
+    for word in ("cold", "warm", "very cold"):
+        path.write_text("\n".join(row.replace("3 is cold", f"3 is {word}") for row in rows))
+        states.append([(shard.name, shard.digest, shard.first_line) for shard in source.shards()])
+    assert all([a == b for a, b in zip(states[0], state)] == [True, False, True] for state in states[1:])
+
+
 def test_faulty_lines_are_named(tmp_path):
     good = json.dumps({"title": "A", "text": "It is good.", "id": 7, "other": [1]}).encode()
     rows = [
@@ -180,6 +205,37 @@ def test_packed_lines_and_wikiextractor(tmp_path):
     assert faults(everything(JsonLines(str(packed)))) and "damaged" in faults(everything(JsonLines(str(packed))))[0]
 
 
+def test_damage_within_a_packed_file_is_named(tmp_path):
+    packed = tmp_path / "a.jsonl.gz"
+    data = bytearray(gzip.compress(b'{"title": "T", "text": "It is long."}\n' * 9))
+    data[10:12] = b"\xff\xff"  # where the compressed data begin
+    packed.write_bytes(data)
+    (fault,) = faults(everything(JsonLines(str(packed))))
+    assert fault.startswith(f"{packed}:1: ") and "damaged" in fault
+
+
+def test_a_null_id_is_none_and_half_a_character_harms_nothing(tmp_path):
+    path, rows = tmp_path / "a.jsonl", [{"title": "T", "text": "It.", "id": i} for i in (None, None, 0, "a\ud83d")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert [article.id for article in everything(JsonLines(str(path)))] == ["", "", "0", "a?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Oslo\n\nOslo is a town.", "Oslo is a town."),
+        ("Oslo\r\nIt is a town.", "It is a town."),
+        ("Oslo is a town.", "Oslo is a town."),
+        ("Oslofjord is long.", "Oslofjord is long."),
+        ("\nIt is a town.\nOslo", "It is a town.\nOslo"),
+    ],
+)
+def test_wikiextractors_title_goes_only_where_it_is_a_line(tmp_path, text, kept):
+    (tmp_path / "wiki_00").write_text(json.dumps({"title": "Oslo", "text": text}))
+    (article,) = everything(WikiExtractor(str(tmp_path)))
+    assert article.text == kept
+
+
 def test_a_folder_gives_a_document_a_file(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "the_river.txt").write_text("It is long\nand cold.\n\n\nIt has fish.\n")
@@ -200,6 +256,35 @@ def test_a_folder_gives_a_document_a_file(tmp_path):
 def test_markdown_without_markup():
     text = "Intro **bold**.\n\n## Next\n\n```\ncode = 1\n```\n\n<b>html</b>\n\n![pic](p.png) > quote & more\n"
     assert plain_markdown(text) == ("", "Intro bold.\nNext\ncode = 1\nhtml\npic > quote & more")
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "plain"),
+    [
+        ("---\ntitle: The bridge\ndate: 1871\n---\nIt is long.\n", "The bridge", "It is long."),
+        ("---\r\n# by hand\ntags: [a]\ntitle: 'The: bridge' \n\n...\r\n# The: bridge\nIt.", "The: bridge", "It."),
+        ('---\nTitle: "The \\"old\\" bridge"\n---\n# Built\n\nIt.', 'The \\"old\\" bridge', "Built\nIt."),
+        ("---\nlayout: post\n---\n# The bridge\n\nIt.", "The bridge", "It."),
+        ("---\nlayout: post\ntitle: >-\n  The bridge\nbook:\n  title: No\n---\nIt.", "", "It."),
+        ('---\ntitle: ""\n---\nIt.', "", "It."),
+        ("---\n\nIt is long.\n\n---\n\nThe end.", "", "It is long.\nThe end."),
+        ("---\nIt is long.\n\n---\nThe end.", "", "It is long.\nThe end."),
+        ("It: is\n\n---\ntitle: No\n\n---\n", "", "It: is\ntitle: No"),
+        ("---\ntitle: It has no end.\n", "", "title: It has no end."),
+    ],
+)
+def test_front_matter_of_markdown_is_no_text(text, title, plain):
+    assert plain_markdown(text) == (title, plain)
+
+
+def test_text_in_html_blocks_of_markdown_stays():
+    banner = '<p align="center">\n<img src="a.png" alt="x">Built by <b>Ola</b> &amp;\nKari.</p>\n\n'
+    table = "<table><tr><td>Oslo</td><td>1 < 2</td></tr></table>\n<br/>\nThe end.\n\n"
+    unseen = "<!-- a\n\ncomment -->\n\n<script>\nif (a > b) { }\n\n</script>\n\n<style>p {}</style>\n"
+    end = "<div>\n\nIt is *long*.\n\n</div>\n<!-- without end\n"
+    title, text = plain_markdown(f"{banner}# The bridge\n\n{unseen}\n{table}{end}")
+    assert title == "The bridge"
+    assert text == "Built by Ola & Kari.\nOslo\n1 < 2\nThe end.\nIt is long."
 
 
 def test_other_files_keep_their_shards_when_one_comes(tmp_path):
@@ -250,6 +335,29 @@ def test_a_tfds_set_keeps_its_sentences_and_spans(tmp_path, monkeypatch):
     found = everything(source)
     assert len(source.shards()) == 2 and titles(found) == ["Zürich", "B"] and "record 2" in faults(found)[0]
     assert found[0].sentences == [(0, 18), (19, 33)] and found[0].spans == [(0, 7, "LOC")] and found[1].spans == []
+
+
+class Sentences(builders.LocalBuilder):
+    """The schema of its first config, `sentences`: a sentence a record, without its place."""
+
+    name = "sentences"
+
+    def features(self):
+        features = Annotated.features(self)
+        del features["sentences"]
+        return features
+
+
+def test_spans_are_kept_where_no_sentences_are_given(tmp_path):
+    text = "Zürich is a town by the lake."
+    spans = [{"start": 0, "limit": 7, "type": "LOC"}, {"start": 25, "limit": 29, "type": "WATER"}]
+    builders.write(Sentences, tmp_path, {"train": lambda: [{"title": "Zürich", "text": text, "spans": spans}]})
+    source = published.TfdsArticles(str(tmp_path))
+    cutter = Cutter(source, toy.tokenizer(), 32, [Rules()])
+    (shard,) = source.shards()
+    cut = json.loads(next(cutter.lines(shard)))
+    assert cut["sentences"] == [[0, 30]] and cut["spans"] == [[0, 7, "LOC"], [25, 29, "WATER"]]
+    assert len(cut["span_tokens"]) == 2 and cut["span_tokens"][1] == toy.tokenizer().encode("lake").ids.tolist()
 
 
 def record(data):

@@ -28,6 +28,7 @@ LONG = "This is a paragraph of running text that ends with a full stop"
         ("[[File:A.jpg|thumb|A [[lake]] of [[Oslo]]]] The lake.", "The lake."),
         ("See [http://x.org the site] or [http://y.org].", "See the site or."),
         ("One &amp; two &mdash; it&nbsp;is H<sub>2</sub>O.", "One & two — it is H2O."),
+        ("A smile &#55357; and &#xD800; half, &#150; it ends.", "A smile \ufffd and \ufffd half, – it ends."),
         ("Before.\n{| class=wikitable\n! a\n|-\n| b || c\n|}\nAfter it all.", "Before.\nAfter it all."),
         ("Half a table.\n|-\n| cell || cell\n|}\nAfter it all.", "Half a table.\nAfter it all."),
         ("{{Infobox\n| name = Oslo\n| {{nested|{{x}}}} }}Oslo is a town.", "Oslo is a town."),

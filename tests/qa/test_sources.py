@@ -85,6 +85,12 @@ def test_own_json_lines(tmp_path):
     assert (question.id, question.answers, question.subject, question.kind) == ("7", ("me",), "s", "k")
 
 
+def test_null_is_as_good_as_absent(tmp_path):
+    row = '{"id": null, "question": "Who?", "answer": "x", "subject": null, "kind": null}\n'
+    found = read(write(tmp_path / "own.jsonl", row * 2))
+    assert [(q.id, q.subject, q.kind) for q in found] == [("test-0", "", ""), ("test-1", "", "")]
+
+
 def test_several_files_are_one_split(tmp_path):
     files = [write(tmp_path / f"{i}.jsonl", json.dumps({"question": f"{i}?", "answer": ["x"]})) for i in range(3)]
     assert [(q.id, q.question) for q in read(*files)] == [("test-0", "0?"), ("test-1", "1?"), ("test-2", "2?")]
@@ -168,6 +174,8 @@ def test_a_split_that_comes_out_empty(tmp_path):
         ('"Who?"', "a record with 'question' and 'answer' is wanted"),
         ('{"question": "Who?", "answer"', "not valid JSON (Expecting ':' delimiter, character 30)"),
         (b'{"question": "Who\xff?", "answer": "x"}', "not UTF-8 (byte 18 of the line is 0xff)"),
+        (r'{"question": "Who \ud83d?", "answer": "x"}', r"'Who \ud83d?': character 5 is half of one"),
+        (r'{"question": "Who?", "answer": ["x", "\ud83d"]}', "character 1 is half of one"),
         ('{"id": "a", "question": "Who?", "answer": "x"}', "id 'a' stands at {file}:1 already"),
     ],
 )
