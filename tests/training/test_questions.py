@@ -1,8 +1,11 @@
 """Questions as arrays, and which passages hold an answer."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from realm_jax.corpus.prepare import prepare_corpus
 from realm_jax.errors import UserError
 from realm_jax.qa.answers import normalise
 from realm_jax.training.questions import cloze_row, probe_questions, query_row
@@ -16,6 +19,16 @@ def experiment(world, tmp_path_factory):
 @pytest.fixture(scope="module")
 def train(experiment):
     return experiment.questions("train")
+
+
+def test_case_is_kept_where_the_weights_keep_it_and_binds_the_data(world, tmp_path):
+    vocab = tmp_path / "vocab.txt"
+    shutil.copy(world.config.model.vocab, vocab)
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    experiment = world.experiment(tmp_path / "run", model={"vocab": str(vocab)})
+    assert not experiment.tokenizer.lowercase
+    with pytest.raises(UserError, match="was prepared with model.vocab '.*', this experiment has '.*-cased'"):
+        prepare_corpus(experiment.config, experiment.data, experiment.tokenizer, say=lambda line: None)
 
 
 def test_rows_are_the_questions(world, train):
