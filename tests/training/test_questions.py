@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from realm_jax.corpus.prepare import prepare_corpus
+from realm_jax.corpus.texts import PassageText
 from realm_jax.errors import UserError
 from realm_jax.qa.answers import normalise
 from realm_jax.training.questions import cloze_row, probe_questions, query_row
@@ -118,6 +119,17 @@ def test_the_null_passage_holds_no_answer(experiment):
     questions = experiment.questions("dev")
     null = np.full((len(questions), 1), experiment.store.null_id)
     assert not experiment.labels(questions)(np.arange(len(questions)), null).any()
+
+
+def test_patterns_that_match_behind_the_row_teach_nothing(world, tmp_path, monkeypatch):
+    """Published passages keep their whole text where their rows are cut."""
+    experiment = world.experiment(tmp_path, questions=world.patterns(tmp_path))
+    questions = experiment.questions("train")
+    labels, length = experiment.labels(questions), experiment.config.data.passage_length
+    questions.answers[0] = ["river"]
+    monkeypatch.setattr(labels, "_texts", [PassageText("River", "river river" + " city" * (length - 3) + " river" * 3)])
+    widths = labels.widths(np.array([0]), np.array([[0]]), np.array([[True]]))
+    assert widths.shape == (1, 1, length) and np.flatnonzero(widths).tolist() == [0, 1, length - 1]
 
 
 def test_probe_questions_know_all_passages_that_hold_an_answer(experiment):
