@@ -347,9 +347,9 @@ class Finetune(Stage):
     joint_length: Annotated[int, Range(8, 512)] = 112
     """Wordpieces of a question with a body, as data.joint_length is of a masked query (ORQA: 320)."""
     labels: Literal["bytes", "tokens", "normalized"] = "bytes"
-    """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the passage's bytes (ORQA);
-    `tokens`: the answer's wordpieces within the passage's row; `normalized`: the normalised answer within the
-    normalised passage, on word ends (DPR)."""
+    """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the body's bytes (ORQA);
+    `tokens`: the answer's wordpieces within the passage's row, title or body; `normalized`: the answer's words within
+    the body's, lower-cased, accents and punctuation kept (DPR)."""
     embedder: Literal["pretrain", "start"] = "pretrain"
     """Whose embedder, with its passage vectors, is fine-tuned. `pretrain`: that of pre-training; `start`: the one that
     pre-training started from."""

@@ -134,8 +134,9 @@ class BeamLabels:
         return widths
 
     def _text(self, row: int) -> str:
+        """What is searched: patterns in title and body, as DrQA does; answers in the body, as ORQA and DPR do."""
         passage = self._texts[row]
-        return f"{passage.title} {passage.text}"
+        return f"{passage.title} {passage.text}" if self.by_pattern else passage.text
 
 
 def probe_questions(

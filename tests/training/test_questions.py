@@ -107,12 +107,23 @@ def test_labels_equal_a_search_in_the_text(world, tmp_path, kind):
     assert labels.shape == rows.shape and labels.any(1).all() and not labels.all(1).any()
     for answers, found in zip(questions.answers, labels, strict=True):
         for row, label in enumerate(found):
-            text = f"{experiment.texts[row].title} {experiment.texts[row].text}"
+            title, text = experiment.texts[row].title, experiment.texts[row].text
             if kind == "bytes":
                 expected = any(answer in text for answer in answers)
             else:  # no answer of this world is a part of a longer word
+                text = f"{title} {text}" if kind == "tokens" else text
                 expected = any(normalise(answer) in normalise(text) for answer in answers)
             assert label == expected
+
+
+@pytest.mark.parametrize(("kind", "titles"), [("tokens", True), ("normalized", False), ("bytes", False)])
+def test_whether_titles_count(world, tmp_path, kind, titles):
+    experiment = world.experiment(tmp_path, finetune={"labels": kind})
+    questions, rows = experiment.questions("dev"), np.arange(experiment.store.num_passages)
+    labels = experiment.labels(questions)
+    named = [row for row in rows if experiment.texts[row].title not in experiment.texts[row].text]
+    questions.answers[0] = [experiment.texts[named[0]].title]
+    assert labels(np.array([0]), np.array([named[:1]]))[0, 0] == titles
 
 
 def test_the_null_passage_holds_no_answer(experiment):
