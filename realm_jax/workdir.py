@@ -49,7 +49,8 @@ class Workdir:
 
     @property
     def usage(self) -> AnyPath:
-        """Minutes, memory, seconds of each stage; and which job failed, if one did when the run was last tried."""
+        """Minutes, memory, seconds of each stage; jobs done since the last start; and which job failed, if one did when
+        the run was last tried."""
         return self.root / "run.json"
 
     @property
