@@ -115,7 +115,8 @@ class Model:
     """Where the trunks start: `minilm` (fetched from the package registry), `random`, or a Hugging Face-format folder
     with model.safetensors or pytorch_model.bin, config.json and vocab.txt."""
     vocab: str = ""
-    """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random)."""
+    """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random). Text is
+    lower-cased unless a tokenizer_config.json beside the file has `do_lower_case` false."""
     bert: Bert = Bert()
     """Sizes of the trunks; used only with `--model.weights random`, but for `dropout`, which always counts."""
     vector_size: Positive = 128
@@ -346,9 +347,9 @@ class Finetune(Stage):
     joint_length: Annotated[int, Range(8, 512)] = 112
     """Wordpieces of a question with a body, as data.joint_length is of a masked query (ORQA: 320)."""
     labels: Literal["bytes", "tokens", "normalized"] = "bytes"
-    """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the passage's bytes (ORQA);
-    `tokens`: the answer's wordpieces within the passage's row; `normalized`: the normalised answer within the
-    normalised passage, on word ends (DPR)."""
+    """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the body's bytes (ORQA);
+    `tokens`: the answer's wordpieces within the passage's row, title or body; `normalized`: the answer's words within
+    the body's, lower-cased, accents and punctuation kept (DPR)."""
     embedder: Literal["pretrain", "start"] = "pretrain"
     """Whose embedder, with its passage vectors, is fine-tuned. `pretrain`: that of pre-training; `start`: the one that
     pre-training started from."""

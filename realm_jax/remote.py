@@ -6,6 +6,7 @@ copied to local disk first, and a lock is an object that its owner writes anew a
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -54,23 +55,46 @@ def mirror(path: AnyPath) -> Path:
     return cache / str(path).replace("://", "/")
 
 
+def _names(folder: Path, leave_out: tuple[str, ...]) -> list[Path]:
+    """The files of a local folder, but for dotted names and those of `leave_out`; what makes it complete is last."""
+    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [name for name in names if not name.parts[0].startswith(".") and name.parts[0] not in leave_out]
+    return sorted(names, key=lambda name: str(name) in LAST)
+
+
+def digest(folder: Path, leave_out: tuple[str, ...] = ()) -> str:
+    """Of the names and bytes of what `copy_up` copies, but for what makes it complete."""
+    found = hashlib.sha256()
+    for name in _names(folder, (*leave_out, *LAST)):
+        with open(folder / name, "rb") as file:
+            found.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+    return found.hexdigest()[:32]
+
+
 def copy_up(folder: Path, target: AnyPath, leave_out: tuple[str, ...] = ()) -> None:
     """Copies a local folder, whose last file makes it complete; dotted names and those of `leave_out` stay here."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    names = [path.relative_to(folder) for path in files]
-    names = [name for name in names if not name.parts[0].startswith(".") and name.parts[0] not in leave_out]
-    for name in sorted(names, key=lambda name: str(name) in LAST):
+    for name in _names(folder, leave_out):
         (target / str(name)).write_bytes((folder / name).read_bytes())
 
 
-def copy_down(source: AnyPath, folder: Path, last: str = LAST[0]) -> None:
-    """Brings the local copy of a remote folder to its state, if it has another; of several processes one does it."""
+def copy_down(source: AnyPath, folder: Path, last: str = LAST[0], keep: tuple[str, ...] = ()) -> None:
+    """Brings the local copy of a remote folder to its state, if it has another; of several processes one does it.
+
+    Args:
+      keep: patterns of files that are the local copy's own and stay.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(folder.with_name(f".{folder.name}.copying")):
         manifest = (source / last).read_bytes()
         if (folder / last).exists() and (folder / last).read_bytes() == manifest:
             return
-        shutil.rmtree(folder, ignore_errors=True)
+        kept = {path for pattern in keep for path in folder.glob(pattern)}
+        for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+            if not path.is_dir():
+                if path not in kept:
+                    path.unlink(missing_ok=True)
+            elif not any(path.iterdir()):
+                path.rmdir()
         for path in files(source):
             target = folder / str(path.relative_to(source))
             if target.name != last or path.parent != source:

@@ -49,7 +49,8 @@ class Workdir:
 
     @property
     def usage(self) -> AnyPath:
-        """Minutes, memory, seconds of each stage; and which job failed, if one did when the run was last tried."""
+        """Minutes, memory, seconds of each stage; jobs done since the last start; and which job failed, if one did when
+        the run was last tried."""
         return self.root / "run.json"
 
     @property
@@ -187,14 +188,24 @@ class DataDir:
         return (self.origin or self.root) / "manifest.json"
 
     def fetch(self) -> None:
-        """Copies what is kept elsewhere to local disk, once."""
+        """Copies what is kept elsewhere to local disk, once. Shards that were cut here stay, but not the note beside
+        them that they have been assembled, and so do locks."""
         if self.origin is not None and self.done.exists():
-            remote.copy_down(self.origin, self.root)
+            remote.copy_down(self.origin, self.root, keep=("shards/*.jsonl", ".*.lock"))
 
     def send(self) -> None:
-        """Copies what was prepared here to where it is kept; shards of the source stay here."""
-        if self.origin is not None:
-            remote.copy_up(self.root, self.origin, leave_out=("shards",))
+        """Copies what was prepared here to where it is kept, unless it is there; shards of the source stay here.
+
+        The manifest gets a digest of all that is sent, so that other machines see that question sets have changed.
+        """
+        if self.origin is None:
+            return
+        content = remote.digest(self.root, leave_out=("shards",))
+        write_json(self.manifest, read_json(self.manifest) | {"content": content})
+        if self.done.exists() and self.done.read_bytes() == self.manifest.read_bytes():
+            return
+        self.done.unlink(missing_ok=True)  # who finds what was sent in part must not take it for whole
+        remote.copy_up(self.root, self.origin, leave_out=("shards",))
 
     @property
     def tfds(self) -> AnyPath:

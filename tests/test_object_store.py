@@ -23,7 +23,7 @@ from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
 from realm_jax.training.importing import import_weights
 from realm_jax.training.metrics import MetricsWriter, read_metrics
-from realm_jax.workdir import StageDir, Workdir, owner, publish, read_json, sole_owner, write_json
+from realm_jax.workdir import DataDir, StageDir, Workdir, owner, publish, read_json, sole_owner, write_json
 from tests import object_store
 from tests import world as small
 from tests.test_own_documents import TINY
@@ -88,6 +88,82 @@ def test_local_copies_follow(bucket, tmp_path):
             "manifest.json": content,
             content: content,
         }
+
+
+def write_data(data, **files):
+    """Prepared data: files of given content, __ for /, and the manifest."""
+    for name, content in ({"store__tokens": "rows"} | files).items():
+        path = data.root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    write_json(data.manifest, {"fingerprint": "f"})
+    return data
+
+
+@pytest.fixture
+def machines(bucket, tmp_path):
+    """One folder of prepared data in the bucket, seen by two machines."""
+    return [DataDir(tmp_path / name / "data", bucket[0] / "run" / "data") for name in ("one", "other")]
+
+
+def test_question_sets_reach_machines_that_have_a_copy(bucket, machines, monkeypatch):
+    """The manifest is of the corpus alone, which is as it was."""
+    one, other = machines
+    objects, order = bucket[1], []
+    put, delete = objects.put, objects.delete
+    monkeypatch.setattr(objects, "put", lambda name, data: (order.append(name), put(name, data)))
+    monkeypatch.setattr(objects, "delete", lambda name: (order.append(f"-{name}"), delete(name))[1])
+    for files in ({"tfds__a": "1"}, {"tfds__a": "2"}, {"tfds__b": "1"}):
+        order.clear()
+        write_data(one, shards__x="cut", **files).send()
+        manifest = "bucket/run/data/manifest.json"
+        assert order[0] in (f"-{manifest}", "bucket/run/data/store/tokens") and order[-1] == manifest
+        assert not any("shards" in name for name in order)
+        other.fetch()
+        for name, content in files.items():
+            assert (other.root / name.replace("__", "/")).read_text() == content
+        order.clear()
+        one.send()
+        one.fetch()
+        assert not order and (one.root / "shards/x").exists()  # nothing has changed
+
+
+def test_what_was_sent_in_part_is_not_taken(bucket, machines, monkeypatch):
+    one, other = machines
+    write_data(one, tfds__a="1", tfds__b="1").send()
+    write_data(one, tfds__a="2", tfds__b="2")
+    objects, put = bucket[1], bucket[1].put
+
+    def killed(name, data):
+        put(name, data)
+        if name.endswith("tfds/a"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(objects, "put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one.send()
+    assert not one.done.exists()
+    other.fetch()
+    assert not other.root.exists()
+    one.fetch()
+    one.send()
+    other.fetch()
+    assert (other.root / "tfds/b").read_text() == "2"
+
+
+def test_shards_outlive_the_fetch_after_a_kill(machines):
+    """Killed while it assembled changed documents: the manifest here is gone, that in the bucket is of the old ones."""
+    one, _ = machines
+    write_data(one).send()
+    write_data(one, **{"shards__new.jsonl": "cut", "shards__assembled.json": "new"})
+    (one.root / "store" / "half").touch()
+    one.manifest.unlink()
+    with sole_owner(one.root, "run"):
+        one.fetch()
+        assert owner(one.root, "run") == os.getpid()
+    names = {str(path.relative_to(one.root)) for path in one.root.rglob("*") if path.is_file()}
+    assert names == {"manifest.json", "store/tokens", "shards/new.jsonl", ".run.lock"}
 
 
 def test_one_owner(bucket, monkeypatch):

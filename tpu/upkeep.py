@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from realm_jax.errors import UserError
 from tpu import record
-from tpu.gcloud import Gcloud
+from tpu.gcloud import Gcloud, Refused
 from tpu.record import Launch
 from tpu.slices import LOST, Slice
 
 WATCH_S = 60.0
+GIVE_UP_S = 3600.0
+"""Of nothing but failures of gcloud."""
 
 
 def bring_up(launch: Launch, gcloud: Gcloud, missing: Sequence[Slice]) -> None:
@@ -65,35 +67,62 @@ def _undone_on_failure(gcloud: Gcloud, slices: Sequence[Slice]) -> Iterator[None
 
 
 def look_after(launch: Launch, gcloud: Gcloud) -> None:
-    """Until every job has ended, or the time is up."""
-    going, failed = list(launch.slices), []
+    """Until every job has ended, or the time is up; slices of ours whose job is done are deleted.
+
+    Raises:
+      UserError: gcloud has done nothing but fail for `GIVE_UP_S`.
+    """
+    going, failed = list(launch.slices), set()
+    answered = time.monotonic()
     while going:
-        if time.time() > launch.deadline:
-            for one in going:
-                if one.ours:
-                    one.delete(gcloud)
-            print(f"{launch.name}: {launch.max_hours:g} hours are over; slices deleted, the workdir stays")
-            return
         for one in list(going):
-            state = one.state(gcloud)
-            code = record.ended(launch, one, gcloud)
-            if state not in LOST and state:
-                if code and one not in failed:
-                    failed.append(one)
-                    print(
-                        f"{one.name}: its job ended with exit code {code}; the slice stays, and costs, until "
-                        f"{launch.until()}: `python -m tpu.launch delete {launch.name}`",
-                        flush=True,
-                    )
-            elif code is not None:
-                print(f"{one.name}: its job ended with exit code {code}", flush=True)
-                going.remove(one)
-            elif one.ours:
-                print(f"{one.name}: {state or 'gone'}; making it again", flush=True)
-                _make_again(launch, one, state, gcloud)
+            try:
+                if _is_over(launch, one, failed, gcloud):
+                    going.remove(one)
+                answered = time.monotonic()
+            except Refused as error:
+                if time.monotonic() - answered > GIVE_UP_S:
+                    raise UserError(
+                        f"{launch.name}: gcloud has done nothing but fail for {GIVE_UP_S / 60:.0f} minutes, so nobody "
+                        f"watches any more and {' and '.join(one.name for one in going)} may cost; mend what it says, "
+                        f"then run `python -m tpu.launch watch {launch.name}` or `delete {launch.name}`: {error}"
+                    ) from None
+                print(f"{one.name}: looking again in {WATCH_S:.0f} s: {error}", file=sys.stderr, flush=True)
         if gcloud.dry_run:
             return
-        time.sleep(WATCH_S)
+        if going:
+            time.sleep(WATCH_S)
+
+
+def _is_over(launch: Launch, one: Slice, failed: set[Slice], gcloud: Gcloud) -> bool:
+    """Looks at a slice: whether it needs no other look. `failed`: those whose failure has been told."""
+    if time.time() > launch.deadline:
+        if one.ours:
+            one.delete(gcloud)
+        said = "slice deleted" if one.ours else "the slice, which is yours, stays"
+        print(f"{one.name}: {launch.max_hours:g} hours are over; {said}, and the workdir stays", flush=True)
+        return True
+    state = one.state(gcloud)
+    code = record.ended(launch, one, gcloud)
+    if code is not None and (state in LOST or not state):
+        print(f"{one.name}: its job ended with exit code {code}", flush=True)
+        return True
+    if code == 0:
+        if one.ours:
+            one.delete(gcloud)
+        print(f"{one.name}: its job is done" + ("; slice deleted" if one.ours else ""), flush=True)
+        return True
+    if code and one not in failed:
+        failed.add(one)
+        print(
+            f"{one.name}: its job ended with exit code {code}; the slice stays, and costs, until "
+            f"{launch.until()}: `python -m tpu.launch delete {launch.name}`",
+            flush=True,
+        )
+    elif code is None and (state in LOST or not state) and one.ours:
+        print(f"{one.name}: {state or 'gone'}; making it again", flush=True)
+        _make_again(launch, one, state, gcloud)
+    return False
 
 
 def _make_again(launch: Launch, one: Slice, state: str, gcloud: Gcloud) -> None:

@@ -17,8 +17,8 @@ from realm_jax.workdir import Workdir, publish, write_json
 
 LABELS = {
     "tokens": "the wordpieces of an answer stand one after another in the passage",
-    "normalized": "an answer, lower-cased and without accents and punctuation, stands in the passage on word ends",
-    "bytes": "the bytes of an answer stand in the passage as they are",
+    "normalized": "the lower-cased words of an answer, punctuation and accents included, stand in the passage's body",
+    "bytes": "the bytes of an answer stand in the passage's body as they are",
     "regex": "an answer, a regular expression, matches in the passage",
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from realm_jax.config import Config
 from realm_jax.jobs.devices import TRAINED
+from realm_jax.jobs.peers import PEER_FAILED
 from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
 from realm_jax.remote import AnyPath
 from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
@@ -15,6 +16,8 @@ from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
 RESTARTS = 2
 """Times that a builder that died is started again; after that the trainer stops by its own bound."""
 USER_ERROR = 2
+SHOWN_S = 2.0
+"""Seconds after which the first of several machines shows anew, in run.json, that it works and what it has done."""
 SEVERAL = (*TRAINED, "build_index")
 """Jobs that may be several processes."""
 
@@ -112,7 +115,7 @@ class Pipeline:
         record = self.workdir.root / f"{self.label}.json" if self.first else None
         with (
             sole_owner(self.workdir.root, self.label) if self.first else contextlib.nullcontext(),
-            Usage(record, interval_s=self.sample_s) as usage,
+            Usage(record, interval_s=self.sample_s, **({"save_every_s": SHOWN_S} if self.together else {})) as usage,
         ):
             for step in steps:
                 shared = self.first and step.folder
@@ -122,9 +125,13 @@ class Pipeline:
                         usage.failed = step.job
                         return code
                     self.finish(step.job)
+                    usage.done.append(step.job)
+                    usage.save()
         return 0
 
     def _complete(self, step: Step, usage: Usage) -> int:
+        if step.always and not self.first:
+            return self._await_first(step)
         if step.is_complete() and not step.always:
             say(f"{step.job} is complete")
             return 0
@@ -178,6 +185,24 @@ class Pipeline:
             say(f"waiting for {step.job}, which runs on another machine")
         while not step.is_complete():
             time.sleep(self.poll_s)
+
+    def _await_first(self, step: Step) -> int:
+        """Waits until the first machine has done, since it was last started, what is complete from before; returns 0,
+        or `PEER_FAILED` where it could not. What stands there counts for nothing until it changes: it may be of an
+        earlier start."""
+        say(f"waiting for {step.job}, which process 0 does in each start")
+        before = self._shown_by_first()
+        while (now := self._shown_by_first()) == before or step.job not in now.get("done", []):
+            if now != before and "failed" in now:
+                say(f"process 0 failed at {now['failed']}, see its own messages; start all processes again")
+                return PEER_FAILED
+            time.sleep(self.poll_s)
+        return 0
+
+    def _shown_by_first(self) -> dict:
+        with contextlib.suppress(OSError):
+            return read_json(self.workdir.usage)
+        return {}
 
     def _wait(self, child: Child) -> int:
         while (code := child.exit_code()) is None:

@@ -112,12 +112,15 @@ class Usage:
         self._peak = before.get("memory/peak_gib", 0.0)
         self._stages = before.get("stages", {})
         self.failed = ""
+        self.done: list[str] = []
+        """Jobs found or made complete since this start, for those who wait for them on other machines."""
         self._running: dict[str, float] = {}  # job -> moment of its last entry in _stages
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
     def __enter__(self) -> "Usage":
         self._start = time.monotonic()
+        self.save()  # what an earlier start had done counts no more
         self._thread = threading.Thread(target=self._watch, name="usage", daemon=True)
         self._thread.start()
         return self
@@ -148,6 +151,7 @@ class Usage:
                 "time/minutes": round(self._minutes_before + (now - self._start) / 60, 4),
                 "memory/peak_gib": round(self._peak, 4),
                 "stages": self._stages,
+                "done": self.done,
             }
             if self.failed:
                 values["failed"] = self.failed

@@ -5,7 +5,7 @@ from realm_jax.models.embedder import Embedder
 from realm_jax.models.init import embedder_params, reader_params, span_reader_params, token_classifier_params
 from realm_jax.models.reader import Reader
 from realm_jax.models.span_reader import SpanReader, body_of
-from realm_jax.models.token_classifier import TokenClassifier, is_lowercase, load_token_classifier
+from realm_jax.models.token_classifier import TokenClassifier, load_token_classifier
 from realm_jax.models.weights import bert_config, fetch_minilm, resolve_vocab, resolve_weights
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "body_of",
     "embedder_params",
     "fetch_minilm",
-    "is_lowercase",
     "load_token_classifier",
     "reader_params",
     "resolve_vocab",

@@ -1,6 +1,5 @@
 """A label for every wordpiece: BERT's trunk and one linear layer (Devlin et al. 2019, section 5.3)."""
 
-import json
 from pathlib import Path
 
 import flax.linen as nn
@@ -42,9 +41,3 @@ def load_token_classifier(
         raise UserError(f"{directory}: its weights have no classifier.weight; this is no token classifier")
     params = {part: found.params[part] for part in ("trunk", "classifier")}
     return TokenClassifier(found.bert, model, len(found.labels)), params, found.labels
-
-
-def is_lowercase(directory: Path) -> bool:
-    """Whether a folder's vocabulary is lower-cased; it is, unless tokenizer_config.json says otherwise."""
-    settings = directory / "tokenizer_config.json"
-    return json.loads(settings.read_text()).get("do_lower_case", True) if settings.exists() else True

@@ -3,6 +3,7 @@
 Answers that are regular expressions have a way of their own.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from realm_jax.errors import UserError
-from realm_jax.qa.answers import compile_pattern, normalise, regex_match
+from realm_jax.qa.answers import compile_pattern, regex_match
 from realm_jax.qa.questions import answer_pieces
 from realm_jax.text.tokenizer import Tokenizer
 
@@ -23,22 +24,46 @@ def holds_answer(kind: str, passage: str | bytes | np.ndarray, answers: Sequence
 
     Args:
       kind: `tokens`: an answer's wordpieces (int [L]) stand one after another in the passage's row (int [P]).
-        `normalized`: the normalised answer stands in the normalised text, from word end to word end (DPR).
+        `normalized`: the answer's words stand one after another in the text's (DPR); see `words`.
         `bytes`: the answer's UTF-8 bytes stand in the text's, in the same case, word ends or not (ORQA).
-        `regex`: the answer, a regular expression, matches somewhere in the text, whatever the case (DrQA, DPR).
-      passage: a row for `tokens`, else the text.
+        `regex`: the answer, a regular expression, matches somewhere in the text, whatever the case (DrQA).
+      passage: a row for `tokens`, which has the title too; else the text: ORQA and DPR give the body alone, DrQA an
+        article, which begins with its title.
       answers: wordpieces for `tokens`, else text.
     """
     if kind == "tokens":
         return any(_contains(np.asarray(passage), np.asarray(pieces)) for pieces in answers)
     text = passage.decode() if isinstance(passage, bytes) else str(passage)
     if kind == "normalized":
-        return _holds_normalised(normalise(text), [normalise(str(answer)) for answer in answers])
+        text = f" {words(text)} "
+        return any(f" {found} " in text for found in (words(str(answer)) for answer in answers) if found)
     if kind == "bytes":
         return any(str(answer).encode() in text.encode() for answer in answers if answer)
     if kind == "regex":
         return any(compile_pattern(str(answer)).search(text) for answer in answers)
     raise UserError(f"finetune.labels: {kind!r} is none of {', '.join(get_args(Kind))}")
+
+
+def words(text: str) -> str:
+    """What DPR compares, joined by spaces: the text's words in lower case, after Unicode NFD.
+
+    A word is a run of letters, digits and marks, so accents count; every other visible character, such as a full stop,
+    is a word of its own.
+    """
+    return " ".join(unicodedata.normalize("NFD", text).translate(_SPACED).lower().split())
+
+
+class _Spaced(dict):
+    """Of a character's number the text that takes its place, looked up once each."""
+
+    def __missing__(self, point: int) -> str:
+        character = chr(point)
+        kind = unicodedata.category(character)[0]
+        self[point] = character if kind in "LNM" else " " if kind in "ZC" else f" {character} "
+        return self[point]
+
+
+_SPACED = _Spaced()
 
 
 def pattern_spans(body: str, patterns: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[int, int]]:
@@ -66,7 +91,7 @@ class Labeller:
         rows: Callable[[np.ndarray], np.ndarray],
         text: Callable[[int], str] | None = None,
     ):
-        """`rows` gives the tokens [k, P] of passages, `text` a passage's title and body; `tokens` needs no text."""
+        """`rows` gives the tokens [k, P] of passages, `text` what is searched of a passage; `tokens` needs no text."""
         if kind not in KINDS:
             raise UserError(f"finetune.labels: {kind!r} is none of {', '.join(get_args(Kind))}")
         if kind != "tokens" and text is None:
@@ -102,8 +127,3 @@ def _starts(rows: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     for i in range(1, size):
         found = found & (rows[:, i : i + room] == pieces[i])
     return found
-
-
-def _holds_normalised(text: str, answers: Sequence[str]) -> bool:
-    padded = f" {text} "
-    return any(f" {answer} " in padded for answer in answers if answer)

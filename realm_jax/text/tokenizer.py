@@ -1,7 +1,8 @@
-"""BERT's uncased wordpieces from a vocab.txt, with the place of every wordpiece in the text."""
+"""BERT's wordpieces from a vocab.txt, with the place of every wordpiece in the text."""
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import SupportsInt
@@ -13,6 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from realm_jax.errors import UserError
 
 SPECIAL = {"pad_id": "[PAD]", "unk_id": "[UNK]", "cls_id": "[CLS]", "sep_id": "[SEP]", "mask_id": "[MASK]"}
+SETTINGS = "tokenizer_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Tokenizer:
             raise UserError(f"{source}: [PAD] stands on line {self.pad_id + 1}; it must be the first")
         self.continues = np.array([piece.startswith("##") for piece in self._vocab])
         """bool [V]: the wordpiece goes on with a word, it does not begin one."""
+        self.lowercase = lowercase
         self.fingerprint = hashlib.sha256("\n".join(self._vocab).encode()).hexdigest()[:16]
+        """Two tokenizers with equal fingerprints make the same wordpieces of a text."""
+        if not lowercase:
+            self.fingerprint += "-cased"
         self._tokenizer = tokenizers.Tokenizer(models.WordPiece(table, unk_token="[UNK]", max_input_chars_per_word=100))
         self._tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
         self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -53,15 +59,19 @@ class Tokenizer:
         self._tokenizer.add_special_tokens([tokenizers.AddedToken("[MASK]", normalized=False, special=True)])
 
     @classmethod
-    def from_vocab(cls, path: str | Path, lowercase: bool = True) -> "Tokenizer":
-        """Raises UserError where `path` is no BERT vocabulary."""
+    def from_vocab(cls, path: str | Path) -> "Tokenizer":
+        """The vocabulary in a file; lower-cased unless tokenizer_config.json beside it has `do_lower_case` false.
+
+        Raises:
+          UserError: `path` is no BERT vocabulary; tokenizer_config.json is no JSON, or does not say true or false.
+        """
         try:
             lines = Path(path).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot read the vocabulary ({error}); a BERT vocab.txt is wanted here") from None
         if lines and not lines[-1]:
             lines.pop()
-        return cls([line.rstrip("\r") for line in lines], str(path), lowercase)
+        return cls([line.rstrip("\r") for line in lines], str(path), _is_lowercase(Path(path).with_name(SETTINGS)))
 
     @property
     def vocab_size(self) -> int:
@@ -90,6 +100,18 @@ class Tokenizer:
         """Readable text: wordpieces joined, special tokens but [MASK] and [UNK] left out."""
         hidden = (self.pad_id, self.cls_id, self.sep_id)
         return self._tokenizer.decoder.decode([self._vocab[int(i)] for i in ids if int(i) not in hidden])
+
+
+def _is_lowercase(settings: Path) -> bool:
+    if not settings.exists():
+        return True
+    try:
+        value = json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{settings}: not a JSON object ({error}); it says by `do_lower_case` true or false") from None
+    if not isinstance(value, bool):
+        raise UserError(f"{settings}: do_lower_case is {value!r}; it must be true or false")
+    return value
 
 
 def _encoding(result: tokenizers.Encoding) -> Encoding:

@@ -28,7 +28,7 @@ from realm_jax.qa.needed import require_training_questions
 from realm_jax.qa.prepare import prepare_questions
 from realm_jax.qa.questions import SPLITS
 from realm_jax.qa.sources import read_questions
-from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.text.tokenizer import SETTINGS, Tokenizer
 from realm_jax.training import checkpoints, sources
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.ner import open_ner
@@ -152,7 +152,7 @@ def clear_failed(folder: Workdir) -> None:
     ):
         for left in (folder.root / "data", folder.stage(IMPORTED).root):
             shutil.rmtree(left, ignore_errors=True)
-        for file in (folder.root / VOCAB, folder.config):
+        for file in (folder.root / VOCAB, folder.root / SETTINGS, folder.config):
             file.unlink(missing_ok=True)
 
 
@@ -171,6 +171,8 @@ def import_weights(config: Config, folder: Workdir, given: Sequence[str], say: S
         write_json(folder.sources, list(given))
         vocab = Path(config.model.vocab)
         if not vocab.exists():
+            if (cased := parts.vocab.with_name(SETTINGS)).exists():  # may say that the vocabulary keeps case
+                shutil.copyfile(cased, vocab.with_name(SETTINGS))
             shutil.copyfile(parts.vocab, vocab.with_suffix(".part"))
             vocab.with_suffix(".part").rename(vocab)
         experiment = Experiment(config, folder)

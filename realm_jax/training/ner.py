@@ -11,7 +11,7 @@ import numpy as np
 from realm_jax.config import Config, Model
 from realm_jax.corpus.articles import Article, Span
 from realm_jax.corpus.taggers import Tagger
-from realm_jax.models import TokenClassifier, is_lowercase, load_token_classifier
+from realm_jax.models import TokenClassifier, load_token_classifier
 from realm_jax.text.iob import entities
 from realm_jax.text.tokenizer import Encoding, Tokenizer, byte_offsets, characters
 from realm_jax.training.task import padded
@@ -67,7 +67,7 @@ class Ner(Tagger):
     def __init__(self, folder: Path, model: Model):
         """Raises UserError where the folder holds no such model."""
         module, self._params, self._labels = load_token_classifier(folder, model)
-        self._tokenizer = Tokenizer.from_vocab(folder / "vocab.txt", lowercase=is_lowercase(folder))
+        self._tokenizer = Tokenizer.from_vocab(folder / "vocab.txt")
         self._label = Labeller(module, self._tokenizer)
 
     def tag(self, articles: Sequence[Article]) -> list[list[Span]]:

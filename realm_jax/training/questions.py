@@ -124,18 +124,19 @@ class BeamLabels:
         self, questions: Int[np.ndarray, "B"], rows: Int[np.ndarray, "B k"], labels: Bool[np.ndarray, "B k"]
     ) -> Int[np.ndarray, "B k P"]:
         """What the patterns match in the bodies of labelled rows: how many wordpieces of the body an answer has that
-        begins at a wordpiece of it, 0 where none does."""
+        begins at a wordpiece of it, 0 where none does. A body may go on behind its row, where nothing is read."""
         widths = np.zeros((*rows.shape, self._passage_length), np.int16)
         for i, k in np.argwhere(labels):
             body, patterns = self._texts[rows[i, k]].text, self._questions.answers[questions[i]]
             for first, width in pattern_spans(body, patterns, self._tokenizer):
-                if width <= self._max_width:
+                if width <= self._max_width and first + width <= self._passage_length:
                     widths[i, k, first] = width
         return widths
 
     def _text(self, row: int) -> str:
+        """What is searched: patterns in title and body, as DrQA does; answers in the body, as ORQA and DPR do."""
         passage = self._texts[row]
-        return f"{passage.title} {passage.text}"
+        return f"{passage.title} {passage.text}" if self.by_pattern else passage.text
 
 
 def probe_questions(

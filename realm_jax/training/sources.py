@@ -15,10 +15,10 @@ from realm_jax.corpus.tfrecord import read_records
 from realm_jax.errors import UserError
 from realm_jax.published import checkpoints
 from realm_jax.published.records import RECORDS
-from realm_jax.published.sizes import CONFIG, VOCAB, check_vocab
+from realm_jax.published.sizes import CONFIG, TOKENIZER, VOCAB, check_vocab
 
 FILES = (
-    CONFIG, VOCAB, RECORDS, BLOCKS, TITLES, "model*.safetensors*", "pytorch_model*.bin*", "*.ckpt*.index",
+    CONFIG, VOCAB, TOKENIZER, RECORDS, BLOCKS, TITLES, "model*.safetensors*", "pytorch_model*.bin*", "*.ckpt*.index",
     "*.ckpt*.data-*", "variables/*", "assets/vocab.txt", "encoded/*", "export/best_default/checkpoint/*",
 )  # fmt: skip
 """What of a remote folder is fetched."""

@@ -36,8 +36,7 @@ class Classifier:
         self._sentences = read_labelled(config.tagger.train, "tagger.train")
         self._names = label_names(self._sentences, "tagger.train")
         self._weights, self._vocab = models.resolve_weights(config.model), models.resolve_vocab(config.model)
-        self._lowercase = models.is_lowercase(self._vocab.parent)
-        self._tokenizer = Tokenizer.from_vocab(self._vocab, self._lowercase)
+        self._tokenizer = Tokenizer.from_vocab(self._vocab)
         self._bert = models.bert_config(config.model, self._weights)
         self._module = TokenClassifier(self._bert, config.model, len(self._names))
 
@@ -86,5 +85,6 @@ class Classifier:
                 settings={"architectures": ["BertForTokenClassification"]},
                 vocab=self._vocab,
             )
-            published.save(target, model, {"do_lower_case": self._lowercase, "tokenizer_class": "BertTokenizer"})
+            settings = {"do_lower_case": self._tokenizer.lowercase, "tokenizer_class": "BertTokenizer"}
+            published.save(target, model, settings)
         return target

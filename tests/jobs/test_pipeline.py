@@ -15,7 +15,7 @@ import pytest
 
 from realm_jax.config import ClosedBook, Config, Data, Finetune, Ict, Pretrain, WarmUp
 from realm_jax.errors import UserError
-from realm_jax.jobs import processes, run
+from realm_jax.jobs import pipeline, processes, run
 from realm_jax.jobs.pipeline import Pipeline, Step, steps_of, steps_of_builder
 from realm_jax.workdir import Workdir, sole_owner
 
@@ -371,6 +371,48 @@ class TestSeveralMachines:
         ]
         assert log.count("build_index builder []") == 1  # beside the first, a process of its own
         assert made.usage()["stages"]["pretrain"] > 0  # written by the first
+
+    def start_both(self, made, scripts, steps):
+        pipelines = [made.pipeline(scripts, together=("--x",), first=first, poll_s=0.02) for first in (True, False)]
+        first, second = pipelines
+        with ThreadPoolExecutor(2) as pool:
+            waits = pool.submit(second.run, steps)
+            time.sleep(0.3)
+            assert not waits.done() and made.log() == []  # the first has not begun
+            works = pool.submit(first.run, steps)
+            wait_until(lambda: made.log())
+            time.sleep(0.3)
+            assert not waits.done() and made.log() == ["prepare start"]
+            (made.root / "go").touch()
+            return works.result(30), waits.result(30)
+
+    def test_the_others_wait_for_what_is_looked_at_in_each_start(self, made, monkeypatch):
+        """What stands from an earlier start is complete, and may be changed."""
+        monkeypatch.setattr(pipeline, "SHOWN_S", 0.1)
+        scripts = {"prepare": "wait_for('go'); done()", "pretrain": "done()"}
+        steps = [made.step("prepare", always=True), made.step("pretrain")]
+        (made.root / "prepare.done").touch()
+        (made.root / "run.json").write_text('{"done": ["prepare"], "failed": "pretrain"}')
+        assert self.start_both(made, scripts, steps) == (0, 0)
+        assert made.log() == ["prepare start", "pretrain start", "pretrain start"]
+        assert made.usage()["done"] == ["prepare", "pretrain"]
+
+    def test_the_others_end_where_it_fails(self, made):
+        (made.root / "prepare.done").touch()
+        scripts = {"prepare": "wait_for('go'); sys.exit(2)", "pretrain": "done()"}
+        steps = [made.step("prepare", always=True), made.step("pretrain")]
+        assert self.start_both(made, scripts, steps) == (2, 75)
+        assert made.log() == ["prepare start"]
+
+    def test_one_that_comes_late_sees_that_it_is_done(self, made, monkeypatch):
+        monkeypatch.setattr(pipeline, "SHOWN_S", 0.1)
+        scripts = {"prepare": "done()", "pretrain": "wait_for('late'); done()"}
+        steps = [made.step("prepare", always=True), made.step("pretrain")]
+        with ThreadPoolExecutor(1) as pool:
+            works = pool.submit(made.pipeline(scripts, together=("--x",)).run, steps)
+            wait_until(lambda: "pretrain start" in made.log())
+            late = made.pipeline(scripts | {"pretrain": "touch('late')"}, together=("--x",), first=False, poll_s=0.02)
+            assert late.run(steps) == 0 and works.result(30) == 0
 
     def test_a_builder_elsewhere_is_waited_for(self, tmp_path):
         config, workdir = Config(), Workdir(tmp_path)

@@ -1,4 +1,5 @@
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from realm_jax.errors import UserError
 from realm_jax.qa.answers import regex_match
-from realm_jax.qa.labels import Labeller, contains_any, holds_answer, pattern_spans
+from realm_jax.qa.labels import Labeller, contains_any, holds_answer, pattern_spans, words
 from realm_jax.text.tokenizer import Tokenizer
 
 SPECIAL = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -36,6 +37,45 @@ def test_an_answer_longer_than_the_row_or_empty_stands_nowhere():
     assert not holds_answer("tokens", row, [np.array([5, 6, 7], np.int32), np.array([], np.int32)])
     assert not holds_answer("normalized", "a text", ["the", ""])
     assert not holds_answer("bytes", "a text", [""])
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "held"),
+    [
+        ("He asked who was there.", "The Who", False),
+        ("Come and join us", "U.S.", False),
+        ("in the U.S., of course", "u.s.", True),
+        ("in the U. S.", "U.S.", True),
+        ("in the U.S", "U.S.", False),
+        ("ten percent (10%)", "10%", True),
+        ("the Red\u00a0 SEA", "red sea", True),
+        ("Red Seas", "red sea", False),
+        ("Red, Sea", "red sea", False),
+        ("Jos\u00e9", "Jose\u0301", True),
+        ("Jos\u00e9", "Jose", False),
+        ("Jose", "Jos\u00e9", False),
+        ("snake_case", "snake", True),
+        ("x\u200by", "x y", True),
+        ("\u039f\u0394\u039f\u03a3'\u0391", "\u03bf\u03b4\u03bf\u03c2", True),
+        ("a text", "", False),
+    ],
+)
+def test_normalized_is_what_dpr_does(text, answer, held):
+    assert holds_answer("normalized", text, [answer]) is held
+
+
+@given(st.text(max_size=30))
+def test_words_as_dpr_finds_them(text):
+    """A run of letters, digits and marks, or one other visible character."""
+    found, last = [], ""
+    for character in unicodedata.normalize("NFD", text):
+        kind = unicodedata.category(character)[0]
+        if kind in "LNM" and last in tuple("LNM"):
+            found[-1] += character
+        elif kind not in "ZC":
+            found.append(character)
+        last = kind
+    assert words(text) == " ".join(word.lower() for word in found)
 
 
 def test_the_kinds_differ():

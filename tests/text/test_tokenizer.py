@@ -1,5 +1,6 @@
 """Wordpieces, and that their offsets point at the text they came from."""
 
+import json
 import unicodedata
 
 import numpy as np
@@ -84,6 +85,29 @@ def test_vocabulary_file(tmp_path):
     assert (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id) == (0, 2, 3, 4)
     assert tokenizer.continues.sum() == 28
     assert tokenizer.fingerprint == Tokenizer(VOCAB).fingerprint != Tokenizer([*VOCAB, "x!"]).fingerprint
+
+
+def test_a_vocabulary_keeps_case_where_its_settings_say_so(tmp_path):
+    path, settings = tmp_path / "vocab.txt", tmp_path / "tokenizer_config.json"
+    path.write_text("\n".join([*VOCAB, "A", "é"]) + "\n")
+    plain = Tokenizer.from_vocab(path)
+    assert plain.fingerprint == "3f38f004b2569908"  # of what was prepared by earlier versions, too
+    for content in ({}, {"do_lower_case": True}):
+        settings.write_text(json.dumps(content))
+        tokenizer = Tokenizer.from_vocab(path)
+        assert pieces(tokenizer, "A é") == ["a", "e"] and tokenizer.fingerprint == plain.fingerprint
+    settings.write_text(json.dumps({"do_lower_case": False}))
+    tokenizer = Tokenizer.from_vocab(path)
+    assert pieces(tokenizer, "A é") == ["A", "é"] and tokenizer.fingerprint == f"{plain.fingerprint}-cased"
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"do_lower_case": "no"}'])
+def test_bad_settings_of_a_vocabulary_are_a_users_mistake(tmp_path, content):
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(UserError, match="tokenizer_config.json: .*do_lower_case") as error:
+        Tokenizer.from_vocab(tmp_path / "vocab.txt")
+    assert str(tmp_path) in str(error.value)
 
 
 @pytest.mark.parametrize(

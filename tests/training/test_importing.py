@@ -356,6 +356,13 @@ def test_sources_have_one_vocabulary(folders, tmp_path):
     assert sources.gather([folders / "open_qa", tmp_path / "encoder"]).vocab == folders / "open_qa" / "vocab.txt"
 
 
+def test_a_vocabulary_that_keeps_case_is_imported_as_such(folders, tmp_path):
+    shutil.copytree(folders / "open_qa", tmp_path / "cased")
+    (tmp_path / "cased" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert realm("import_weights", "--source", tmp_path / "cased", "--workdir", tmp_path / "run") == 0
+    assert not opened(tmp_path / "run").tokenizer.lowercase
+
+
 def test_parts_alone_need_an_experiment(folders, tmp_path, capfd):
     assert realm("import_weights", "--source", folders / "encoder", "--workdir", tmp_path / "run") == 2
     error = capfd.readouterr().err

@@ -1,8 +1,12 @@
 """Questions as arrays, and which passages hold an answer."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from realm_jax.corpus.prepare import prepare_corpus
+from realm_jax.corpus.texts import PassageText
 from realm_jax.errors import UserError
 from realm_jax.qa.answers import normalise
 from realm_jax.training.questions import cloze_row, probe_questions, query_row
@@ -16,6 +20,16 @@ def experiment(world, tmp_path_factory):
 @pytest.fixture(scope="module")
 def train(experiment):
     return experiment.questions("train")
+
+
+def test_case_is_kept_where_the_weights_keep_it_and_binds_the_data(world, tmp_path):
+    vocab = tmp_path / "vocab.txt"
+    shutil.copy(world.config.model.vocab, vocab)
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    experiment = world.experiment(tmp_path / "run", model={"vocab": str(vocab)})
+    assert not experiment.tokenizer.lowercase
+    with pytest.raises(UserError, match="was prepared with model.vocab '.*', this experiment has '.*-cased'"):
+        prepare_corpus(experiment.config, experiment.data, experiment.tokenizer, say=lambda line: None)
 
 
 def test_rows_are_the_questions(world, train):
@@ -93,18 +107,40 @@ def test_labels_equal_a_search_in_the_text(world, tmp_path, kind):
     assert labels.shape == rows.shape and labels.any(1).all() and not labels.all(1).any()
     for answers, found in zip(questions.answers, labels, strict=True):
         for row, label in enumerate(found):
-            text = f"{experiment.texts[row].title} {experiment.texts[row].text}"
+            title, text = experiment.texts[row].title, experiment.texts[row].text
             if kind == "bytes":
                 expected = any(answer in text for answer in answers)
             else:  # no answer of this world is a part of a longer word
+                text = f"{title} {text}" if kind == "tokens" else text
                 expected = any(normalise(answer) in normalise(text) for answer in answers)
             assert label == expected
+
+
+@pytest.mark.parametrize(("kind", "titles"), [("tokens", True), ("normalized", False), ("bytes", False)])
+def test_whether_titles_count(world, tmp_path, kind, titles):
+    experiment = world.experiment(tmp_path, finetune={"labels": kind})
+    questions, rows = experiment.questions("dev"), np.arange(experiment.store.num_passages)
+    labels = experiment.labels(questions)
+    named = [row for row in rows if experiment.texts[row].title not in experiment.texts[row].text]
+    questions.answers[0] = [experiment.texts[named[0]].title]
+    assert labels(np.array([0]), np.array([named[:1]]))[0, 0] == titles
 
 
 def test_the_null_passage_holds_no_answer(experiment):
     questions = experiment.questions("dev")
     null = np.full((len(questions), 1), experiment.store.null_id)
     assert not experiment.labels(questions)(np.arange(len(questions)), null).any()
+
+
+def test_patterns_that_match_behind_the_row_teach_nothing(world, tmp_path, monkeypatch):
+    """Published passages keep their whole text where their rows are cut."""
+    experiment = world.experiment(tmp_path, questions=world.patterns(tmp_path))
+    questions = experiment.questions("train")
+    labels, length = experiment.labels(questions), experiment.config.data.passage_length
+    questions.answers[0] = ["river"]
+    monkeypatch.setattr(labels, "_texts", [PassageText("River", "river river" + " city" * (length - 3) + " river" * 3)])
+    widths = labels.widths(np.array([0]), np.array([[0]]), np.array([[True]]))
+    assert widths.shape == (1, 1, length) and np.flatnonzero(widths).tolist() == [0, 1, length - 1]
 
 
 def test_probe_questions_know_all_passages_that_hold_an_answer(experiment):
