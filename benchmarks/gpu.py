@@ -51,7 +51,8 @@ TINY = dataclasses.replace(
     FULL,
     data=Data(passage_length=24, query_length=24, joint_length=40),
     model=Model(
-        weights="random", bert=Bert(hidden_size=24, num_layers=1, num_heads=2, intermediate_size=48, dropout=0.0)
+        weights="random",  # and few wordpieces: `words` draws from 1000 on
+        bert=Bert(vocab_size=1200, hidden_size=24, num_layers=1, num_heads=2, intermediate_size=48, dropout=0.0),
     ),
     index=dataclasses.replace(FULL.index, rows_per_batch=8),
     pretrain=dataclasses.replace(FULL.pretrain, batch_size=8),

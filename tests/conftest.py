@@ -34,6 +34,20 @@ jax.config.update("jax_disable_most_optimizations", True)
 hypothesis.settings.register_profile("realm_jax", deadline=None, max_examples=20, derandomize=True)
 hypothesis.settings.load_profile("realm_jax")
 
+LONGEST = (
+    *("test_end_to_end", "test_mesh", "test_ablations", "test_tasks", "test_start", "test_stages", "test_launch"),
+    *("test_importing", "test_excerpt", "test_loop", "test_sweep", "test_object_store"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, for where several are run at once: else one of them is all that runs at the end.
+
+    Naming them before the folder, on the command line, would do nothing: pytest drops what the folder contains.
+    """
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):

@@ -11,6 +11,14 @@ from realm_jax import objectives
 
 B, K, M, S, E, V, N = 3, 4, 5, 7, 6, 11, 8
 MARGINALIZE = ["token", "span"]
+# As training has them: eager, every case of each would be dozens of small programs.
+marginal_log_likelihood, marginal_loss, retrieval_utility, candidate_gain, masked_mean = map(
+    jax.jit,
+    (
+        *(objectives.marginal_log_likelihood, objectives.marginal_loss, objectives.retrieval_utility),
+        *(objectives.candidate_gain, objectives.masked_mean),
+    ),
+)
 
 
 def log_sum_exp(values):
@@ -84,7 +92,7 @@ def test_marginal_log_likelihood(case, marginalize):
     for b in range(B):
         for place, value in case.parts(marginalize, b).items():
             want[b, place] = value
-    got = objectives.marginal_log_likelihood(*case.arguments(marginalize))
+    got = marginal_log_likelihood(*case.arguments(marginalize))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
@@ -92,8 +100,8 @@ def test_marginal_log_likelihood(case, marginalize):
 def test_marginal_loss_and_utility(case, marginalize):
     total = sum(sum(case.parts(marginalize, b).values()) for b in range(B))
     null = sum(case.log_p_y[b, 0, m] for b in range(B) for m in range(M) if case.weights[b, m])
-    loss = objectives.marginal_loss(*case.arguments(marginalize))
-    utility = objectives.retrieval_utility(*case.arguments(marginalize))
+    loss = marginal_loss(*case.arguments(marginalize))
+    utility = retrieval_utility(*case.arguments(marginalize))
     assert loss == pytest.approx(-total / case.weights.sum(), rel=1e-5)
     assert utility == pytest.approx((total - null) / case.weights.sum(), rel=1e-4, abs=1e-5)
 
@@ -107,7 +115,7 @@ def test_candidate_gain_is_the_papers_formula(case, marginalize):
             for k in range(K):
                 reading = np.exp(sum(case.log_p_y[b, k, m] for m in masks))
                 want[b, k] += (reading / np.exp(parts[place]) - 1) * np.exp(case.log_p_z[b, k])
-    got = objectives.candidate_gain(*case.arguments(marginalize))
+    got = candidate_gain(*case.arguments(marginalize))
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
@@ -115,9 +123,9 @@ def test_candidate_gain_is_the_papers_formula(case, marginalize):
 def test_gradient_of_the_loss_is_the_candidate_gain(case, marginalize):
     def loss(f):
         log_p_z = objectives.retrieval_log_probs(f)
-        return objectives.marginal_loss(log_p_z, case.log_p_y, case.weights, case.spans(marginalize))
+        return marginal_loss(log_p_z, case.log_p_y, case.weights, case.spans(marginalize))
 
-    gain = objectives.candidate_gain(*case.arguments(marginalize))
+    gain = candidate_gain(*case.arguments(marginalize))
     np.testing.assert_allclose(jax.grad(loss)(case.f), -gain / case.weights.sum(), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(gain.sum(-1), 0, atol=1e-5)
 
@@ -127,10 +135,10 @@ def test_gradient_of_the_loss_is_the_candidate_gain(case, marginalize):
 def test_order_of_candidates_does_not_matter(marginalize, order, seed):
     case, order = Case(seed), np.array(order)
     moved = case.log_p_z[:, order], case.log_p_y[:, order], case.weights, case.spans(marginalize)
-    loss = objectives.marginal_loss(*case.arguments(marginalize))
-    assert objectives.marginal_loss(*moved) == pytest.approx(float(loss), rel=1e-5)
-    gain = objectives.candidate_gain(*case.arguments(marginalize))[:, order]
-    np.testing.assert_allclose(objectives.candidate_gain(*moved), gain, rtol=1e-4, atol=1e-5)
+    loss = marginal_loss(*case.arguments(marginalize))
+    assert marginal_loss(*moved) == pytest.approx(float(loss), rel=1e-5)
+    gain = candidate_gain(*case.arguments(marginalize))[:, order]
+    np.testing.assert_allclose(candidate_gain(*moved), gain, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("marginalize", MARGINALIZE)
@@ -138,30 +146,30 @@ def test_equal_passages_give_the_readers_own_loss(case, marginalize):
     """And then retrieval is worth nothing, and no candidate gains."""
     log_p_y = np.repeat(case.log_p_y[:, :1], K, axis=1)
     arguments = case.log_p_z, log_p_y, case.weights, case.spans(marginalize)
-    own = -objectives.masked_mean(log_p_y[:, 0], case.weights)
+    own = -masked_mean(log_p_y[:, 0], case.weights)
     assert own == pytest.approx(-(log_p_y[:, 0] * case.weights).sum() / case.weights.sum(), rel=1e-5)
-    assert objectives.marginal_loss(*arguments) == pytest.approx(float(own), rel=1e-5)
-    assert objectives.retrieval_utility(*arguments) == pytest.approx(0, abs=1e-5)
-    np.testing.assert_allclose(objectives.candidate_gain(*arguments), 0, atol=1e-5)
+    assert marginal_loss(*arguments) == pytest.approx(float(own), rel=1e-5)
+    assert retrieval_utility(*arguments) == pytest.approx(0, abs=1e-5)
+    np.testing.assert_allclose(candidate_gain(*arguments), 0, atol=1e-5)
 
 
 def test_spans_of_one_mask_are_tokens(case):
     each = np.tile(np.arange(M), (B, 1))
-    got = objectives.marginal_loss(case.log_p_z, case.log_p_y, case.weights, each)
-    assert got == pytest.approx(float(objectives.marginal_loss(*case.arguments("token"))), rel=1e-6)
+    got = marginal_loss(case.log_p_z, case.log_p_y, case.weights, each)
+    assert got == pytest.approx(float(marginal_loss(*case.arguments("token"))), rel=1e-6)
 
 
 @pytest.mark.parametrize("marginalize", MARGINALIZE)
 @pytest.mark.parametrize("value", [0.0, -np.inf, np.nan])
 def test_empty_masks_give_no_loss_and_no_gradient(case, marginalize, value):
     log_p_y, none = np.full_like(case.log_p_y, value), np.zeros_like(case.weights)
-    loss = lambda f, y: objectives.marginal_loss(jax.nn.log_softmax(f), y, none, case.spans(marginalize))  # noqa: E731
+    loss = lambda f, y: marginal_loss(jax.nn.log_softmax(f), y, none, case.spans(marginalize))  # noqa: E731
     got, gradients = jax.value_and_grad(loss, argnums=(0, 1))(case.f, log_p_y)
     assert got == 0
     for gradient in gradients:
         np.testing.assert_array_equal(gradient, 0)
-    assert objectives.retrieval_utility(case.log_p_z, log_p_y, none, case.spans(marginalize)) == 0
-    assert objectives.masked_mean(log_p_y[:, 0], none) == 0
+    assert retrieval_utility(case.log_p_z, log_p_y, none, case.spans(marginalize)) == 0
+    assert masked_mean(log_p_y[:, 0], none) == 0
 
 
 def test_ict_loss():

@@ -14,11 +14,11 @@ from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.experiment import Experiment
 from realm_jax.workdir import DataDir, Workdir
 from tests.corpus import toy
+from tests.vocabulary import SPECIAL
 
 COUNTRIES = ("Arland", "Boria", "Cyland", "Dorina", "Elvia", "Fjordia", "Garland", "Hovia", "Istria", "Jura", "Kelt")
 CAPITALS = ("Akko", "Bergo", "Cita", "Dunn", "Elis", "Färna", "Gora", "Hamm", "Irka", "Jena", "Kotor")
 RIVERS = ("Volla", "Moldau", "Niemen")
-SPECIAL = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCAB = [*SPECIAL, *toy.VOCAB[6:], "country", "what", "which", "?", *(name.lower() for name in COUNTRIES + RIVERS)]
 SPLITS = {"train": range(7), "dev": range(7, 9), "test": range(9, 11)}
 

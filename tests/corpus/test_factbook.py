@@ -3,6 +3,8 @@
 import functools
 import itertools
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -88,6 +90,23 @@ def test_real_articles_keep_the_promises_of_their_type():
         for start, limit, _ in article.spans:
             sentence = sum(end < limit for end in limits)
             assert article.sentences[sentence][0] <= start
+
+
+EVERY_ARTICLE = """
+from realm_jax.corpus import factbook
+from realm_jax.corpus.articles import check
+subjects = set()
+for number, article in enumerate(factbook.articles()):
+    check(article, number)
+    assert article.title.startswith(f"{article.subject}: ")
+    subjects.add(article.subject)
+assert len(subjects) == 256 and number > 1_000
+"""
+
+
+def test_every_article_can_be_prepared():
+    """Of all countries, in a process that checks no types: here it would take half a minute."""
+    subprocess.run([sys.executable, "-c", EVERY_ARTICLE], check=True)
 
 
 def test_real_sentences_read_well():

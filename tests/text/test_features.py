@@ -11,6 +11,11 @@ from realm_jax.text import features
 
 CLS, SEP = 101, 102
 Q, P, J = 9, 13, 15
+# Eager, each example of these is dozens of small programs. The null passage's test calls them eagerly, and others do.
+join = jax.jit(features.join, static_argnums=2, static_argnames="truncation")
+segments_of, body_of, holds = map(jax.jit, (features.segments, features.body, features.holds))
+span_labels = jax.jit(features.span_labels, static_argnums=3)
+span_labels_of_widths = jax.jit(features.span_labels_of_widths, static_argnums=2)
 pieces = st.lists(st.integers(200, 204), max_size=12)
 
 
@@ -48,13 +53,13 @@ def test_segments_body_and_join(query, title, body):
     title, body = title[:4], body[: P - 3 - len(title[:4])]
     query = query[: Q - 2]
     want = [0] * (len(title) + 2) + [1] * (len(body) + 1)
-    np.testing.assert_array_equal(features.segments(passages), want + [0] * (P - len(want)))
+    np.testing.assert_array_equal(segments_of(passages), want + [0] * (P - len(want)))
     np.testing.assert_array_equal(features.valid(passages), passages != 0)
-    np.testing.assert_array_equal(features.body(passages)[: len(body) + 1], [*body, SEP])
-    assert not features.body(passages)[len(body) + 1 :].any()
+    np.testing.assert_array_equal(body_of(passages)[: len(body) + 1], [*body, SEP])
+    assert not body_of(passages)[len(body) + 1 :].any()
 
     kept = body[: J - len(query) - 3]
-    tokens, segments, is_body = (part[0] for part in features.join(queries, passages[None], J))
+    tokens, segments, is_body = (part[0] for part in join(queries, passages[None], J))
     np.testing.assert_array_equal(tokens, row([query, kept], J))
     start = len(query) + 2
     np.testing.assert_array_equal(np.flatnonzero(segments), np.arange(start, start + len(kept) + 1))
@@ -89,7 +94,7 @@ def test_find_and_holds(tokens, answers):
     line = np.array(tokens + [0] * (8 - len(tokens)), np.int32)
     want = [[bool(a) and list(line[i : i + len(a)]) == a for i in range(8)] for a in answers]
     np.testing.assert_array_equal(features.find(line, padded), want)
-    assert features.holds(line, padded) == np.any(want)
+    assert holds(line, padded) == np.any(want)
 
 
 def test_find_broadcasts_answers_over_passages():
@@ -108,8 +113,8 @@ def test_span_table_lists_width_by_width():
 @given(query=pieces, body=pieces, widths=st.lists(st.integers(0, 4), min_size=P, max_size=P))
 def test_span_labels_of_widths(query, body, widths):
     """Exactly the spans of the body that begin at a wordpiece of it with that width."""
-    _, _, is_body = features.join(query_row(query), passage_row([], body)[None], J)
-    labels = features.span_labels_of_widths(np.array([widths], np.int16), is_body, 3)[0]
+    _, _, is_body = join(query_row(query), passage_row([], body)[None], J)
+    labels = span_labels_of_widths(np.array([widths], np.int16), is_body, 3)[0]
     table, start = features.span_table(J, 3), int(is_body[0].argmax())
     assert labels.shape == (len(table),)
     for (first, last), label in zip(table, labels, strict=True):
@@ -120,9 +125,9 @@ def test_span_labels_of_widths(query, body, widths):
 @given(query=pieces, body=pieces, answer=st.lists(st.integers(200, 204), min_size=1, max_size=4))
 def test_span_labels(query, body, answer):
     """Exactly the spans of the body whose tokens are an answer; what stands in the query does not count."""
-    tokens, _, is_body = features.join(query_row(query), passage_row([], body)[None], J)
+    tokens, _, is_body = join(query_row(query), passage_row([], body)[None], J)
     answers = np.array([answer + [0] * (4 - len(answer)), [0] * 4], np.int32)
-    labels = features.span_labels(tokens, answers[None], is_body, 3)[0]
+    labels = span_labels(tokens, answers[None], is_body, 3)[0]
     table = features.span_table(J, 3)
     assert labels.shape == (len(table),)
     for (first, last), label in zip(table, labels, strict=True):
@@ -139,7 +144,7 @@ def test_longest_first_cuts_as_the_tokenizers_library_does(question, body, lengt
     want = library.encode("q " * question, "b " * body)
     query = np.array([row([[1] * question], 14)], np.int32)
     passage = np.array([[row([[], [2] * body], 15)]], np.int32)
-    tokens, segments, is_body = features.join(query, passage, length, truncation="longest_first")
+    tokens, segments, is_body = join(query, passage, length, truncation="longest_first")
     padding = [0] * (length - len(want.ids))
     assert np.asarray(tokens[0, 0]).tolist() == want.ids + padding
     assert np.asarray(segments[0, 0]).tolist() == want.type_ids + padding

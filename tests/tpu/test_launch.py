@@ -43,9 +43,8 @@ class Cloud:
         (root / "account").write_text("me@example.org")
         (root / "project").write_text("p")
         (root / "buckets/b/.location").write_text("US-WEST4")
-        self.executable(
-            "gcloud", f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_gcloud.py")} "$@"\n'
-        )
+        fake = Path(__file__).with_name("fake_gcloud.py")
+        self.executable("gcloud", f'#!/bin/sh\nexec {sys.executable} -S {fake} "$@"\n')
         self.executable("python", JOB)
 
     def executable(self, name: str, text: str) -> None:

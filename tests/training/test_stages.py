@@ -4,15 +4,18 @@ import dataclasses
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from realm_jax.errors import UserError
 from realm_jax.index import placement
 from realm_jax.jobs import sharing
-from realm_jax.training import stages
+from realm_jax.training import loop, stages
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir
+from tests.devices import have
 
 ON_DEVICES = {"kind": "exact", "store": "device", "refresh": "inline"}
 
@@ -44,26 +47,26 @@ def test_a_store_on_the_devices_needs_the_exact_index(world):
         world.settings(index={"kind": "scann", "store": "device"})
 
 
-def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_path):
-    """Gone on with from checkpoint 2, as after a kill at step 5: what was measured comes back, too."""
-    settings = {"steps": 6, "checkpoint_every": 2, "batch_size": 8, "oversample": 2, "probe_queries": 0}
+def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_path, monkeypatch):
+    """Gone on with from checkpoint 2, as after a kill at step 3: what was measured comes back, too."""
+    have(monkeypatch, 2)
+    settings = {"steps": 4, "checkpoint_every": 2, "batch_size": 8, "oversample": 2, "probe_queries": 0}
     config = world.settings(masking={"kind": "learned"}, pretrain=settings, index={"refresh": "inline"})
     whole, killed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "killed")
     stages.train("pretrain", config, whole)
     shutil.copytree(whole.root, killed.root)
     stage = killed.stage("pretrain")
     stage.done.unlink()
-    for step in (4, 6):
-        shutil.rmtree(stage.checkpoints / str(step))
-        shutil.rmtree(stage.snapshots / str(step))
-    stage.metrics.write_text("".join(stage.metrics.read_text().splitlines(keepends=True)[:5]))
+    shutil.rmtree(stage.checkpoints / "4")
+    shutil.rmtree(stage.snapshots / "4")
+    stage.metrics.write_text("".join(stage.metrics.read_text().splitlines(keepends=True)[:3]))
     stages.train("pretrain", config, killed)
     lines, expected = (
         [{name: value for name, value in line.items() if not name.startswith("time")} for line in read_metrics(path)]
         for path in (stage.metrics, whole.stage("pretrain").metrics)
     )
-    assert lines == expected and len(lines) == 6
-    assert len({line["salience/name"] for line in lines}) == 6
+    assert lines == expected and len(lines) == 4
+    assert len({line["salience/name"] for line in lines}) == 4
 
 
 def seen(name, part, options):
@@ -98,8 +101,19 @@ def seen_by(stage, config):
 
 
 @pytest.mark.usefixtures("one_device")
-def test_a_stage_reads_no_option_that_runs_may_differ_in_which_share_it(world, tmp_path):
-    """Or a run would be given what another one's settings made."""
+def test_a_stage_reads_no_option_that_runs_may_differ_in_which_share_it(world, tmp_path, monkeypatch):
+    """Or a run would be given what another one's settings made. A step reads its options when it is traced."""
+    make_step, traced = loop.make_step, []
+
+    def make_traced_step(*given):
+        def step(*arguments):
+            traced.append(given[0])
+            shapes = jax.eval_shape(make_step(*given), *arguments)
+            return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        return step
+
+    monkeypatch.setattr(loop, "make_step", make_traced_step)
     one = {"steps": 1, "batch_size": 3}
     config = world.settings(
         ict=one,
@@ -112,5 +126,6 @@ def test_a_stage_reads_no_option_that_runs_may_differ_in_which_share_it(world, t
     for stage in ("ict", "warm_up", "pretrain", "finetune", "closed_book"):
         stages.train(stage, seen_by(stage, config), Workdir(tmp_path))
         assert Workdir(tmp_path).stage(stage).done.exists()
+    assert len(traced) == 5
     with pytest.raises(AssertionError, match="index.kind is read, but"):
         seen_by("warm_up", config).index.kind  # noqa: B018
