@@ -80,7 +80,8 @@ def test_the_page_is_followed(home, capsys, monkeypatch):
     count = read_json(Path("runs/mine/data/manifest.json"))["passages"]
     assert embedded == [count + 1] and count >= len(world.COUNTRIES)
     ask = [*ask[:2], "What is the capital of Jura?", "--passages", str(count)]
-    assert "  Jura" in run(ask, capsys) and re.search(r"^answer: ", run(ask, capsys), re.MULTILINE)
+    shown = run(ask, capsys)
+    assert "  Jura" in shown and re.search(r"^answer: ", shown, re.MULTILINE)
 
     documents = home / "documents"
     jura = documents / f"{world.COUNTRIES.index('Jura')}.md"

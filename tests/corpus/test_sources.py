@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import itertools
 import json
 import struct
 
@@ -76,12 +77,15 @@ def test_a_dump_gives_its_articles_alone(tmp_path):
 
 @pytest.mark.parametrize("shard_bytes", [1, 300, 1 << 20])
 def test_streams_are_shards(tmp_path, shard_bytes):
-    streams(tmp_path / "d.xml.bz2", [prose(i) for i in range(20)])
+    at = streams(tmp_path / "d.xml.bz2", [prose(i) for i in range(20)])
     source = WikipediaDump(str(tmp_path), shard_bytes)
     assert titles(everything(source)) == [f"Page {i}" for i in range(20)]
-    assert len(source.shards()) == (1 if shard_bytes > 1000 else len(source.shards())) and (
-        shard_bytes > 1000 or len(source.shards()) > 2
-    )
+    shards = source.shards()
+    assert shards[0].start == 0 and shards[-1].limit == at[-1]
+    for shard, following in itertools.pairwise(shards):  # as few streams each as have the bytes
+        assert shard.limit == following.start == min(at[at >= shard.start + shard_bytes])
+    assert at[-2] < shards[-1].start + shard_bytes
+    assert len(shards) == 1 if shard_bytes > 1000 else len(shards) > 2
 
 
 def test_a_page_may_span_blocks(tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_a_truth_that_was_not_read_is_said_to_be(experiment):
 
 
 def test_masks_are_filled(experiment):
-    text = fill_masks(experiment, "The capital of Jura is [MASK] [MASK].", "", COUNT)
+    text = fill_masks(experiment, "The capital of Jura is [MASK] [MASK] [MASK] [MASK].", "", COUNT)
     assert re.match(r"answer: .+   \(log p\(y\|x\) -\d+\.\d+\)\nworth of retrieval for it: [+-]\d+\.\d+ nats", text)
     shown = bodies(experiment, text)
     assert shown[0] == experiment.store.null_id and len({*shown}) == COUNT + 1

@@ -112,6 +112,7 @@ class TestRecord:
         assert read_record(workdir) == Record(given, config)
         assert set(json.loads(workdir.config.read_text())) == {"experiment", "config"}
 
+    @hypothesis.settings(max_examples=8)
     @hypothesis.given(seed=st.integers(0, 5), steps=st.integers(0, 9), rate=st.floats(0, 1), name=st.text())
     def test_any_config_survives(self, tmp_path_factory, seed, steps, rate, name):
         workdir = Workdir(tmp_path_factory.mktemp("run"))

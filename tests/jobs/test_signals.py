@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -33,6 +34,7 @@ def test_ignored_ctrl_c_is_heard():
 
 def test_lives_on_without_a_parent(monkeypatch):
     monkeypatch.delenv(PARENT, raising=False)
+    monkeypatch.setattr(threading, "Thread", lambda **_: pytest.fail("somebody's end is watched for"))
     stop_with_parent(0.0)
 
 

@@ -234,6 +234,12 @@ def experiment(tmp_path, monkeypatch):
     return path
 
 
+@pytest.fixture
+def one_seed(experiment):
+    """For what two seeds would only do twice."""
+    experiment.write_text(EXPERIMENT.replace("SEEDS", "(0,)"))
+
+
 def made(folder: Path, word: str = "end") -> collections.Counter:
     """How often each job was begun or ended in each folder."""
     lines = [line.split(maxsplit=2) for line in (folder / "made").read_text().splitlines()]
@@ -245,12 +251,13 @@ TRAINED = {"prepare": 1, "warm_up": 2, "pretrain": 6, "build_index": 6, "finetun
 """How often each job is done in the sweep above: 4 variants, 2 seeds."""
 
 
-def is_complete(folder: Path) -> None:
+def is_complete(folder: Path, seeds: int = 2) -> None:
     """Every stage was made once, and every run is finished."""
     ends = made(folder)
     assert set(ends.values()) == {1}
-    assert collections.Counter(job for job, _ in ends) == TRAINED
-    assert len(list(folder.glob("runs/*/*/report/index.html"))) == 8
+    expected = {job: count if job == "prepare" else count * seeds // 2 for job, count in TRAINED.items()}
+    assert collections.Counter(job for job, _ in ends) == expected
+    assert len(list(folder.glob("runs/*/*/report/index.html"))) == 4 * seeds
 
 
 class TestGrid:
@@ -290,30 +297,32 @@ class TestGrid:
         assert fake_runs.sweep_of(experiment, folder, 2) == 0
         is_complete(folder)
 
+    @pytest.mark.usefixtures("one_seed")
     def test_a_failed_run_lets_the_others_go_on(self, experiment, tmp_path, capfd):
         folder = tmp_path / "sweep"
         folder.mkdir()
         (folder / "fails").write_text("finetune slow\n")
-        assert fake_runs.sweep_of(experiment, folder) == 2
-        assert len(list(folder.glob("runs/*/*/report/index.html"))) == 6
-        workdir = Workdir(folder / "runs" / "slow" / "1")
+        assert fake_runs.sweep_of(experiment, folder) == 1
+        assert len(list(folder.glob("runs/*/*/report/index.html"))) == 3
+        workdir = Workdir(folder / "runs" / "slow" / "0")
         assert read_json(workdir.usage)["failed"] == "finetune"
         assert last_words(workdir.log) == "the reason why"
         said = capfd.readouterr().err
-        assert f"slow, seed 1: failed, see {workdir.log}: the reason why" in said
-        assert "6 done, 2 failed" in said.splitlines()[-1]
+        assert f"slow, seed 0: failed, see {workdir.log}: the reason why" in said
+        assert "3 done, 1 failed" in said.splitlines()[-1]
         (folder / "fails").unlink()
         assert fake_runs.sweep_of(experiment, folder) == 0
         assert "failed" not in read_json(workdir.usage)
-        is_complete(folder)
+        is_complete(folder, seeds=1)
 
+    @pytest.mark.usefixtures("one_seed")
     def test_a_run_that_cannot_begin_has_failed(self, experiment, tmp_path):
         folder = tmp_path / "sweep"
         folder.mkdir()
         (folder / "fails").write_text("begin realm\n")
-        assert fake_runs.sweep_of(experiment, folder) == 2
+        assert fake_runs.sweep_of(experiment, folder) == 1
         # Nothing is wrong with the data, which it would have prepared for all.
-        assert len(list(folder.glob("runs/*/*/report/index.html"))) == 6
+        assert len(list(folder.glob("runs/*/*/report/index.html"))) == 3
         assert read_json(folder / "runs" / "realm" / "0" / "run.json")["failed"] == "prepare"
 
     def test_runs_that_need_what_failed_fail_with_it(self, experiment, tmp_path):
@@ -343,6 +352,7 @@ class TestGrid:
         assert fake_runs.sweep_of(experiment, folder, variants=("slow",)) == 2
         assert read_json(usage)["failed"] == "finetune"
 
+    @pytest.mark.usefixtures("one_seed")
     def test_a_job_that_is_always_run_keeps_its_name_when_it_fails(self, experiment, tmp_path):
         """`prepare` is done again where a file is named, complete or not."""
         experiment.write_text(
@@ -353,7 +363,7 @@ class TestGrid:
         folder = tmp_path / "sweep"
         assert fake_runs.sweep_of(experiment, folder, variants=("realm",)) == 0
         (folder / "fails").write_text("prepare slow\n")
-        assert fake_runs.sweep_of(experiment, folder) == 2
+        assert fake_runs.sweep_of(experiment, folder) == 1
         assert read_json(Workdir(folder / "runs" / "slow" / "0").usage)["failed"] == "prepare"
 
     def test_a_run_that_is_at_work_already_is_waited_for(self, experiment, tmp_path, capfd):
@@ -509,6 +519,13 @@ class TestCommand:
         assert "run `pip install 'realm_jax[slurm]'`" in capsys.readouterr().err
 
 
+def without_seed(options: list[str], default: int, seed: int) -> list[str]:
+    """The options but for `--seed`, which must be this one."""
+    at = options.index("--seed") if "--seed" in options else len(options)
+    assert (options[at + 1 : at + 2] or [str(default)]) == [str(seed)]
+    return options[:at] + options[at + 2 :]
+
+
 class TestLaunches:
     """On Cloud TPU VMs."""
 
@@ -552,16 +569,18 @@ class TestLaunches:
         sweep, start = load_sweep(folder / f"{name}.py"), load_experiment(folder / f"{base}.py")
         given = dict(option.split("=") for option in self.OPTIONS) | {"config": str(folder / f"{base}.py")}
         commands = launches(sweep, name, folder / f"{name}.py", given)
-        names = set()
+        names, fixed = set(), {}
         for (variant, seed), command in commands.items():
             words = shlex.split(command)
             cut = words.index("--")
-            arguments = launcher._parser().parse_args(["start", *words[3:cut]])
-            names.add(arguments.name)
-            assert re.fullmatch("[a-z][a-z0-9-]{0,39}", arguments.name)
-            options = words[cut + 1 :]
-            config = cli._parse("run", cli.load_job("run"), options, start, tmp_path)[0]
-            assert config == sweep.run(variant, seed)
+            arguments, options = words[3:cut], words[cut + 1 :]
+            assert arguments[1] == "--name" and re.fullmatch("[a-z][a-z0-9-]{0,39}", arguments[2])
+            names.add(arguments[2])
+            rest = arguments[:1] + arguments[3:] + without_seed(options, start.seed, seed)
+            assert fixed.setdefault(variant, rest) == rest
+            if seed == sweep.seeds[-1]:  # the commands of the others are the same: parsing takes long
+                assert launcher._parser().parse_args(["start", *arguments]).name == arguments[2]
+                assert cli._parse("run", cli.load_job("run"), options, start, tmp_path)[0] == sweep.run(variant, seed)
         assert len(names) == len(sweep.variants) * len(sweep.seeds)
 
     def test_from_the_folder_of_a_sweep(self, experiment, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""A step is the same on every mesh: 20 steps of real stages, on 8 virtual devices and in 2 processes of 4."""
+"""A step is the same on every mesh: 10 steps of real stages, on 8 virtual devices and in 2 processes of 4."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.workdir import IMPORTED, Workdir, write_json
 from tests.devices import have
 
-STEPS, BATCH = 20, 8
+STEPS, BATCH = 10, 8
 STAGES = ("ict", "pretrain", "finetune")
 PARTS = ("embedder", "reader")
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def settings(world):
     """The same experiment, whatever computes it."""
 
     def of(mesh: Mesh = Mesh(), accumulate: int = 1) -> Config:  # noqa: B008
-        stage = {"steps": STEPS, "batch_size": BATCH, "accumulate": accumulate, "checkpoint_every": 10, "log_every": 1}
+        stage = {"steps": STEPS, "checkpoint_every": 5, "log_every": 1, "batch_size": BATCH, "accumulate": accumulate}
         ict = Ict(**stage, learning_rate=1e-3, warmup_steps=1)
         pretrain = {**stage, "probe_queries": 0}
         return world.settings(mesh=mesh, ict=ict, pretrain=pretrain, finetune=stage, index={"refresh": "inline"})
@@ -115,7 +115,7 @@ def test_a_run_goes_on_on_another_mesh(settings, alone, tmp_path):
     stage = folder.stage("pretrain")
     stage.done.unlink()
     shutil.rmtree(stage.checkpoints / str(STEPS))
-    stages.train("pretrain", settings(Mesh(2, 4, 1)), folder)
+    stages.train("pretrain", settings(Mesh(2, 2, 2)), folder)
     np.testing.assert_allclose(losses(folder, "pretrain"), losses(alone, "pretrain"), rtol=1e-5)
 
 
@@ -245,7 +245,7 @@ def record(folder: Workdir, config: Config) -> None:
     write_json(folder.config, {"experiment": values, "config": values})
 
 
-def test_two_processes_agree_with_one_also_after_one_of_them_was_killed(settings, alone, tmp_path):
+def test_two_processes_agree_with_one_also_after_one_of_them_was_killed(settings, alone, tmp_path, monkeypatch):
     folder = begin(tmp_path / "two", alone, "pretrain")
     shutil.rmtree(folder.stage("pretrain").snapshots)
     record(folder, settings(Mesh(2, 2, 2)))
@@ -268,7 +268,8 @@ def test_two_processes_agree_with_one_also_after_one_of_them_was_killed(settings
         embedder = checkpoints.restore_part(stage.checkpoints, step, "embedder", models.shapes("embedder"))
         found = snapshots.load(stage.snapshots, step, experiment.store.fingerprint)
         np.testing.assert_allclose(found.vectors, models.embed_with(embedder)(rows), rtol=1e-4, atol=1e-5)
-    stages.train("finetune", settings(Mesh(8, 1, 1)), folder)
+    have(monkeypatch, 1)
+    stages.train("finetune", settings(), folder)
     assert np.isfinite(losses(folder, "finetune")).all()
 
 

@@ -30,6 +30,7 @@ from realm_jax.training.tasks.pretrain import Pretrain, read_candidates
 from realm_jax.training.tasks.warm_up import WarmUp
 
 B, K = 3, 4
+join = jax.jit(features.join, static_argnums=2)
 SILENT = ("attention/key/bias",)
 """Softmax is blind to these: their gradient is rounding error."""
 
@@ -155,7 +156,7 @@ def test_pretrain_reads_the_null_passage_and_the_best_but_the_origin(experiment,
         assert metrics["time/index_wait_s"] == 0.25
 
 
-@pytest.fixture(params=[(1, 1, 1), (2, 4, 1)], ids=str)
+@pytest.fixture(params=[(1, 1, 1), (2, 4, 1)], ids=str, scope="module")
 def on_devices(request, world, experiment, vectors):
     """A task that retrieves on the devices of a mesh, the same that does not, and the mesh; batches divide by 8."""
     data, fsdp, tensor = request.param
@@ -271,7 +272,7 @@ def test_each_candidate_is_read_with_its_own_query(experiment, params, pretrain_
     _, log_p_y = read_out
     for i in range(B):
         for k in range(K):
-            joint, segments, _ = features.join(
+            joint, segments, _ = join(
                 pretrain_batch["query"][i : i + 1], pretrain_batch["passages"][i : i + 1, k : k + 1], 56
             )
             positions = pretrain_batch["mask_positions"][i : i + 1]
@@ -325,12 +326,12 @@ def test_a_query_counts_only_where_its_answer_is_near(world, experiment, params,
     assert seen == {True, False}
 
 
-def test_an_embedder_that_stays_gets_no_gradient(world, experiment, vectors, params, pretrain_batch):
+def test_an_embedder_that_stays_gets_no_gradient(world, experiment, vectors, params, pretrain, pretrain_batch):
     task = variant(world, experiment, vectors, embedder_rate=0.0, probe_queries=0)
     both = {part: params[part] for part in ("embedder", "reader")}
     loss, _, found = gradients(task, both, pretrain_batch)
     assert learns(found, "reader") and not any(leaf.any() for name, leaf in found.items() if name.startswith("embed"))
-    assert loss == pytest.approx(gradients(variant(world, experiment, vectors), both, pretrain_batch)[0], rel=1e-5)
+    assert loss == pytest.approx(gradients(pretrain, both, pretrain_batch)[0], rel=1e-5)
 
 
 def test_pretrain_probes_the_embedder_and_closes_its_follower(experiment, vectors):
@@ -528,9 +529,7 @@ def test_spans_are_read_in_the_best_passages_only(experiment, fine_params, fine_
     np.testing.assert_array_equal(places, np.argsort(-np.asarray(scores), axis=1)[:, :3])
     for i in range(B):
         for k, place in enumerate(np.asarray(places[i])):
-            row, segments, _ = features.join(
-                batch["query"][i : i + 1], batch["passages"][i : i + 1, place : place + 1], 56
-            )
+            row, segments, _ = join(batch["query"][i : i + 1], batch["passages"][i : i + 1, place : place + 1], 56)
             np.testing.assert_array_equal(joint[i, k], row[0, 0])
             alone = experiment.models.score_spans(fine_params["reader"], row[:, 0], segments[:, 0])[0]
             np.testing.assert_allclose(logits[i, k], alone + scores[i, place], rtol=1e-3, atol=1e-3)
