@@ -10,6 +10,8 @@ from realm_jax.errors import UserError
 from realm_jax.jobs.grid import Run
 from realm_jax.workdir import owner, read_json, write_json
 
+SQUEUE_S = 60.0
+
 
 def submit(runs: Sequence[Run], command: Callable[[Run], str], folder: Path, parameters: Mapping[str, str]) -> None:
     """Submits each run as a job of its own, and says at once which; but none that is running or has a job in the queue.
@@ -75,8 +77,10 @@ def _queued(jobs: set[str]) -> set[str]:
     Asked of squeue, not of submitit's job states: these come from SLURM's accounting, which not every cluster keeps.
     """
     try:
-        asked = subprocess.run(["squeue", "--noheader", "--format=%A"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
+        asked = subprocess.run(
+            ["squeue", "--noheader", "--format=%A"], capture_output=True, text=True, check=True, timeout=SQUEUE_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip()
         print(f"sweep: warning: squeue does not tell which jobs wait or run ({reason})", file=sys.stderr)
         return jobs

@@ -18,7 +18,7 @@ from realm_jax import config as schema
 from realm_jax.config import Config, Data, Finetune, Index, Mesh, Model, Pretrain, Sweep, WarmUp
 from realm_jax.errors import UserError
 from realm_jax.evaluation import costs
-from realm_jax.jobs import cli, grid, sharing
+from realm_jax.jobs import cli, grid, sharing, slurm
 from realm_jax.jobs.experiment import load_experiment, load_sweep
 from realm_jax.jobs.launches import FLAGS, LONGEST_NAME, VALUES, launches, option_words
 from realm_jax.jobs.sweep import plan
@@ -718,8 +718,16 @@ class TestSlurm:
         assert f"none, seed 1: left out, it is running, log in {running / 'log.txt'}\n" in out
         assert self.jobs() == 14 and read_json(self.folder / "runs" / "slow" / "0" / "slurm_job.json") == {"job": "109"}
 
-    @pytest.mark.parametrize("squeue", ["echo slurm_load_jobs error: down >&2; exit 1", None])
-    def test_a_queue_that_does_not_tell(self, experiment, capsys, squeue):
+    @pytest.mark.parametrize(
+        ("squeue", "why"),
+        [
+            ("echo slurm_load_jobs error: down >&2; exit 1", "slurm_load_jobs error: down"),
+            ("exec sleep 60", "timed out"),
+            (None, "No such file"),
+        ],
+    )
+    def test_a_queue_that_does_not_tell(self, experiment, capsys, monkeypatch, squeue, why):
+        monkeypatch.setattr(slurm, "SQUEUE_S", 1.0)
         self.submit(experiment, "--seeds", "0")
         if squeue:
             self.executable(self.squeue, squeue)
@@ -728,7 +736,6 @@ class TestSlurm:
         (self.folder / "runs" / "slow" / "0" / "slurm_job.json").unlink()
         assert self.submit(experiment, "--seeds", "0") == 0
         out, err = capsys.readouterr()
-        why = "slurm_load_jobs error: down" if squeue else "No such file"
         assert "squeue does not tell which jobs wait or run (" in err and why in err
         assert self.jobs() == 5 and out.count("left out") == 3 and "slow, seed 0: job 105" in out
 
