@@ -44,6 +44,11 @@ class Workdir:
         return self.root / "evaluation"
 
     @property
+    def results(self) -> AnyPath:
+        """What `evaluate` measured."""
+        return self.evaluation / "results.json"
+
+    @property
     def report(self) -> AnyPath:
         return self.root / "report"
 
@@ -70,8 +75,8 @@ class Workdir:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last job of `run` is done."""
-        return (self.report / "index.html").exists()
+        """Whether the last job of `run` is done, and what was measured is still there."""
+        return (self.report / "index.html").exists() and self.results.exists()
 
     @property
     def failed_job(self) -> str:
@@ -108,6 +113,11 @@ class Workdir:
         """
         done = self.stage(name).done
         if not done.exists():
+            if self.stage(name).forgotten.exists():
+                raise UserError(
+                    f"{done}: removed with the parameters of this stage, as by `realm sweep --keep figures`; what was "
+                    "measured stays. To have them, sweep into another folder with --keep result"
+                )
             raise UserError(f"{done}: not there yet; finish the job `{name}` in this workdir first")
         found = read_json(done)
         return self.stage(found.get("stage", name)), found["step"]
@@ -145,6 +155,11 @@ class StageDir:
         """Written last by the stage's trainer: {"step": the checkpoint to go on from, "last_step": ..., "reason":
         ...}; and "stage", where the checkpoint lies in that of another stage."""
         return self.root / "done.json"
+
+    @property
+    def forgotten(self) -> AnyPath:
+        """What `done` was before all but the metrics were removed."""
+        return self.root / "forgotten.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,13 +240,18 @@ class DataDir:
 
 def write_json(path: AnyPath, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: AnyPath, text: str) -> None:
+    """Writes a file whole or not at all."""
     if is_remote(path):
-        path.write_text(json.dumps(value, indent=2) + "\n")
+        path.write_text(text)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes of other machines may write it too, under the same process number.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -39,7 +39,7 @@ def evaluate(config: Config, folder: Workdir) -> None:
     """
     require(config.mesh.platform)
     results = Evaluation(Experiment(config, folder)).results()
-    write_json(folder.evaluation / "results.json", results)
+    write_json(folder.results, results)
 
 
 def evaluate_file(config: Config, folder: Workdir, path: Path, split: str) -> None:

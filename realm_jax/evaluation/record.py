@@ -77,7 +77,7 @@ class Record:
 
 def read_record(config: Config, workdir: Workdir) -> Record:
     """Raises UserError for a file that is no JSON."""
-    results_file, run_file = workdir.evaluation / "results.json", workdir.usage
+    results_file, run_file = workdir.results, workdir.usage
     run = _read(run_file)
     metrics = {stage: lines for stage in STAGES if (lines := read_metrics(workdir.stage(stage).metrics))}
     manifests = [_read(path) for path in workdir.stage("pretrain").snapshots.glob("[!.]*/manifest.json")]

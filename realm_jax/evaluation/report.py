@@ -13,7 +13,7 @@ from realm_jax.evaluation.figures import NOT_RUN, STAGE_NAMES, loss_figures, num
 from realm_jax.evaluation.record import Record, read_record, summary
 from realm_jax.remote import AnyPath
 from realm_jax.training.metrics import duration
-from realm_jax.workdir import Workdir, publish, write_json
+from realm_jax.workdir import Workdir, write_json, write_text
 
 LABELS = {
     "tokens": "the wordpieces of an answer stand one after another in the passage",
@@ -24,16 +24,15 @@ LABELS = {
 
 
 def write_report(config: Config, workdir: Workdir) -> AnyPath:
-    """Writes report/index.html and report/summary.json, both or neither; returns the page's path.
+    """Writes report/summary.json, then report/index.html, by which the run is finished; returns the page's path.
 
     Raises:
       UserError: a file of the run is no JSON.
     """
     record = read_record(config, workdir)
     page = render(record)
-    with publish(workdir.report) as folder:
-        (folder / "index.html").write_text(page, encoding="utf-8")
-        write_json(folder / "summary.json", summary(record))
+    write_json(workdir.report / "summary.json", summary(record))
+    write_text(workdir.report / "index.html", page)
     return workdir.report / "index.html"
 
 

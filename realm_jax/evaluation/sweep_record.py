@@ -44,6 +44,13 @@ class RunRecord:
         return read_record(self.config, self.workdir)
 
     @functools.cached_property
+    def checkpoint(self) -> tuple[int, int] | None:
+        """The step of pre-training whose parameters went on, and the last step taken; None where nothing tells."""
+        stage = self.workdir.stage("pretrain")
+        done = next((read_json(path) for path in (stage.done, stage.forgotten) if path.exists()), {})
+        return (done["step"], done["last_step"]) if self.config.pretrain.steps and "last_step" in done else None
+
+    @functools.cached_property
     def data(self) -> Path:
         """The folder of the prepared data, not the link by which the run has it."""
         return costs.folder_of((self.config, self.workdir), "prepare")
@@ -84,6 +91,12 @@ class SweepRecord:
 
     def of(self, variant: str, state: str = "done") -> list[RunRecord]:
         return [run for run in self.runs if run.variant == variant and run.state == state]
+
+    def matched(self, variants: Sequence[str]) -> dict[str, list[RunRecord]]:
+        """The finished runs of those of the variants that have any, with the seeds that all of them have."""
+        arms = {name: runs for name in variants if (runs := self.of(name))}
+        seeds = set.intersection(*({run.seed for run in runs} for runs in arms.values())) if arms else set()
+        return {name: [run for run in runs if run.seed in seeds] for name, runs in arms.items()}
 
     def numbers(self, variant: str, metric: str) -> list[float]:
         """A metric of the variant's finished runs that have it."""

@@ -12,11 +12,18 @@ from realm_jax.evaluation.record import describe_machine
 from realm_jax.evaluation.report import page
 from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord, read_sweep
 from realm_jax.evaluation.sweep_tables import count, named, runs_csv, tables
-from realm_jax.workdir import SweepDir, publish
+from realm_jax.workdir import SweepDir, write_text
 
 CURVES = (
-    ("probe/span_recall@5", "Recall of held-out spans", "Recall@5 of held-out spans on freshly embedded passages"),
-    ("retrieval/utility", "Retrieval utility", "log p(y|x) − log p(y|null, x) of training queries, in nats"),
+    (
+        *("probe/span_recall@5", "The probe's recall of held-out spans"),
+        "Recall@5 of held-out spans among the probe's freshly embedded passages, of which there are fewer than in the "
+        "corpus: the tables' recall is lower",
+    ),
+    (
+        *("retrieval/utility", "Retrieval utility in training"),
+        "log p(y|x) − log p(y|null, x) of the queries that were trained on, in nats per masked wordpiece",
+    ),
 )
 REFRESHING = {"index.refresh", "index.refresh_every", "index.swap_after", "index.keep", "pretrain.keep"}
 """Options by which the index is more or less stale, or which those need, and nothing else changes. By
@@ -24,13 +31,14 @@ pretrain.checkpoint_every the probe would go, too, which chooses the checkpoint.
 
 
 def write_sweep_report(root: Path) -> Path:
-    """Writes report/{index.html, report.md, runs.csv, <table>.csv}, all or nothing; returns the page's path.
+    """Writes report/{runs.csv, <table>.csv, report.md, index.html}, in this order; returns the page's path.
 
     Raises:
       UserError: the folder is not a sweep's, or a file of a run is damaged.
     """
     sweep, folder = read_sweep(root), SweepDir(root)
     found = tables(sweep)
+    shown = [table for table in found if table.rows]
     states = [run.state for run in sweep.runs]
     counts = {state: states.count(state) for state in dict.fromkeys(states)}
     intro = (
@@ -42,21 +50,18 @@ def write_sweep_report(root: Path) -> Path:
             f" Caution: files of the corpus changed while the sweep went on. {'; '.join(others)} had other data than "
             "the reference by the same settings, and are not to be compared with it."
         )
-    with publish(folder.report) as files:
-        html = page(
-            "sweep.html.j2", sweep=sweep, intro=intro, tables=found, curves=curves(sweep), stale=staleness(sweep)
-        )
-        (files / "index.html").write_text(html, encoding="utf-8")
-        parts = [f"# Sweep: {sweep.name}\n\n{intro}\n", *(table.markdown() for table in found)]
-        (files / "report.md").write_text("\n".join(parts), encoding="utf-8")
-        for table in found:
-            (files / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
-        (files / "runs.csv").write_text(runs_csv(sweep), encoding="utf-8")
+    html = page("sweep.html.j2", sweep=sweep, intro=intro, tables=shown, curves=curves(sweep), stale=staleness(sweep))
+    parts = [f"# Sweep: {sweep.name}\n\n{intro}\n", *(table.markdown() for table in shown)]
+    files = {"runs.csv": runs_csv(sweep)} | {f"{table.name}.csv": table.csv() for table in found}
+    files |= {"report.md": "\n".join(parts), "index.html": html}
+    for name, text in files.items():
+        write_text(folder.report / name, text)
     return folder.report / "index.html"
 
 
 def curves(sweep: SweepRecord) -> list[dict[str, Any]]:
-    """For each variant with a pre-training of its own: recall and utility over its steps, beside the reference's."""
+    """For each variant with a pre-training of its own: recall and utility over its steps, beside the reference's with
+    the same seeds."""
     shown, figures = set(), []
     for variant in sweep.variants:
         runs = sweep.of(variant)
@@ -64,15 +69,17 @@ def curves(sweep: SweepRecord) -> list[dict[str, Any]]:
         if folders <= shown:
             continue
         shown |= folders
-        names = [variant] if variant == sweep.reference else [variant, sweep.reference]
+        arms = sweep.matched([variant, sweep.reference])
+        if not arms[variant]:  # no seed of the reference's
+            arms = {variant: runs}
+        seeds = named([run.seed for run in arms[variant]])
         for metric, title, caption in CURVES:
-            lines = [Curve(name, *mean_series(sweep.of(name), metric), smooth="probe" not in metric) for name in names]
+            lines = [Curve(name, *mean_series(of, metric), smooth="probe" not in metric) for name, of in arms.items()]
             lines = [line for line in lines if line.steps]
             if lines and lines[0].label == variant:
                 svg = draw(lines, describe(f"{title}, {variant}", lines), name=f"curve-{len(figures)}")
                 labels = [line.label for line in lines]
-                seeds = "; ".join(f"{label}: {named([run.seed for run in sweep.of(label)])}" for label in labels)
-                text = f"{caption}. Means over seeds, {seeds}."
+                text = f"{caption}. Means of {seeds}."
                 figures.append({"title": f"{title}: {variant}", "svg": svg, "caption": text, "labels": labels})
     return figures
 
@@ -85,12 +92,16 @@ def mean_series(runs: Sequence[RunRecord], metric: str) -> tuple[list[int], list
 
 
 def staleness(sweep: SweepRecord) -> list[dict[str, Any]]:
-    """Exact match over the index's staleness, of the variants that differ from the reference in nothing else."""
-    points = []
-    for variant in sweep.variants:
-        stale, match = (sweep.numbers(variant, name) for name in ("index/max_staleness_steps", "qa/exact_match"))
-        if stale and match and _differs_in_refreshing(sweep, variant):
-            points.append((float(np.mean(stale)), float(np.mean(match)), variant))
+    """Exact match over the index's staleness, of the variants that differ from the reference in nothing else, with the
+    seeds that all have."""
+    points, seeds = [], []
+    for variant, runs in sweep.matched(
+        [name for name in sweep.variants if _differs_in_refreshing(sweep, name)]
+    ).items():
+        values = [(run.record.number("index/max_staleness_steps"), run.record.number("qa/exact_match")) for run in runs]
+        if values and None not in sum(values, ()):
+            points.append((*map(float, np.mean(values, axis=0)), variant))
+            seeds = [run.seed for run in runs]
     if len(points) < 2:
         return []
     at, values, names = zip(*sorted(points), strict=True)
@@ -98,8 +109,7 @@ def staleness(sweep: SweepRecord) -> list[dict[str, Any]]:
     title = "Exact match against staleness"
     across = "most steps that the index was stale"
     svg = draw([line], describe(title, [line]).replace("at step", "at staleness"), name="staleness", across=across)
-    seeds = [f"{name} ({named([run.seed for run in sweep.of(name)])})" for name in names]
-    caption = f"Means over seeds of {count(sweep, names, 'test')}. From left to right: {', '.join(seeds)}."
+    caption = f"Means of {named(seeds)}, {count(sweep, names, 'test')}. From left to right: {', '.join(names)}."
     return [{"title": title, "svg": svg, "caption": caption, "labels": ["exact match"]}]
 
 

@@ -53,8 +53,7 @@ class Table:
 
 
 def tables(sweep: SweepRecord) -> list[Table]:
-    kinds = (variants, settings, orderings, table_1, table_2, table_3, costs, unfinished)
-    return [table for table in (make(sweep) for make in kinds) if table.rows]
+    return [make(sweep) for make in (variants, settings, orderings, table_1, table_2, table_3, costs, unfinished)]
 
 
 def variants(sweep: SweepRecord) -> Table:
@@ -68,6 +67,7 @@ def variants(sweep: SweepRecord) -> Table:
                 name + (" (reference)" if name == sweep.reference else ""),
                 progress(sweep, name),
                 *(mean(sweep, name, metric, digits) for _, metric, digits in METRICS),
+                checkpoints(sweep, name),
                 NONE if name == sweep.reference else compared(sweep, name, other)[0] + beside,
             ]
         )
@@ -77,9 +77,15 @@ def variants(sweep: SweepRecord) -> Table:
         "Means over the seeds done, with their standard error where there are several; "
         f"{count(sweep, sweep.variants, 'test')} and {count(sweep, sweep.variants, 'dev')}. The last column is the "
         f"variant's exact match on test questions less that of {sweep.reference}, or of the baseline in brackets where "
-        f"it answered other questions, over the seeds that both have. {INTERVAL} Recall of questions is that of test "
-        "questions.",
-        ["variant", "seeds done", *(column for column, _, _ in METRICS), "exact match less the reference's"],
+        f"it answered other questions, over the seeds that both have. {INTERVAL} Zero-shot and fine-tuned recall are "
+        "of test questions. Held-out spans are those that the masking filter lets through; utility is log p(y|x) − "
+        "log p(y|null, x) of held-out sentences, in nats per masked wordpiece, and p(null) the null passage's "
+        "probability there. The checkpoint is the step of pre-training whose parameters went on, of all steps taken: "
+        "0 is the start, as if there had been no pre-training.",
+        [
+            *("variant", "seeds done", *(column for column, _, _ in METRICS)),
+            *("checkpoint", "exact match less the reference's"),
+        ],
         rows,
     )
 
@@ -130,7 +136,11 @@ def table_1(sweep: SweepRecord) -> Table:
     sets = ("NQ", "WQ", "CT")
     names = [[_here(sweep, name) for name in row] for _, _, row in paper.TABLE_1]
     rows = [
-        [system, *(f"{value:.1f}" for value in values), *(percent(sweep, name, "qa/exact_match") for name in here)]
+        [
+            f"{system}: {here[0]}",
+            *(f"{value:.1f}" for value in values),
+            *(percent(sweep, name, "qa/exact_match") for name in here),
+        ]
         for (system, values, _), here in zip(paper.TABLE_1, names, strict=True)
     ]
     columns = zip(sets, zip(*names, strict=True), strict=True)
@@ -151,7 +161,7 @@ def table_2(sweep: SweepRecord) -> Table:
     names = [_here(sweep, name) for _, _, name in paper.TABLE_2]
     rows = [
         [
-            system,
+            f"{system}: {name}",
             *(f"{value:.1f}" for value in values),
             percent(sweep, name, "qa/exact_match_dev"),
             percent(sweep, name, "retrieval/recall@5_zero_shot"),
@@ -179,6 +189,7 @@ def table_3(sweep: SweepRecord) -> Table:
     """The paper's example, and some held-out ones of the reference's first finished run."""
     done = sweep.of(sweep.reference)
     ours = done[0].record.results.get("readings", []) if done else []
+    whose = f"{sweep.reference} with seed {done[0].seed}" if done else sweep.reference
     rows = [
         [
             example["text"],
@@ -194,7 +205,7 @@ def table_3(sweep: SweepRecord) -> Table:
         "Table 3 of the paper: what a passage is worth",
         "p(y|x) of what is hidden: under the null passage (the paper: BERT), under the passage that makes it "
         "likeliest, and summed over all passages read. The first is the paper's, the others are held-out sentences "
-        "here, drawn at random.",
+        f"here, drawn at random; the model is {whose}.",
         ["sentence", "hidden", "null passage", "best passage", "marginal", "p(z|x) of the best", "best passage is"],
         rows if ours else [],
     )
@@ -260,6 +271,8 @@ def _line(sweep: SweepRecord, run: RunRecord) -> dict[str, Any]:
     if run.state == "done":
         figures = summary(run.record)
         line |= {name: value for name, value in figures.items() if name not in ("config", "seed") and value is not None}
+        if run.checkpoint:
+            line |= dict(zip(("pretrain/checkpoint", "pretrain/last_step"), run.checkpoint, strict=True))
         line |= {f"seconds/{job}": round(seconds, 1) for job, seconds in sweep.cost(run).items()}
     return line
 
@@ -324,6 +337,15 @@ def refreshing(sweep: SweepRecord, variant: str) -> tuple[str, str]:
     if not stale or not any(used):  # no pre-training, or none that is done
         return NONE, NONE
     return number(max(stale), 0), " or ".join(str(times) for times in sorted({int(value) - 1 for value in used}))
+
+
+def checkpoints(sweep: SweepRecord, variant: str) -> str:
+    """`120, 190 of 190`, of each seed."""
+    found = [run.checkpoint for run in sweep.of(variant) if run.checkpoint]
+    if not found:
+        return NONE
+    steps, last = zip(*found, strict=True)
+    return f"{', '.join(map(str, steps))} of {' or '.join(map(str, sorted(set(last))))}"
 
 
 def minutes(seconds: float) -> str:

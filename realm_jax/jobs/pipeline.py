@@ -65,7 +65,7 @@ def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> 
             elsewhere=beside and not builder_is_here,
         ),
         *optional("finetune", "closed_book"),
-        Step("evaluate", (workdir.evaluation / "results.json").exists),
+        Step("evaluate", workdir.results.exists),
         Step("report", lambda: workdir.is_finished),
     ]
 

@@ -129,7 +129,8 @@ def prune(workdir: Workdir, job: str) -> None:
 
 def forget(stage: StageDir) -> None:
     """Removes what a stage left but its metrics: a run that needs it later makes it again."""
-    stage.done.unlink(missing_ok=True)
+    if stage.done.exists():
+        stage.done.replace(stage.forgotten)
     for folder in (stage.checkpoints, stage.snapshots):
         forgotten = folder.with_name(f".{folder.name}.forgotten")
         shutil.rmtree(forgotten, ignore_errors=True)  # of a time before, which was killed here

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from realm_jax.config import Config, Data, Finetune, Index, Pretrain, Questions, Sweep
+from realm_jax.errors import UserError
 from realm_jax.evaluation import paper
 from realm_jax.evaluation.sweep_record import read_sweep
 from realm_jax.evaluation.sweep_report import curves, staleness, write_sweep_report
@@ -95,7 +96,11 @@ def make(root: Path, variants: dict[str, Config], right: dict[str, tuple]) -> Sw
                 for s in range(0, 21, 10)
             ]
             if config.pretrain.steps:
-                metrics = workdir.stage("pretrain").metrics
+                stage = workdir.stage("pretrain")
+                # Of one, all but the metrics was removed.
+                done = stage.forgotten if variant == "stale_index" else stage.done
+                write_json(done, {"step": 0 if seed else 15, "last_step": 20})
+                metrics = stage.metrics
                 metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
             (workdir.report).mkdir()
             (workdir.report / "index.html").touch()
@@ -121,6 +126,9 @@ def test_means_errors_and_counts(found):
     assert cell(table, "slow", "seeds done") == "1 of 2: seed 0, failed"
     assert cell(table, "reference", "seeds done") == "2 of 2: seeds 0, 1"
     assert cell(table, "slow", "F1, test") == "–"
+    places = {name: cell(table, name, "checkpoint") for name in RIGHT}
+    both = "15, 0 of 20"
+    assert places == {"reference": both, "no_pretraining": "–", "stale_index": both, "slow": "15 of 20"}
     for name in ("variants", "table2"):
         assert "8 test questions" in found[name].caption and "4 dev questions" in found[name].caption
     for name in ("orderings", "table1"):
@@ -169,12 +177,14 @@ def test_orderings_of_the_paper(found):
 
 def test_the_papers_tables_stand_beside_ours(found):
     table = found["table1"]
-    assert table.rows[0] == ["ORQA", "33.3", "36.4", "30.1", "25.0 ± 0.0 (seeds 0, 1)", "–", "–"]
+    assert table.rows[0] == ["ORQA: no_pretraining", "33.3", "36.4", "30.1", "25.0 ± 0.0 (seeds 0, 1)", "–", "–"]
     assert cell(table, "REALM, X = Wikipedia", "here: NQ") == "62.5 ± 12.5 (seeds 0, 1)"
     assert table.rows[2][4:] == ["–", "–", "–"]
     assert "the questions of reference, whatever they are; NQ: 8 test questions; WQ: no test questions" in table.caption
     assert cell(found["table2"], "30 times", "here: exact match") == "25.0 ± 0.0 (seeds 0, 1)"
     assert found["table2"].rows[0][1:3] == ["38.2", "38.5"]
+    assert cell(found["table2"], "REALM: reference", "paper: exact match") == "38.2"
+    assert "the model is reference with seed 0" in found["table3"].caption
     assert found["table3"].rows[0][1:5] == ["Fermat", "1.1e-14", "1", "0.13"]
     assert found["table3"].rows[1][:6] == ["the [MASK] of x", "y", "0.1", "0.9", "0.5", "0.25"]
 
@@ -285,17 +295,33 @@ def test_curves(folder):
     titles = [figure["title"] for figure in shown]
     # `slow` has the reference's pre-training, `no_pretraining` has none.
     assert titles == [f"{what}: {v}" for v in ("reference", "stale_index") for what in (
-        "Recall of held-out spans", "Retrieval utility")]  # fmt: skip
+        "The probe's recall of held-out spans", "Retrieval utility in training")]  # fmt: skip
     assert shown[2]["labels"] == ["stale_index", "reference"]
     assert "held-out spans, reference. reference: 0.050 at step 0, 0.250 at step 20" in shown[0]["svg"]
-    assert shown[2]["caption"].endswith("Means over seeds, stale_index: seeds 0, 1; reference: seeds 0, 1.")
+    assert shown[2]["caption"].endswith("Means of seeds 0, 1.")
+
+
+def test_curves_and_staleness_are_of_the_seeds_that_all_have(folder):
+    sweep = read_sweep(folder.root)
+    less = dataclasses.replace(sweep, runs=[run for run in sweep.runs if (run.variant, run.seed) != ("stale_index", 0)])
+    figures = curves(less)
+    assert "reference. reference: 0.050 at step 0" in figures[0]["svg"]
+    assert "stale_index: 0.100 at step 0" in figures[2]["svg"] and "reference: 0.100 at step 0" in figures[2]["svg"]
+    assert figures[2]["caption"].endswith("Means of seed 1.")
+    (figure,) = staleness(less)
+    assert "0.500 at staleness 40.0, 0.500 at staleness 100.0" in figure["svg"] and "seed 1," in figure["caption"]
+    seeds = {"reference": 0, "stale_index": 1}
+    apart = dataclasses.replace(sweep, runs=[run for run in sweep.runs if seeds.get(run.variant) == run.seed])
+    assert [figure["labels"] for figure in curves(apart)] == [["reference"]] * 2 + [["stale_index"]] * 2
+    assert staleness(apart) == []
 
 
 def test_exact_match_against_staleness(folder):
     (figure,) = staleness(read_sweep(folder.root))
     assert "0.625 at staleness 40.0, 0.500 at staleness 100.0" in figure["svg"]
     assert "8 test questions" in figure["caption"]
-    assert figure["caption"].endswith("From left to right: reference (seeds 0, 1), stale_index (seeds 0, 1).")
+    assert figure["caption"].startswith("Means of seeds 0, 1, 8 test questions.")
+    assert figure["caption"].endswith("From left to right: reference, stale_index.")
 
 
 @pytest.mark.parametrize(
@@ -344,7 +370,10 @@ class Checker(html.parser.HTMLParser):
 
 
 def test_page_markdown_and_csv_agree(folder, found, capsys):
+    (remarks := folder.report / "remarks.md").parent.mkdir(exist_ok=True)
+    remarks.write_text("mine")
     assert cli.main(["report", "--sweep", str(folder.root)]) == 0
+    assert remarks.read_text() == "mine"
     assert str(folder.report / "index.html") in capsys.readouterr().out
     text = (folder.report / "index.html").read_text()
     checker = Checker()
@@ -363,6 +392,7 @@ def test_page_markdown_and_csv_agree(folder, found, capsys):
         runs = list(csv.DictReader(file))
     assert len(runs) == 8
     assert [run["state"] for run in runs if run["variant"] == "slow"] == ["done", "failed"]
+    assert (runs[0]["pretrain/checkpoint"], runs[0]["pretrain/last_step"]) == ("15", "20")
     assert runs[0]["qa/exact_match"] == "0.75" and runs[0]["seconds/pretrain"] == "600.0"
 
 
@@ -389,6 +419,20 @@ def test_a_run_whose_folder_was_deleted_is_not_finished(tmp_path, capsys):
     write_json(record, {"config": {"nmae": "a"}})
     assert cli.main(["report", "--sweep", str(folder.root)]) == 2
     assert f"{folder.root}/runs/a/" in (said := capsys.readouterr().err) and "nmae: no such option" in said
+
+
+def test_a_run_without_its_results_is_not_finished(folder, tmp_path):
+    shutil.copytree(folder.root, tmp_path / "copy", symlinks=True)
+    workdir = SweepDir(tmp_path / "copy").run("reference", 1)
+    workdir.results.write_text(workdir.results.read_text()[:30])
+    with pytest.raises(UserError, match=r"reference/1/evaluation/results.json:\d+: not valid JSON .* delete the file"):
+        write_sweep_report(tmp_path / "copy")
+    workdir.results.unlink()
+    sweep = read_sweep(tmp_path / "copy")
+    assert [run.state for run in sweep.runs if run.variant == "reference"] == ["done", "not finished"]
+    assert cell({table.name: table for table in tables(sweep)}["variants"], "reference", "seeds done") == (
+        "1 of 2: seed 0"
+    )
 
 
 def test_a_folder_that_is_no_sweep(tmp_path, capsys):

@@ -391,6 +391,8 @@ class TestGrid:
         is_complete(folder)
         assert not list(folder.glob("stages/**/checkpoints")) and not list(folder.glob("stages/**/snapshots"))
         assert len(list(folder.glob("stages/pretrain/*/metrics.jsonl"))) == 6
+        with pytest.raises(UserError, match=r"pretrain/done.json: removed .* --keep figures"):
+            Workdir(folder / "runs" / "realm" / "0").result("pretrain")
 
     def test_settings_that_changed_are_refused_and_nothing_is_touched(self, experiment, tmp_path):
         folder = SweepDir(tmp_path / "sweep")
