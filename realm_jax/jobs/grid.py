@@ -15,6 +15,8 @@ from realm_jax.jobs.processes import Child, stop
 from realm_jax.workdir import Workdir, last_words, owner, read_json, write_json
 
 POLL_S = 0.5
+SHOWN_S = 60.0
+"""Seconds after which the last line of a run's log is shown anew: its stage, rate, time left and metrics."""
 P = TypeVar("P")
 """A place for one run: its share of the machine."""
 
@@ -59,6 +61,7 @@ def run_all(
     free, jobs = list(places), len(places)
     taken: dict[Run, P] = {}
     since: dict[Run, float] = {}
+    shown: dict[Run, float] = {}
     told: set[Run] = set()
 
     def tell(what: str) -> None:
@@ -116,8 +119,13 @@ def run_all(
                     if run.workdir.failed_job:
                         _note(run, "")
                     running[run], since[run] = start(run, taken[run]), time.monotonic()
+                    shown[run] = since[run]
                     busy |= {folder} - {None}
                     say(f"{run}: {step.job if step else 'nothing left'}, log in {run.workdir.log}")
+            for run in running:
+                if time.monotonic() - shown[run] >= SHOWN_S:
+                    shown[run] = time.monotonic()
+                    say(f"{run}: {last_words(run.workdir.log)}")
             time.sleep(POLL_S)
     finally:
         stop(running.values())

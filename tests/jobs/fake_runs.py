@@ -29,6 +29,7 @@ folder.mkdir(parents=True, exist_ok=True)
 def tell(word):
     with open(above / "made", "a") as file: file.write(f"{word} {job} {folder.resolve()}\\n")
 tell("start")
+print(f"{job} 1/2", flush=True)
 time.sleep(0.15)
 fails = above / "fails"
 if fails.exists() and f"{job} {root.parent.name}" in fails.read_text().splitlines():

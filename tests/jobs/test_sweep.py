@@ -298,7 +298,8 @@ class TestGrid:
         is_complete(folder)
 
     @pytest.mark.usefixtures("one_seed")
-    def test_a_failed_run_lets_the_others_go_on(self, experiment, tmp_path, capfd):
+    def test_a_failed_run_lets_the_others_go_on(self, experiment, tmp_path, capfd, monkeypatch):
+        monkeypatch.setattr(grid, "SHOWN_S", 0.0)
         folder = tmp_path / "sweep"
         folder.mkdir()
         (folder / "fails").write_text("finetune slow\n")
@@ -310,6 +311,7 @@ class TestGrid:
         said = capfd.readouterr().err
         assert f"slow, seed 0: failed, see {workdir.log}: the reason why" in said
         assert "3 done, 1 failed" in said.splitlines()[-1]
+        assert re.search(r"^sweep: \w+, seed 0: \w+ 1/2$", said, re.MULTILINE)
         (folder / "fails").unlink()
         assert fake_runs.sweep_of(experiment, folder) == 0
         assert "failed" not in read_json(workdir.usage)
