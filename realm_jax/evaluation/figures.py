@@ -20,6 +20,7 @@ STAGE_NAMES = {
     "evaluation": "Evaluation",
     "report": "Report",
 }
+SALIENCE = "salience/"
 LOSSES = {
     "ict": "Cross-entropy of finding a sentence's own passage among those of the batch.",
     "warm_up": "Negative log-likelihood of masked wordpieces, read beside a passage that is given, not retrieved. "
@@ -73,12 +74,27 @@ def pretraining_figures(record: Record) -> list[dict[str, Any]]:
         ),
     )
     swaps, figures = record.swaps(), []
-    for title, curves, caption in specs:
+    for title, curves, caption in (*specs, *_learned_salience(record)):
         if curves := [curve for curve in curves if curve.steps]:
             name = re.sub(r"\W+", "-", title.lower()).strip("-")
             svg = draw(curves, describe(title, curves), name=name, marks=swaps, zero=title == "Retrieval utility")
             figures.append({"title": title, "svg": svg, "caption": caption, "labels": [c.label for c in curves]})
     return figures
+
+
+def _learned_salience(record: Record) -> list[tuple[str, list[Curve], str]]:
+    """Of the kinds of spans that it was measured for, the four that are worth the most at the end."""
+    names = {name for line in record.metrics.get("pretrain", ()) for name in line if name.startswith(SALIENCE)}
+    series = {name.removeprefix(SALIENCE): record.series("pretrain", name) for name in sorted(names)}
+    last = {kind: values[-1] for kind, (_, values) in series.items() if values}
+    kinds = sorted(last, key=lambda kind: -last[kind])
+    worth = ", ".join(f"{kind} {number(last[kind], 2)}" for kind in kinds)
+    curves = [Curve(kind, *series[kind], smooth=False) for kind in kinds[:4]]
+    caption = (
+        "Retrieval utility as the model measured it for spans of each kind, in nats per masked wordpiece; what is "
+        f"hidden is drawn in proportion to it. At the end: {worth}."
+    )
+    return [("Learned salience", curves, caption)]
 
 
 def loss_figures(record: Record) -> list[dict[str, Any]]:

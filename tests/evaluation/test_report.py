@@ -167,6 +167,20 @@ def test_markup_in_the_data_is_text(workdir, place):
         assert EVIL in "".join(page.text)
 
 
+def test_what_was_learned_to_be_salient(workdir):
+    fill(workdir, {})
+    shown = Page(write_report(Config(), workdir).read_text()).text
+    assert "Learned salience" not in shown
+    worth = {"name": 0.5, "date": -0.25, "word": 0.0, "number": 1.5, "link": 0.75}
+    lines = [{"step": s} | {f"salience/{kind}": u * s for kind, u in worth.items()} for s in (1, 2)]
+    workdir.stage("pretrain").metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = write_report(Config(), workdir).read_text()
+    shown = Page(page).text
+    assert "Learned salience" in shown and "number: 1.500 at step 1, 3.000 at step 2" in page
+    assert "date: −" not in page  # the least of five
+    assert any("At the end: number 3.00, link 1.50, name 1.00, word 0.00, date −0.50." in text for text in shown)
+
+
 def test_numbers_that_are_not_finite_are_null(workdir):
     fill(workdir, RESULTS)
     figures = json.loads(
