@@ -21,6 +21,8 @@ from realm_jax.remote import AnyPath, is_remote, path_of
 IMPORTED = "imported"
 """What `import_weights` brought; has checkpoints as a stage of training has."""
 STAGES = (IMPORTED, "ict", "warm_up", "pretrain", "finetune", "closed_book", "tagger")
+OF_SWEEP = ("runs", "stages", "jax_cache", "report", "slurm")
+"""Folders in that of a sweep."""
 T = TypeVar("T")
 
 
@@ -165,6 +167,12 @@ class SweepDir:
     @property
     def jax_cache(self) -> Path:
         return self.root / "jax_cache"
+
+    def check_local(self) -> None:
+        """Raises UserError for an address, of which a Path has one slash alone."""
+        if ":/" in str(self.root):
+            address = str(self.root).replace(":/", "://", 1)
+            raise UserError(f"{address}: a sweep, its file and its folder must be on a file system of this machine")
 
     def run(self, variant: str, seed: int) -> Workdir:
         return Workdir(self.root / "runs" / variant / str(seed))

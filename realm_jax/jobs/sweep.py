@@ -17,7 +17,7 @@ from realm_jax.config import Sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs.experiment import differences, load_sweep, read_record, settle
 from realm_jax.jobs.launches import launches
-from realm_jax.workdir import SweepDir, Workdir, owner, sole_owner, write_json
+from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ def command(argv: list[str]) -> int:
     if source.is_dir() and options.sweep_dir not in (None, source):
         raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
     folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)
-    if Workdir(folder.root).config.exists():
-        raise UserError(f"--sweep_dir: {folder.root} is the workdir of a run; name another folder, or one to be made")
+    for path in (source, folder.root):
+        SweepDir(path).check_local()
     if source.is_dir():
         from realm_jax.evaluation.sweep_record import read_settings
 
         sweep = read_settings(folder)
     else:
+        check_folder(folder)
         sweep = load_sweep(source)
     for option, asked, there in (
         ("variants", options.variants, sweep.variants),
@@ -82,6 +83,24 @@ def command(argv: list[str]) -> int:
         return 0
     with sole_owner(folder.root, "sweep"):
         return carry_out(sweep, folder, options, given)
+
+
+def check_folder(folder: SweepDir) -> None:
+    """Raises UserError where something else than a sweep is in it; nothing is then written."""
+    root, another = folder.root, "name another folder, or one to be made"
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--sweep_dir: {root} is a file; {another}")
+    if Workdir(root).config.exists():
+        raise UserError(f"--sweep_dir: {root} is the workdir of a run; {another}")
+    if folder.manifest.exists():
+        from realm_jax.evaluation.sweep_record import read_manifest
+
+        read_manifest(folder)
+        return
+    for path in sorted(root.iterdir()) if root.exists() else ():
+        # What a sweep that was stopped early leaves: folders, its lock, a manifest half written.
+        if not (path.name in OF_SWEEP and path.is_dir() or path.name.startswith((".sweep.", ".report."))):
+            raise UserError(f"--sweep_dir: {root} is no sweep's and holds {path.name}; {another}")
 
 
 def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str, str]) -> int:

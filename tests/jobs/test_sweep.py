@@ -512,6 +512,46 @@ class TestCommand:
     def test_a_folder_that_is_no_sweep(self, tmp_path, capsys):
         assert cli.main(["sweep", str(tmp_path)]) == 2
         assert "a folder without sweep.json is no sweep" in capsys.readouterr().err
+        for job in (["report", "--sweep"], ["sweep"]):
+            assert cli.main([*job, "gs://bucket/x"]) == 2
+            assert "gs://bucket/x: a sweep, its file and its folder must be on a file system" in capsys.readouterr().err
+        assert cli.main(["report", "--sweep", str(tmp_path / "nowhere")]) == 2
+        assert f"{tmp_path}/nowhere: no such folder; name that of `realm sweep`" in capsys.readouterr().err
+
+    def test_what_is_not_a_sweeps_is_left_alone(self, experiment, tmp_path, capsys, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folder = tmp_path / "mine"
+        command = ["sweep", str(experiment), "--print", "--sweep_dir"]
+
+        def refused(name: str = "mine") -> str:
+            before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+            assert cli.main([*command, name]) == 2
+            assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+            return capsys.readouterr().err
+
+        assert "--sweep_dir: small.py is a file; name another folder" in refused("small.py")
+        assert "gs://bucket/x: a sweep, its file" in refused("gs://bucket/x")
+        folder.mkdir()
+        for name in ("notes.md", "runs", ".git"):
+            (folder / name).touch()
+            assert f"--sweep_dir: mine is no sweep's and holds {name}; name another folder" in refused()
+            (folder / name).unlink()
+        for name in (".sweep.lock", ".sweep.json.host.1.tmp"):  # of one that was stopped early
+            (folder / name).touch()
+        (folder / "stages").mkdir()
+        assert cli.main([*command, "mine"]) == 0
+        capsys.readouterr()
+        manifest = folder / "sweep.json"
+        written = json.loads(manifest.read_text())
+        foreign = [{}, [], 3, written | {"seeds": 0}, written | {"variants": [0]}, written | {"reference": "other"}]
+        for text in ("", '{"seeds": [0', "\udcff", *map(json.dumps, foreign)):
+            manifest.write_text(text, errors="surrogateescape")
+            assert "mine/sweep.json: not the file of a sweep, with its reference, variants and seeds" in refused()
+            for job in (["report", "--sweep"], ["sweep"]):
+                assert cli.main([*job, "mine"]) == 2
+                assert "mine/sweep.json: not the file of a sweep" in capsys.readouterr().err
+        manifest.unlink()
+        assert cli.main([*command, "mine"]) == 0
 
     def test_slurm_without_submitit(self, experiment, tmp_path, capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, "submitit", None)
