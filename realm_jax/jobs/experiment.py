@@ -121,7 +121,9 @@ def _with_machine(record: Record, experiment: Config) -> Config:
     return schema.from_dict(values)
 
 
-def settle(record: Record | None, experiment: Config, config: Config, workdir: Workdir) -> None:
+def settle(
+    record: Record | None, experiment: Config, config: Config, workdir: Workdir, check_files: bool = True
+) -> None:
     """Records the settings of a new workdir; holds later jobs to them, but for those that say how it is computed: of
     these the record has the last ones.
 
@@ -131,7 +133,9 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
     """
     values = dataclasses.asdict(Record(experiment, config))
     if record is None:
-        _check_inputs(config)
+        # A name mistyped in the first command would else stand in the record, which never changes.
+        if check_files and (missing := missing_file(config)):
+            raise UserError(f"{missing}; no workdir was begun")
         try:
             write_json(workdir.config, values)
         except OSError as error:
@@ -162,8 +166,8 @@ def take_back(record: Record | None, config: Config, workdir: Workdir) -> None:
         workdir.config.unlink(missing_ok=True)
 
 
-def _check_inputs(config: Config) -> None:
-    """A name mistyped in the first command would else stand in the record, which never changes."""
+def missing_file(config: Config) -> str:
+    """Which option names a file that is not there; "" where none does."""
     data, questions, tagger = config.data, config.questions, config.tagger
     named = {
         "data.path": () if data.path == "excerpt" else (data.path,),
@@ -175,7 +179,8 @@ def _check_inputs(config: Config) -> None:
     for option, names in named.items():
         for name in filter(None, names):
             if not Path(name).exists() and not Path(name.rpartition(":")[0] or name).exists():  # FOLDER:SPLIT
-                raise UserError(f"{option}: {name!r} is not there; no workdir was begun")
+                return f"{option}: {name!r} is not there"
+    return ""
 
 
 def differences(old: Config, new: Config, old_word: str, new_word: str) -> str:

@@ -15,7 +15,7 @@ import tyro
 
 from realm_jax.config import Sweep
 from realm_jax.errors import UserError
-from realm_jax.jobs.experiment import differences, load_sweep, read_record, settle
+from realm_jax.jobs.experiment import differences, load_sweep, missing_file, read_record, settle
 from realm_jax.jobs.launches import launches
 from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
 
@@ -81,6 +81,7 @@ def command(argv: list[str]) -> int:
             if is_asked(variant, seed, options):
                 print(line)
         return 0
+    check_files(sweep, folder, options)
     with sole_owner(folder.root, "sweep"):
         return carry_out(sweep, folder, options, given)
 
@@ -101,6 +102,22 @@ def check_folder(folder: SweepDir) -> None:
         # What a sweep that was stopped early leaves: folders, its lock, a manifest half written.
         if not (path.name in OF_SWEEP and path.is_dir() or path.name.startswith((".sweep.", ".report."))):
             raise UserError(f"--sweep_dir: {root} is no sweep's and holds {path.name}; {another}")
+
+
+def check_files(sweep: Sweep, folder: SweepDir, options: Options) -> None:
+    """Raises UserError where runs that are asked for, and were never started, name files that are not there."""
+    missing = {
+        variant: f"  {variant}: {found}"
+        for variant in sweep.variants
+        for seed in sweep.seeds
+        if is_asked(variant, seed, options) and not folder.run(variant, seed).usage.exists()
+        if (found := missing_file(sweep.run(variant, seed)))
+    }
+    if missing:
+        raise UserError(
+            "variants name files that are not there:\n" + "\n".join(missing.values()) + "\n"
+            "Nothing was begun: mend the names, or run other variants alone, by --variants."
+        )
 
 
 def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str, str]) -> int:
@@ -144,7 +161,7 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
     """All runs, with their workdirs begun; the first seed of every variant comes first.
 
     Raises:
-      UserError: a run was begun with other settings; nothing is then written.
+      UserError: runs were begun with other settings; nothing is then written.
     """
     from realm_jax.jobs.grid import Run
     from realm_jax.jobs.sharing import link
@@ -155,15 +172,22 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
         for variant in sweep.variants
     ]
     records = [read_record(run.workdir) for run in runs]
-    for run, record in zip(runs, records, strict=True):
+    changed: dict[str, list[str]] = {}
+    for i, (run, record) in enumerate(zip(runs, records, strict=True)):
         if record and (changes := differences(record.config, run.config, "there", "now")):
-            raise UserError(
-                f"{run.workdir.root} was begun with other settings:\n{changes}\n"
-                "A run is never overwritten: give the variant another name, use another --sweep_dir, or delete that "
-                "folder, if nobody needs what is in it; stages that it shares with others stay."
-            )
+            if not run.workdir.usage.exists() and missing_file(record.config):
+                records[i] = None  # it was not asked for, and could not start
+            else:
+                changed.setdefault(changes, []).append(str(run.workdir.root))
+    if changed:
+        each = (f"begun with other settings: {', '.join(roots)}\n{changes}" for changes, roots in changed.items())
+        raise UserError(
+            "\n".join(each)
+            + "\nA run is never overwritten: give the variant another name, use another --sweep_dir, or "
+            "delete these folders, if nobody needs what is in them; stages that they share with others stay."
+        )
     for run, record in zip(runs, records, strict=True):
-        settle(record, run.config, run.config, run.workdir)
+        settle(record, run.config, run.config, run.workdir, check_files=False)
         if not run.workdir.is_finished and owner(run.workdir.root, "run") is None:
             link(run.config, run.workdir, folder)
     return runs

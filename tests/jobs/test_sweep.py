@@ -397,8 +397,15 @@ class TestGrid:
         plan(load_sweep(experiment), folder)
         before = {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
         experiment.write_text(experiment.read_text().replace("1e-5", "1e-6").replace("(0, 1)", "(0, 1, 2)"))
-        with pytest.raises(UserError, match=r"slow/0 was begun with other settings:\n  finetune.learning_rate: 1e-05"):
+        experiment.write_text(experiment.read_text().replace("refresh_every=2", "refresh_every=3"))
+        with pytest.raises(UserError) as refused:
             plan(load_sweep(experiment), folder)
+        slow, stale = ([str(folder.run(name, seed).root) for seed in (0, 1)] for name in ("slow", "stale"))
+        assert (
+            f"begun with other settings: {slow[0]}, {slow[1]}\n"
+            "  finetune.learning_rate: 1e-05 there, 1e-06 now\n"
+            f"begun with other settings: {stale[0]}, {stale[1]}\n  index.refresh_every: 2 there, 3 now\nA run is"
+        ) in str(refused.value)
         assert before == {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
 
 
@@ -453,6 +460,32 @@ class TestCommand:
         experiment.write_text(experiment.read_text().replace("(0, 1)", "(1,)"))
         assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 0
         assert "kept: none/0, realm/0, slow/0, stale/0\n" in capsys.readouterr().err
+
+    def test_a_file_that_is_not_there_stops_the_runs_that_need_it(self, experiment, tmp_path, capsys):
+        folder, documents = tmp_path / "sweep", tmp_path / "documents.jsonl"
+        text = experiment.read_text()
+        documents.touch()
+
+        def sweep(name: str, *options: str) -> int:
+            part = f'        "broken": replace(base, data=Data(source="jsonl", path={str(tmp_path / name)!r})),\n    }}'
+            experiment.write_text(text.replace("    }", part))
+            return cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print", *options])
+
+        assert sweep("nothing.jsonl") == 2
+        said = (
+            f"variants name files that are not there:\n  broken: data.path: '{tmp_path}/nothing.jsonl' is not there\n"
+        )
+        assert said in capsys.readouterr().err and not folder.exists()
+        assert sweep("nothing.jsonl", "--variants", "slow") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+        assert sweep("nothing.jsonl", "--variants", "broken") == 2
+        assert said in capsys.readouterr().err
+        assert sweep(documents.name) == 0  # mended; the name that was mistyped is not held against it
+        assert len(capsys.readouterr().out.splitlines()) == 10
+        (folder / "runs" / "broken" / "0" / "run.json").write_text("{}")
+        documents.rename(tmp_path / "moved.jsonl")
+        assert sweep("moved.jsonl") == 2
+        assert f"begun with other settings: {folder}/runs/broken/0\n  data.path: " in capsys.readouterr().err
 
     def test_commands_may_be_given_anywhere(self, experiment, tmp_path, capsys, monkeypatch):
         monkeypatch.chdir(tmp_path)
