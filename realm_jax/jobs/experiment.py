@@ -48,6 +48,8 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
         try:
             exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
             get = getattr(module, function, None)
+            if not callable(get) and function == "get_config" and hasattr(module, "get_sweep"):
+                raise UserError(f"{path}: no function get_config(), but get_sweep(): `realm sweep {path}` runs that")
             if not callable(get):
                 raise UserError(f"{path}: no function {function}(); define one that returns {kind_name}")
             value = get()
@@ -58,7 +60,7 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
             if isinstance(error, UserError):
                 raise UserError(f"{where}: {error}" if where else str(error)) from None
             name = type(error).__name__
-            raise UserError(f"{where or path}: {name}: {error}{_nearest_field(error)}") from error
+            raise UserError(f"{where or path}: {name}: {error}{_hint(path, error)}") from error
     if not isinstance(value, kind):
         raise UserError(f"{path}: {function}() gave a {type(value).__name__}; it must return {kind_name}")
     return value
@@ -79,7 +81,10 @@ def read_record(workdir: Workdir) -> Record | None:
     if workdir.root.exists() and not workdir.root.is_dir():
         raise UserError(f"{workdir.root}: is a file; --workdir must name a folder, or one to be made")
     if SweepDir(workdir.root).manifest.exists():
-        raise UserError(f"{workdir.root}: is the folder of a sweep; --workdir must name another one, or one to be made")
+        raise UserError(
+            f"{workdir.root}: is the folder of a sweep; --workdir must name another one, or one to be made. With the "
+            f"sweep `realm sweep {workdir.root}` goes on, and `realm report --sweep {workdir.root}` writes its tables"
+        )
     if not workdir.config.exists():
         return None
     values = read_json(workdir.config)
@@ -236,8 +241,13 @@ def _line_in(path: Path, error: Exception) -> str:
     return lines[0] + (f" (by {lines[-1]})" if lines[-1] != lines[0] else "") if lines else ""
 
 
-def _nearest_field(error: Exception) -> str:
-    """For an option that a part of the schema lacks: the nearest one that it has."""
+def _hint(path: Path, error: Exception) -> str:
+    """For a module that is not found, where it may lie; for an option that a part of the schema lacks, the nearest one
+    that it has."""
+    if isinstance(error, ModuleNotFoundError):
+        there = Path("experiments") / f"{error.name}.py"
+        beside = there if there.is_file() else "what it imports"
+        return f"; an experiment file finds what is installed, and what lies in its own folder: put it beside {beside}"
     if "Did you mean" in str(error):  # Python 3.13 says so itself
         return ""
     match = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))

@@ -66,7 +66,7 @@ def run_all(
         counts = f"{done} done, {len(failed)} failed, {len(running)} running, {len(left)} left"
         say(f"{what} | {counts}{_time_left(runs, [*running, *left], jobs)}")
 
-    tell(f"{len(runs)} runs")
+    tell("1 run" if len(runs) == 1 else f"{len(runs)} runs")
     try:
         while left or running:
             for run, child in list(running.items()):

@@ -5,6 +5,7 @@ DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that 
 shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
 """
 
+import difflib
 import shlex
 import sys
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Options:
     """What stays on disk. `all`; `result`: of the checkpoints of a stage that is done, the parameters that later stages
     start from; `figures`: not these either, once no unfinished run of the sweep needs them."""
     print: bool = False
-    """Prepare the folders, print one command per run, and run nothing."""
+    """Prepare the folders, print one command per run that is not finished, and run nothing."""
     cluster: Literal["none", "slurm", "tpu"] = "none"
     """`slurm`: submit one job per run, through submitit; `tpu`: print the command that launches each run on Cloud TPU
     VMs."""
@@ -54,6 +55,8 @@ def command(argv: list[str]) -> int:
     given = dict(_pair(text) for text in options.cluster_options)
     if given and options.cluster == "none":
         raise UserError("--cluster_options: goes with --cluster slurm or tpu")
+    if options.print and options.cluster == "slurm":
+        raise UserError("--print: does not go with --cluster slurm; leave out --print to submit, or --cluster to print")
     if options.keep == "figures" and (options.print or options.cluster != "none"):
         raise UserError("--keep: figures is for runs on this machine; elsewhere nobody knows which are unfinished")
     source = options.experiment
@@ -74,12 +77,14 @@ def command(argv: list[str]) -> int:
         ("seeds", options.seeds, sweep.seeds),
     ):
         if unknown := [str(value) for value in asked if value not in there]:
-            known = ", ".join(map(str, there))
-            raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep; it has {known}")
+            known = [str(value) for value in there]
+            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.7)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep{hint}; it has {', '.join(known)}")
     if options.cluster == "tpu":
-        for (variant, seed), line in launches(sweep, folder.root.resolve().name, source, given).items():
-            if is_asked(variant, seed, options):
-                print(line)
+        lines = launches(sweep, folder.root.resolve().name, source, given)
+        asked = [run for run in lines if is_asked(*run, options)]
+        print_commands([lines[run] for run in asked if not folder.run(*run).is_finished], len(asked))
         return 0
     check_files(sweep, folder, options)
     with sole_owner(folder.root, "sweep"):
@@ -133,8 +138,7 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     asked = [run for run in runs if is_asked(run.variant, run.seed, options)]
     unfinished = [run for run in asked if not run.workdir.is_finished]
     if options.print:
-        for run in unfinished:
-            print(with_log(run, options.keep))
+        print_commands([with_log(run, options.keep) for run in unfinished], len(asked))
         return 0
     if options.cluster == "slurm":
         from realm_jax.jobs.slurm import submit
@@ -151,6 +155,12 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     failed = run_all(asked, parts(options.jobs), start, keep_for=runs if options.keep == "figures" else None)
     say(f"its tables: realm report --sweep {folder.root}")
     return 1 if failed else 0
+
+
+def print_commands(commands: list[str], asked: int) -> None:
+    print(*commands, sep="\n", end="\n" if commands else "", flush=True)
+    done = asked - len(commands)
+    print(f"sweep: runs asked for: {asked}, finished already: {done}, commands: {len(commands)}", file=sys.stderr)
 
 
 def is_asked(variant: str, seed: int, options: Options) -> bool:

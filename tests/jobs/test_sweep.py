@@ -92,6 +92,8 @@ class TestSettings:
             ({"reference": "c"}, "reference: 'c' is none of the variants a"),
             ({"variants": {"a/b": BASE}, "reference": "a/b"}, "'a/b' cannot name a folder"),
             ({"variants": {"..": BASE}, "reference": ".."}, "cannot name a folder"),
+            ({"variants": {"-x": BASE}, "reference": "-x"}, r"'-x' .*; use letters, digits, _ and, inside, \. \+ -$"),
+            ({"variants": {}}, "^variants: are none; they must be a dict of names to Config"),
         ],
     )
     def test_faults(self, changes, message):
@@ -353,7 +355,7 @@ class TestGrid:
         assert read_json(usage)["failed"] == "finetune"
 
     @pytest.mark.usefixtures("one_seed")
-    def test_a_job_that_is_always_run_keeps_its_name_when_it_fails(self, experiment, tmp_path):
+    def test_a_job_that_is_always_run_keeps_its_name_when_it_fails(self, experiment, tmp_path, capfd):
         """`prepare` is done again where a file is named, complete or not."""
         experiment.write_text(
             experiment.read_text().replace(
@@ -362,6 +364,7 @@ class TestGrid:
         )
         folder = tmp_path / "sweep"
         assert fake_runs.sweep_of(experiment, folder, variants=("realm",)) == 0
+        assert "sweep: 1 run | 0 done" in capfd.readouterr().err
         (folder / "fails").write_text("prepare slow\n")
         assert fake_runs.sweep_of(experiment, folder) == 1
         assert read_json(Workdir(folder / "runs" / "slow" / "0").usage)["failed"] == "prepare"
@@ -453,7 +456,10 @@ class TestCommand:
         Workdir(folder / "runs" / "realm" / "0").report.mkdir()
         (folder / "runs" / "realm" / "0" / "report" / "index.html").touch()
         assert cli.main(["sweep", str(folder), "--print"]) == 0  # from its folder, what is left of it
-        assert len(capsys.readouterr().out.splitlines()) == 7
+        out, err = capsys.readouterr()
+        assert len(out.splitlines()) == 7 and err == "sweep: runs asked for: 8, finished already: 1, commands: 7\n"
+        assert cli.main(["sweep", str(folder), "--print", "--variants", "realm", "--seeds", "0"]) == 0
+        assert capsys.readouterr() == ("", "sweep: runs asked for: 1, finished already: 1, commands: 0\n")
         assert cli.main(["sweep", str(folder), "--print", "--variants", "slow", "realm", "--seeds", "0"]) == 0
         assert [Path(line.split()[4]).parts[-2:] for line in capsys.readouterr().out.splitlines()] == [("slow", "0")]
         assert json.loads((folder / "sweep.json").read_text())["seeds"] == [0, 1]  # it is still all of it
@@ -503,6 +509,8 @@ class TestCommand:
         experiment.write_text("from realm_jax.config import Config as get_config")
         assert cli.main(["run", str(experiment), "--workdir", str(folder.root)]) == 2
         assert f"{folder.root}: is the folder of a sweep; --workdir must name another" in capsys.readouterr().err
+        assert cli.main(["report", str(folder.root)]) == 2
+        assert f"`realm report --sweep {folder.root}` writes its tables" in capsys.readouterr().err
 
     def test_a_running_sweep_is_left_alone(self, experiment, tmp_path, capsys):
         folder = tmp_path / "sweep"
@@ -526,7 +534,14 @@ class TestCommand:
             (["--jobs", "0"], "--jobs: 0 is out of range; it must be at least 1"),
             (["--cluster_options", "mem_gb=3"], "--cluster_options: goes with --cluster slurm or tpu"),
             (["--print", "--keep", "figures"], "--keep: figures is for runs on this machine"),
-            (["--variants", "realm", "slw"], "--variants: slw not in this sweep; it has realm, slow, stale, none"),
+            (
+                ["--print", "--cluster", "slurm"],
+                "--print: does not go with --cluster slurm; leave out --print to submit",
+            ),
+            (
+                ["--variants", "realm", "slw"],
+                "--variants: slw not in this sweep (did you mean slow?); it has realm, slow, stale, none",
+            ),
             (["--seeds", "0", "7"], "--seeds: 7 not in this sweep; it has 0, 1"),
         ],
     )
@@ -535,12 +550,19 @@ class TestCommand:
         assert message in capsys.readouterr().err
         assert not (tmp_path / "sweep").exists()
 
-    def test_one_seed_without_brackets(self, experiment, tmp_path):
+    @pytest.mark.parametrize(
+        ("right", "wrong", "message"),
+        [
+            ("(0, 1)", "3", "seeds: 3 must be whole numbers in brackets, such as (0, 1, 2)"),
+            ("Sweep(variants", "Sweep([base, none]", "variants: are a list; they must be a dict of names to Config"),
+        ],
+    )
+    def test_what_is_of_another_type(self, experiment, tmp_path, right, wrong, message):
         """In a process of its own: type checking, on in this one, words such errors in its own way."""
-        experiment.write_text(experiment.read_text().replace("SEEDS", "3").replace("(0, 1)", "3"))
+        experiment.write_text(experiment.read_text().replace(right, wrong))
         command = [sys.executable, "-m", "realm_jax", "sweep", str(experiment), "--sweep_dir", str(tmp_path / "sweep")]
         done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 2 and "seeds: 3 must be whole numbers in brackets, such as (0, 1, 2)" in done.stderr
+        assert done.returncode == 2 and message in done.stderr
 
     def test_a_folder_that_is_no_sweep(self, tmp_path, capsys):
         assert cli.main(["sweep", str(tmp_path)]) == 2
@@ -662,8 +684,12 @@ class TestLaunches:
         folder = tmp_path / "Sweep"
         assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 0
         capsys.readouterr()
-        (line, *_) = self.printed(capsys, folder, f"config={base}")
-        assert line[3:6] == [str(base), "--name", "sweep-realm-0"]
+        finished = SweepDir(folder).run("slow", 0).report / "index.html"
+        finished.parent.mkdir()
+        finished.touch()
+        lines = self.printed(capsys, folder, f"config={base}")
+        assert lines[0][3:6] == [str(base), "--name", "sweep-realm-0"]
+        assert len(lines) == 7 and "sweep-slow-0" not in {line[5] for line in lines}
         assert "config is missing" in self.refused(capsys, folder, *self.OPTIONS)
 
     def test_flags(self, experiment, tmp_path, capsys):
@@ -676,10 +702,11 @@ class TestLaunches:
         [
             (("zone=us-west4-a",), "tpu.launch also needs type or on-existing, bucket; such as type=v5e-8"),
             (("type=v5e-8", "bucket=gs://b", "zone="), "tpu.launch also needs zone; such as"),
+            (("type=v5e-8", "zone=z", "bucket=mine"), "--cluster_options: bucket=mine must be bucket=gs://BUCKET"),
             ((*OPTIONS, "spot=1"), "--cluster_options: spot=1 must be spot=true or spot=false"),
             ((*OPTIONS, "spot"), "'spot' is not NAME=VALUE, such as timeout_min=600 or spot=true"),
             ((*OPTIONS, "name=mine"), "a launch of a sweep has no option name; there are config, type, "),
-            (OPTIONS, "config is missing (EXPERIMENT: no function get_config()"),
+            (OPTIONS, "config is missing (EXPERIMENT: no function get_config(), but get_sweep()"),
             ((*OPTIONS, "config=nowhere.py"), "nowhere.py: no such experiment file"),
         ],
     )
