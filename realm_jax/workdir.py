@@ -106,9 +106,14 @@ class Workdir:
         """The checkpoint that a finished stage left for later ones: the folder of the stage it lies in, and its step.
 
         Raises:
-          UserError: the stage is not finished.
+          UserError: the stage is not finished, or a sweep with `--keep figures` has removed it.
         """
         done = self.stage(name).done
+        if self.is_finished and self.stage(name).root.is_dir() and not done.exists():
+            raise UserError(
+                f"{done}: no longer there: a sweep with `--keep figures` has removed the parameters of this finished "
+                f"run; `realm run {self.root}` trains them again"
+            )
         if not done.exists():
             raise UserError(f"{done}: not there yet; finish the job `{name}` in this workdir first")
         found = read_json(done)

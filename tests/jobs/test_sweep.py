@@ -394,6 +394,10 @@ class TestGrid:
         is_complete(folder)
         assert not list(folder.glob("stages/**/checkpoints")) and not list(folder.glob("stages/**/snapshots"))
         assert len(list(folder.glob("stages/pretrain/*/metrics.jsonl"))) == 6
+        workdir = Workdir(folder / "runs" / "none" / "0")
+        with pytest.raises(UserError, match=f"--keep figures` has .*; `realm run {workdir.root}` trains them again"):
+            workdir.result("finetune")
+        assert fake_runs.run(workdir.root) == 0 and workdir.result("finetune")[1] == 4
 
     def test_settings_that_changed_are_refused_and_nothing_is_touched(self, experiment, tmp_path):
         folder = SweepDir(tmp_path / "sweep")
