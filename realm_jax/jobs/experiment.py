@@ -60,7 +60,7 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
             if isinstance(error, UserError):
                 raise UserError(f"{where}: {error}" if where else str(error)) from None
             name = type(error).__name__
-            raise UserError(f"{where or path}: {name}: {error}{_hint(path, error)}") from error
+            raise UserError(f"{where or path}: {name}: {error}{_hint(error)}") from error
     if not isinstance(value, kind):
         raise UserError(f"{path}: {function}() gave a {type(value).__name__}; it must return {kind_name}")
     return value
@@ -241,7 +241,7 @@ def _line_in(path: Path, error: Exception) -> str:
     return lines[0] + (f" (by {lines[-1]})" if lines[-1] != lines[0] else "") if lines else ""
 
 
-def _hint(path: Path, error: Exception) -> str:
+def _hint(error: Exception) -> str:
     """For a module that is not found, where it may lie; for an option that a part of the schema lacks, the nearest one
     that it has."""
     if isinstance(error, ModuleNotFoundError):
