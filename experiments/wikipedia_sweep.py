@@ -2,8 +2,8 @@
 
     realm sweep experiments/wikipedia_sweep.py --print
 
-All files that these experiments name must be there when the sweep is begun, also with `--variants`. REALM with X =
-CC-News has data, ICT and pre-training of its own; every other set of questions shares them with NQ's.
+All files that these experiments name must be there when the sweep is begun; with `--variants`, those of these alone.
+REALM with X = CC-News has data, ICT and pre-training of its own; every other set of questions shares them with NQ's.
 
 Time: not known as a whole; of `wikipedia`, computed, 38 hours on 64 chips for each pre-training of its own.
 Expected: the paper's numbers, which stand in ablations.py, and in `orqa`, `webquestions`, `curatedtrec`, `cc_news`,

@@ -1,8 +1,11 @@
 """`python -m realm_jax JOB EXPERIMENT [options]`, the same as `realm JOB EXPERIMENT [options]`."""
 
+import signal
 import sys
 
-from realm_jax.jobs.cli import main
-
 if __name__ == "__main__":
+    # Until the job listens to it, Ctrl-C ends the process as SIGTERM does: without a traceback of the imports.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from realm_jax.jobs.cli import main
+
     sys.exit(main())

@@ -551,9 +551,12 @@ class Sweep:
     """The variant that all others are compared with."""
 
     def __post_init__(self):
+        if not (isinstance(self.variants, dict) and self.variants):
+            found = f"are a {type(self.variants).__name__}" if self.variants else "are none"
+            raise UserError(f"variants: {found}; they must be a dict of names to Config, such as {{'reference': base}}")
         for name, config in self.variants.items():
-            if not re.fullmatch(r"\w[\w.+-]*", name):
-                raise UserError(f"variants: {name!r} cannot name a folder; use letters, digits, _ . + -")
+            if not re.fullmatch(r"\w[\w.+-]*", str(name)):
+                raise UserError(f"variants: {name!r} cannot name a folder; use letters, digits, _ and, inside, . + -")
             if not isinstance(config, Config):
                 raise UserError(f"variants: {name!r} is a {type(config).__name__}; it must be a Config")
         if self.reference not in self.variants:

@@ -1,6 +1,7 @@
-"""What a user can mend: one exception, and a list of faulty records that ends in it."""
+"""What a user can mend: one exception, a list of faulty records that ends in it, and how it is found in a log."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 SHOWN = 10
 PREFIX = "realm: error: "
@@ -36,3 +37,21 @@ class Faults:
             raise UserError(f"{self}\n{self._advice}")
         if self._found:
             skip(f"left out {self}")
+
+
+def last_words(log: Path) -> str:
+    """The last line of a run's log that a job wrote, not `run` about it, or all of the error that it belongs to.
+
+    "" where there is none.
+    """
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    said: list[str] = []
+    for line in reversed(lines):
+        if line.startswith("run: ") or not line.strip():
+            if said:
+                break
+            continue
+        said.insert(0, line.strip())
+        if line.startswith(PREFIX):
+            return " ".join(said)
+    return said[-1] if said else ""

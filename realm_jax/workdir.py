@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from realm_jax import remote
-from realm_jax.errors import PREFIX, UserError
+from realm_jax.errors import UserError
 from realm_jax.remote import AnyPath, is_remote, path_of
 
 IMPORTED = "imported"
 """What `import_weights` brought; has checkpoints as a stage of training has."""
 STAGES = (IMPORTED, "ict", "warm_up", "pretrain", "finetune", "closed_book", "tagger")
+OF_SWEEP = ("runs", "stages", "jax_cache", "report", "slurm")
+"""Folders in that of a sweep."""
 T = TypeVar("T")
 
 
@@ -109,14 +111,14 @@ class Workdir:
         """The checkpoint that a finished stage left for later ones: the folder of the stage it lies in, and its step.
 
         Raises:
-          UserError: the stage is not finished.
+          UserError: the stage is not finished, or a sweep with `--keep figures` has removed it.
         """
         done = self.stage(name).done
         if not done.exists():
             if self.stage(name).forgotten.exists():
                 raise UserError(
-                    f"{done}: removed with the parameters of this stage, as by `realm sweep --keep figures`; what was "
-                    "measured stays. To have them, sweep into another folder with --keep result"
+                    f"{done}: no longer there: a sweep with `--keep figures` has removed the parameters of this stage; "
+                    f"`realm run {self.root}` trains them again"
                 )
             raise UserError(f"{done}: not there yet; finish the job `{name}` in this workdir first")
         found = read_json(done)
@@ -180,6 +182,12 @@ class SweepDir:
     @property
     def jax_cache(self) -> Path:
         return self.root / "jax_cache"
+
+    def check_local(self) -> None:
+        """Raises UserError for an address, of which a Path has one slash alone."""
+        if ":/" in str(self.root):
+            address = str(self.root).replace(":/", "://", 1)
+            raise UserError(f"{address}: a sweep, its file and its folder must be on a file system of this machine")
 
     def run(self, variant: str, seed: int) -> Workdir:
         return Workdir(self.root / "runs" / variant / str(seed))
@@ -336,24 +344,6 @@ def sole_owner(folder: AnyPath, job: str, wait: Callable[[str], None] | None = N
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def last_words(log: Path) -> str:
-    """The last line of a run's log that a job wrote, not `run` about it, or all of the error that it belongs to.
-
-    "" where there is none.
-    """
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    said: list[str] = []
-    for line in reversed(lines):
-        if line.startswith("run: ") or not line.strip():
-            if said:
-                break
-            continue
-        said.insert(0, line.strip())
-        if line.startswith(PREFIX):
-            return " ".join(said)
-    return said[-1] if said else ""
 
 
 def wait_for(

@@ -1,7 +1,9 @@
 """What the folder of a sweep tells: its runs, finished or not, and their answers question by question."""
 
+import contextlib
 import dataclasses
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -169,11 +171,14 @@ def read_settings(folder: SweepDir) -> Sweep:
     Raises:
       UserError: the folder is not a sweep's, or has no run of a variant.
     """
+    folder.check_local()
+    if not folder.root.is_dir():
+        raise UserError(f"{folder.root}: no such folder; name that of `realm sweep`")
     if not folder.manifest.exists():
         raise UserError(
             f"{folder.root}: a folder without {folder.manifest.name} is no sweep; name that of `realm sweep`"
         )
-    found = read_json(folder.manifest)
+    found = read_manifest(folder)
     variants = {}
     for name in found["variants"]:
         recorded = filter(None, (_settings(folder.run(name, seed)) for seed in found["seeds"]))
@@ -184,6 +189,22 @@ def read_settings(folder: SweepDir) -> Sweep:
             )
         variants[name] = config
     return Sweep(variants, tuple(found["seeds"]), found["reference"])
+
+
+def read_manifest(folder: SweepDir) -> dict[str, Any]:
+    """Raises UserError where the file is not what `realm sweep` wrote."""
+    found = None
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(folder.manifest.read_text())
+    match found:
+        case {"reference": reference, "variants": [*variants], "seeds": [*seeds]}:
+            typed = all(isinstance(name, str) for name in variants) and all(isinstance(seed, int) for seed in seeds)
+            if typed and seeds and reference in variants:
+                return found
+    raise UserError(
+        f"{folder.manifest}: not the file of a sweep, with its reference, variants and seeds; name another folder, or, "
+        f"if it is damaged, delete it and give `realm sweep FILE --sweep_dir {folder.root}`"
+    )
 
 
 def _settings(workdir: Workdir) -> Config | None:

@@ -6,12 +6,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from realm_jax.errors import last_words
 from realm_jax.evaluation import paper
 from realm_jax.evaluation.bootstrap import mean_and_error
 from realm_jax.evaluation.figures import STAGE_NAMES, number
 from realm_jax.evaluation.record import summary
 from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord
-from realm_jax.workdir import last_words
 
 NONE = "–"
 INTERVAL = (

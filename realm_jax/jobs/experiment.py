@@ -48,6 +48,8 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
         try:
             exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
             get = getattr(module, function, None)
+            if not callable(get) and function == "get_config" and hasattr(module, "get_sweep"):
+                raise UserError(f"{path}: no function get_config(), but get_sweep(): `realm sweep {path}` runs that")
             if not callable(get):
                 raise UserError(f"{path}: no function {function}(); define one that returns {kind_name}")
             value = get()
@@ -58,7 +60,7 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
             if isinstance(error, UserError):
                 raise UserError(f"{where}: {error}" if where else str(error)) from None
             name = type(error).__name__
-            raise UserError(f"{where or path}: {name}: {error}{_nearest_field(error)}") from error
+            raise UserError(f"{where or path}: {name}: {error}{_hint(error)}") from error
     if not isinstance(value, kind):
         raise UserError(f"{path}: {function}() gave a {type(value).__name__}; it must return {kind_name}")
     return value
@@ -79,7 +81,10 @@ def read_record(workdir: Workdir) -> Record | None:
     if workdir.root.exists() and not workdir.root.is_dir():
         raise UserError(f"{workdir.root}: is a file; --workdir must name a folder, or one to be made")
     if SweepDir(workdir.root).manifest.exists():
-        raise UserError(f"{workdir.root}: is the folder of a sweep; --workdir must name another one, or one to be made")
+        raise UserError(
+            f"{workdir.root}: is the folder of a sweep; --workdir must name another one, or one to be made. With the "
+            f"sweep `realm sweep {workdir.root}` goes on, and `realm report --sweep {workdir.root}` writes its tables"
+        )
     if not workdir.config.exists():
         return None
     values = read_json(workdir.config)
@@ -121,7 +126,9 @@ def _with_machine(record: Record, experiment: Config) -> Config:
     return schema.from_dict(values)
 
 
-def settle(record: Record | None, experiment: Config, config: Config, workdir: Workdir) -> None:
+def settle(
+    record: Record | None, experiment: Config, config: Config, workdir: Workdir, check_files: bool = True
+) -> None:
     """Records the settings of a new workdir; holds later jobs to them, but for those that say how it is computed: of
     these the record has the last ones.
 
@@ -131,7 +138,9 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
     """
     values = dataclasses.asdict(Record(experiment, config))
     if record is None:
-        _check_inputs(config)
+        # A name mistyped in the first command would else stand in the record, which never changes.
+        if check_files and (missing := missing_file(config)):
+            raise UserError(f"{missing}; no workdir was begun")
         try:
             write_json(workdir.config, values)
         except OSError as error:
@@ -162,8 +171,8 @@ def take_back(record: Record | None, config: Config, workdir: Workdir) -> None:
         workdir.config.unlink(missing_ok=True)
 
 
-def _check_inputs(config: Config) -> None:
-    """A name mistyped in the first command would else stand in the record, which never changes."""
+def missing_file(config: Config) -> str:
+    """Which option names a file that is not there; "" where none does."""
     data, questions, tagger = config.data, config.questions, config.tagger
     named = {
         "data.path": () if data.path == "excerpt" else (data.path,),
@@ -175,7 +184,8 @@ def _check_inputs(config: Config) -> None:
     for option, names in named.items():
         for name in filter(None, names):
             if not Path(name).exists() and not Path(name.rpartition(":")[0] or name).exists():  # FOLDER:SPLIT
-                raise UserError(f"{option}: {name!r} is not there; no workdir was begun")
+                return f"{option}: {name!r} is not there"
+    return ""
 
 
 def differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
@@ -231,8 +241,13 @@ def _line_in(path: Path, error: Exception) -> str:
     return lines[0] + (f" (by {lines[-1]})" if lines[-1] != lines[0] else "") if lines else ""
 
 
-def _nearest_field(error: Exception) -> str:
-    """For an option that a part of the schema lacks: the nearest one that it has."""
+def _hint(error: Exception) -> str:
+    """For a module that is not found, where it may lie; for an option that a part of the schema lacks, the nearest one
+    that it has."""
+    if isinstance(error, ModuleNotFoundError):
+        there = Path("experiments") / f"{error.name}.py"
+        beside = there if there.is_file() else "what it imports"
+        return f"; an experiment file finds what is installed, and what lies in its own folder: put it beside {beside}"
     if "Did you mean" in str(error):  # Python 3.13 says so itself
         return ""
     match = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from realm_jax.config import Config
+from realm_jax.errors import last_words
 from realm_jax.evaluation import costs
 from realm_jax.jobs import sharing
 from realm_jax.jobs.pipeline import Step, steps_of
 from realm_jax.jobs.processes import Child, stop
-from realm_jax.workdir import Workdir, last_words, owner, read_json, write_json
+from realm_jax.workdir import Workdir, owner, read_json, write_json
 
 POLL_S = 0.5
 SHOWN_S = 60.0
@@ -69,7 +70,7 @@ def run_all(
         counts = f"{done} done, {len(failed)} failed, {len(running)} running, {len(left)} left"
         say(f"{what} | {counts}{_time_left(runs, [*running, *left], jobs)}")
 
-    tell(f"{len(runs)} runs")
+    tell("1 run" if len(runs) == 1 else f"{len(runs)} runs")
     try:
         while left or running:
             for run, child in list(running.items()):

@@ -62,6 +62,8 @@ def _launcher_words(given: Mapping[str, str]) -> list[str]:
         elif option not in VALUES:
             known = ", ".join(("config", *VALUES, *FLAGS))
             raise UserError(f"--cluster_options: a launch of a sweep has no option {name}; there are {known}")
+    if not re.match("gs://[^/]", bucket := given.get("bucket", "gs://BUCKET")):
+        raise UserError(f"--cluster_options: bucket={bucket} must be bucket=gs://BUCKET")
     needed = {"type or on-existing": {"--type", "--on-existing"}, "zone": {"--zone"}, "bucket": {"--bucket"}}
     if missing := [what for what, options in needed.items() if not options & set(words)]:
         raise UserError(

@@ -5,6 +5,7 @@ DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that 
 shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
 """
 
+import difflib
 import shlex
 import sys
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ import tyro
 
 from realm_jax.config import Sweep
 from realm_jax.errors import UserError
-from realm_jax.jobs.experiment import differences, load_sweep, read_record, settle
+from realm_jax.jobs.experiment import differences, load_sweep, missing_file, read_record, settle
 from realm_jax.jobs.launches import launches
-from realm_jax.workdir import SweepDir, Workdir, owner, sole_owner, write_json
+from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Options:
     """What stays on disk. `all`; `result`: of the checkpoints of a stage that is done, the parameters that later stages
     start from; `figures`: not these either, once no unfinished run of the sweep needs them."""
     print: bool = False
-    """Prepare the folders, print one command per run, and run nothing."""
+    """Prepare the folders, print one command per run that is not finished, and run nothing."""
     cluster: Literal["none", "slurm", "tpu"] = "none"
     """`slurm`: submit one job per run, through submitit; `tpu`: print the command that launches each run on Cloud TPU
     VMs."""
@@ -54,34 +55,74 @@ def command(argv: list[str]) -> int:
     given = dict(_pair(text) for text in options.cluster_options)
     if given and options.cluster == "none":
         raise UserError("--cluster_options: goes with --cluster slurm or tpu")
+    if options.print and options.cluster == "slurm":
+        raise UserError("--print: does not go with --cluster slurm; leave out --print to submit, or --cluster to print")
     if options.keep == "figures" and (options.print or options.cluster != "none"):
         raise UserError("--keep: figures is for runs on this machine; elsewhere nobody knows which are unfinished")
     source = options.experiment
     if source.is_dir() and options.sweep_dir not in (None, source):
         raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
     folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)
-    if Workdir(folder.root).config.exists():
-        raise UserError(f"--sweep_dir: {folder.root} is the workdir of a run; name another folder, or one to be made")
+    for path in (source, folder.root):
+        SweepDir(path).check_local()
     if source.is_dir():
         from realm_jax.evaluation.sweep_record import read_settings
 
         sweep = read_settings(folder)
     else:
+        check_folder(folder)
         sweep = load_sweep(source)
     for option, asked, there in (
         ("variants", options.variants, sweep.variants),
         ("seeds", options.seeds, sweep.seeds),
     ):
         if unknown := [str(value) for value in asked if value not in there]:
-            known = ", ".join(map(str, there))
-            raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep; it has {known}")
+            known = [str(value) for value in there]
+            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.7)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep{hint}; it has {', '.join(known)}")
     if options.cluster == "tpu":
-        for (variant, seed), line in launches(sweep, folder.root.resolve().name, source, given).items():
-            if is_asked(variant, seed, options):
-                print(line)
+        lines = launches(sweep, folder.root.resolve().name, source, given)
+        asked = [run for run in lines if is_asked(*run, options)]
+        print_commands([lines[run] for run in asked if not folder.run(*run).is_finished], len(asked))
         return 0
+    check_files(sweep, folder, options)
     with sole_owner(folder.root, "sweep"):
         return carry_out(sweep, folder, options, given)
+
+
+def check_folder(folder: SweepDir) -> None:
+    """Raises UserError where something else than a sweep is in it; nothing is then written."""
+    root, another = folder.root, "name another folder, or one to be made"
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--sweep_dir: {root} is a file; {another}")
+    if Workdir(root).config.exists():
+        raise UserError(f"--sweep_dir: {root} is the workdir of a run; {another}")
+    if folder.manifest.exists():
+        from realm_jax.evaluation.sweep_record import read_manifest
+
+        read_manifest(folder)
+        return
+    for path in sorted(root.iterdir()) if root.exists() else ():
+        # What a sweep that was stopped early leaves: folders, its lock, a manifest half written.
+        if not (path.name in OF_SWEEP and path.is_dir() or path.name.startswith((".sweep.", ".report."))):
+            raise UserError(f"--sweep_dir: {root} is no sweep's and holds {path.name}; {another}")
+
+
+def check_files(sweep: Sweep, folder: SweepDir, options: Options) -> None:
+    """Raises UserError where runs that are asked for, and were never started, name files that are not there."""
+    missing = {
+        variant: f"  {variant}: {found}"
+        for variant in sweep.variants
+        for seed in sweep.seeds
+        if is_asked(variant, seed, options) and not folder.run(variant, seed).usage.exists()
+        if (found := missing_file(sweep.run(variant, seed)))
+    }
+    if missing:
+        raise UserError(
+            "variants name files that are not there:\n" + "\n".join(missing.values()) + "\n"
+            "Nothing was begun: mend the names, or run other variants alone, by --variants."
+        )
 
 
 def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str, str]) -> int:
@@ -97,8 +138,7 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     asked = [run for run in runs if is_asked(run.variant, run.seed, options)]
     unfinished = [run for run in asked if not run.workdir.is_finished]
     if options.print:
-        for run in unfinished:
-            print(with_log(run, options.keep))
+        print_commands([with_log(run, options.keep) for run in unfinished], len(asked))
         return 0
     if options.cluster == "slurm":
         from realm_jax.jobs.slurm import submit
@@ -117,6 +157,12 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
     return 1 if failed else 0
 
 
+def print_commands(commands: list[str], asked: int) -> None:
+    print(*commands, sep="\n", end="\n" if commands else "", flush=True)
+    done = asked - len(commands)
+    print(f"sweep: runs asked for: {asked}, finished already: {done}, commands: {len(commands)}", file=sys.stderr)
+
+
 def is_asked(variant: str, seed: int, options: Options) -> bool:
     return variant in (options.variants or [variant]) and seed in (options.seeds or [seed])
 
@@ -125,7 +171,7 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
     """All runs, with their workdirs begun; the first seed of every variant comes first.
 
     Raises:
-      UserError: a run was begun with other settings; nothing is then written.
+      UserError: runs were begun with other settings; nothing is then written.
     """
     from realm_jax.jobs.grid import Run
     from realm_jax.jobs.sharing import link
@@ -136,15 +182,22 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
         for variant in sweep.variants
     ]
     records = [read_record(run.workdir) for run in runs]
-    for run, record in zip(runs, records, strict=True):
+    changed: dict[str, list[str]] = {}
+    for i, (run, record) in enumerate(zip(runs, records, strict=True)):
         if record and (changes := differences(record.config, run.config, "there", "now")):
-            raise UserError(
-                f"{run.workdir.root} was begun with other settings:\n{changes}\n"
-                "A run is never overwritten: give the variant another name, use another --sweep_dir, or delete that "
-                "folder, if nobody needs what is in it; stages that it shares with others stay."
-            )
+            if not run.workdir.usage.exists() and missing_file(record.config):
+                records[i] = None  # it was not asked for, and could not start
+            else:
+                changed.setdefault(changes, []).append(str(run.workdir.root))
+    if changed:
+        each = (f"begun with other settings: {', '.join(roots)}\n{changes}" for changes, roots in changed.items())
+        raise UserError(
+            "\n".join(each)
+            + "\nA run is never overwritten: give the variant another name, use another --sweep_dir, or "
+            "delete these folders, if nobody needs what is in them; stages that they share with others stay."
+        )
     for run, record in zip(runs, records, strict=True):
-        settle(record, run.config, run.config, run.workdir)
+        settle(record, run.config, run.config, run.workdir, check_files=False)
         if not run.workdir.is_finished and owner(run.workdir.root, "run") is None:
             link(run.config, run.workdir, folder)
     return runs

@@ -63,7 +63,15 @@ class TestLoading:
         ("text", "message"),
         [
             ("x = 1\ny = (\n", r"mine\.py:2: syntax error: '\(' was never closed"),
-            ("\nimport no_such_module\n", r"mine\.py:2: ModuleNotFoundError: No module named 'no_such_module'"),
+            (
+                "\nimport no_such_module\n",
+                r"mine\.py:2: ModuleNotFoundError: No module named 'no_such_module'; an .*beside what it imports",
+            ),
+            ("import factbook", r"No module named 'factbook'; .* own folder: put it beside experiments/factbook\.py$"),
+            (
+                "def get_sweep(): ...",
+                r"no function get_config\(\), but get_sweep\(\): `realm sweep .*mine\.py` runs that",
+            ),
             ("def config():\n  pass\n", r"mine\.py: no function get_config\(\)"),
             ("get_config = 3\n", r"mine\.py: no function get_config\(\)"),
             ("def get_config():\n  return {}\n", r"get_config\(\) gave a dict; it must return realm_jax.config.Config"),

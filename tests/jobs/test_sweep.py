@@ -16,13 +16,13 @@ import pytest
 
 from realm_jax import config as schema
 from realm_jax.config import Config, Data, Finetune, Index, Mesh, Model, Pretrain, Sweep, WarmUp
-from realm_jax.errors import UserError
+from realm_jax.errors import UserError, last_words
 from realm_jax.evaluation import costs
 from realm_jax.jobs import cli, grid, sharing, slurm
 from realm_jax.jobs.experiment import load_experiment, load_sweep
 from realm_jax.jobs.launches import FLAGS, LONGEST_NAME, VALUES, launches, option_words
 from realm_jax.jobs.sweep import plan
-from realm_jax.workdir import SweepDir, Workdir, last_words, read_json, sole_owner, write_json
+from realm_jax.workdir import SweepDir, Workdir, read_json, sole_owner, write_json, write_text
 from tests.jobs import fake_runs
 from tpu import launch as launcher
 
@@ -92,6 +92,8 @@ class TestSettings:
             ({"reference": "c"}, "reference: 'c' is none of the variants a"),
             ({"variants": {"a/b": BASE}, "reference": "a/b"}, "'a/b' cannot name a folder"),
             ({"variants": {"..": BASE}, "reference": ".."}, "cannot name a folder"),
+            ({"variants": {"-x": BASE}, "reference": "-x"}, r"'-x' .*; use letters, digits, _ and, inside, \. \+ -$"),
+            ({"variants": {}}, "^variants: are none; they must be a dict of names to Config"),
         ],
     )
     def test_faults(self, changes, message):
@@ -240,6 +242,12 @@ def one_seed(experiment):
     experiment.write_text(EXPERIMENT.replace("SEEDS", "(0,)"))
 
 
+def finish(workdir: Workdir) -> None:
+    """Leaves what tells that a run is finished."""
+    write_json(workdir.results, {})
+    write_text(workdir.report / "index.html", "")
+
+
 def made(folder: Path, word: str = "end") -> collections.Counter:
     """How often each job was begun or ended in each folder."""
     lines = [line.split(maxsplit=2) for line in (folder / "made").read_text().splitlines()]
@@ -355,7 +363,7 @@ class TestGrid:
         assert read_json(usage)["failed"] == "finetune"
 
     @pytest.mark.usefixtures("one_seed")
-    def test_a_job_that_is_always_run_keeps_its_name_when_it_fails(self, experiment, tmp_path):
+    def test_a_job_that_is_always_run_keeps_its_name_when_it_fails(self, experiment, tmp_path, capfd):
         """`prepare` is done again where a file is named, complete or not."""
         experiment.write_text(
             experiment.read_text().replace(
@@ -364,6 +372,7 @@ class TestGrid:
         )
         folder = tmp_path / "sweep"
         assert fake_runs.sweep_of(experiment, folder, variants=("realm",)) == 0
+        assert "sweep: 1 run | 0 done" in capfd.readouterr().err
         (folder / "fails").write_text("prepare slow\n")
         assert fake_runs.sweep_of(experiment, folder) == 1
         assert read_json(Workdir(folder / "runs" / "slow" / "0").usage)["failed"] == "prepare"
@@ -393,16 +402,25 @@ class TestGrid:
         is_complete(folder)
         assert not list(folder.glob("stages/**/checkpoints")) and not list(folder.glob("stages/**/snapshots"))
         assert len(list(folder.glob("stages/pretrain/*/metrics.jsonl"))) == 6
-        with pytest.raises(UserError, match=r"pretrain/done.json: removed .* --keep figures"):
-            Workdir(folder / "runs" / "realm" / "0").result("pretrain")
+        workdir = Workdir(folder / "runs" / "none" / "0")
+        with pytest.raises(UserError, match=f"--keep figures` has .*; `realm run {workdir.root}` trains them again"):
+            workdir.result("finetune")
+        assert fake_runs.run(workdir.root) == 0 and workdir.result("finetune")[1] == 4
 
     def test_settings_that_changed_are_refused_and_nothing_is_touched(self, experiment, tmp_path):
         folder = SweepDir(tmp_path / "sweep")
         plan(load_sweep(experiment), folder)
         before = {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
         experiment.write_text(experiment.read_text().replace("1e-5", "1e-6").replace("(0, 1)", "(0, 1, 2)"))
-        with pytest.raises(UserError, match=r"slow/0 was begun with other settings:\n  finetune.learning_rate: 1e-05"):
+        experiment.write_text(experiment.read_text().replace("refresh_every=2", "refresh_every=3"))
+        with pytest.raises(UserError) as refused:
             plan(load_sweep(experiment), folder)
+        slow, stale = ([str(folder.run(name, seed).root) for seed in (0, 1)] for name in ("slow", "stale"))
+        assert (
+            f"begun with other settings: {slow[0]}, {slow[1]}\n"
+            "  finetune.learning_rate: 1e-05 there, 1e-06 now\n"
+            f"begun with other settings: {stale[0]}, {stale[1]}\n  index.refresh_every: 2 there, 3 now\nA run is"
+        ) in str(refused.value)
         assert before == {path: path.read_bytes() for path in folder.root.glob("runs/*/*/config.json")}
 
 
@@ -447,16 +465,44 @@ class TestCommand:
         assert lines[0][1:7] == ["-m", "realm_jax", "run", str(folder / "runs" / "realm" / "0"), "--keep", "all"]
         assert lines[0][7:] == [">>", str(folder / "runs" / "realm" / "0" / "log.txt"), "2>&1"]
         assert json.loads((folder / "sweep.json").read_text())["variants"] == ["realm", "slow", "stale", "none"]
-        Workdir(folder / "runs" / "realm" / "0").report.mkdir()
-        (folder / "runs" / "realm" / "0" / "report" / "index.html").touch()
+        finish(Workdir(folder / "runs" / "realm" / "0"))
         assert cli.main(["sweep", str(folder), "--print"]) == 0  # from its folder, what is left of it
-        assert len(capsys.readouterr().out.splitlines()) == 7
+        out, err = capsys.readouterr()
+        assert len(out.splitlines()) == 7 and err == "sweep: runs asked for: 8, finished already: 1, commands: 7\n"
+        assert cli.main(["sweep", str(folder), "--print", "--variants", "realm", "--seeds", "0"]) == 0
+        assert capsys.readouterr() == ("", "sweep: runs asked for: 1, finished already: 1, commands: 0\n")
         assert cli.main(["sweep", str(folder), "--print", "--variants", "slow", "realm", "--seeds", "0"]) == 0
         assert [Path(line.split()[4]).parts[-2:] for line in capsys.readouterr().out.splitlines()] == [("slow", "0")]
         assert json.loads((folder / "sweep.json").read_text())["seeds"] == [0, 1]  # it is still all of it
         experiment.write_text(experiment.read_text().replace("(0, 1)", "(1,)"))
         assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 0
         assert "kept: none/0, realm/0, slow/0, stale/0\n" in capsys.readouterr().err
+
+    def test_a_file_that_is_not_there_stops_the_runs_that_need_it(self, experiment, tmp_path, capsys):
+        folder, documents = tmp_path / "sweep", tmp_path / "documents.jsonl"
+        text = experiment.read_text()
+        documents.touch()
+
+        def sweep(name: str, *options: str) -> int:
+            part = f'        "broken": replace(base, data=Data(source="jsonl", path={str(tmp_path / name)!r})),\n    }}'
+            experiment.write_text(text.replace("    }", part))
+            return cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print", *options])
+
+        assert sweep("nothing.jsonl") == 2
+        said = (
+            f"variants name files that are not there:\n  broken: data.path: '{tmp_path}/nothing.jsonl' is not there\n"
+        )
+        assert said in capsys.readouterr().err and not folder.exists()
+        assert sweep("nothing.jsonl", "--variants", "slow") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+        assert sweep("nothing.jsonl", "--variants", "broken") == 2
+        assert said in capsys.readouterr().err
+        assert sweep(documents.name) == 0  # mended; the name that was mistyped is not held against it
+        assert len(capsys.readouterr().out.splitlines()) == 10
+        (folder / "runs" / "broken" / "0" / "run.json").write_text("{}")
+        documents.rename(tmp_path / "moved.jsonl")
+        assert sweep("moved.jsonl") == 2
+        assert f"begun with other settings: {folder}/runs/broken/0\n  data.path: " in capsys.readouterr().err
 
     def test_commands_may_be_given_anywhere(self, experiment, tmp_path, capsys, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -474,6 +520,8 @@ class TestCommand:
         experiment.write_text("from realm_jax.config import Config as get_config")
         assert cli.main(["run", str(experiment), "--workdir", str(folder.root)]) == 2
         assert f"{folder.root}: is the folder of a sweep; --workdir must name another" in capsys.readouterr().err
+        assert cli.main(["report", str(folder.root)]) == 2
+        assert f"`realm report --sweep {folder.root}` writes its tables" in capsys.readouterr().err
 
     def test_a_running_sweep_is_left_alone(self, experiment, tmp_path, capsys):
         folder = tmp_path / "sweep"
@@ -497,7 +545,14 @@ class TestCommand:
             (["--jobs", "0"], "--jobs: 0 is out of range; it must be at least 1"),
             (["--cluster_options", "mem_gb=3"], "--cluster_options: goes with --cluster slurm or tpu"),
             (["--print", "--keep", "figures"], "--keep: figures is for runs on this machine"),
-            (["--variants", "realm", "slw"], "--variants: slw not in this sweep; it has realm, slow, stale, none"),
+            (
+                ["--print", "--cluster", "slurm"],
+                "--print: does not go with --cluster slurm; leave out --print to submit",
+            ),
+            (
+                ["--variants", "realm", "slw"],
+                "--variants: slw not in this sweep (did you mean slow?); it has realm, slow, stale, none",
+            ),
             (["--seeds", "0", "7"], "--seeds: 7 not in this sweep; it has 0, 1"),
         ],
     )
@@ -506,16 +561,63 @@ class TestCommand:
         assert message in capsys.readouterr().err
         assert not (tmp_path / "sweep").exists()
 
-    def test_one_seed_without_brackets(self, experiment, tmp_path):
+    @pytest.mark.parametrize(
+        ("right", "wrong", "message"),
+        [
+            ("(0, 1)", "3", "seeds: 3 must be whole numbers in brackets, such as (0, 1, 2)"),
+            ("Sweep(variants", "Sweep([base, none]", "variants: are a list; they must be a dict of names to Config"),
+        ],
+    )
+    def test_what_is_of_another_type(self, experiment, tmp_path, right, wrong, message):
         """In a process of its own: type checking, on in this one, words such errors in its own way."""
-        experiment.write_text(experiment.read_text().replace("SEEDS", "3").replace("(0, 1)", "3"))
+        experiment.write_text(experiment.read_text().replace(right, wrong))
         command = [sys.executable, "-m", "realm_jax", "sweep", str(experiment), "--sweep_dir", str(tmp_path / "sweep")]
         done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 2 and "seeds: 3 must be whole numbers in brackets, such as (0, 1, 2)" in done.stderr
+        assert done.returncode == 2 and message in done.stderr
 
     def test_a_folder_that_is_no_sweep(self, tmp_path, capsys):
         assert cli.main(["sweep", str(tmp_path)]) == 2
         assert "a folder without sweep.json is no sweep" in capsys.readouterr().err
+        for job in (["report", "--sweep"], ["sweep"]):
+            assert cli.main([*job, "gs://bucket/x"]) == 2
+            assert "gs://bucket/x: a sweep, its file and its folder must be on a file system" in capsys.readouterr().err
+        assert cli.main(["report", "--sweep", str(tmp_path / "nowhere")]) == 2
+        assert f"{tmp_path}/nowhere: no such folder; name that of `realm sweep`" in capsys.readouterr().err
+
+    def test_what_is_not_a_sweeps_is_left_alone(self, experiment, tmp_path, capsys, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folder = tmp_path / "mine"
+        command = ["sweep", str(experiment), "--print", "--sweep_dir"]
+
+        def refused(name: str = "mine") -> str:
+            before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+            assert cli.main([*command, name]) == 2
+            assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+            return capsys.readouterr().err
+
+        assert "--sweep_dir: small.py is a file; name another folder" in refused("small.py")
+        assert "gs://bucket/x: a sweep, its file" in refused("gs://bucket/x")
+        folder.mkdir()
+        for name in ("notes.md", "runs", ".git"):
+            (folder / name).touch()
+            assert f"--sweep_dir: mine is no sweep's and holds {name}; name another folder" in refused()
+            (folder / name).unlink()
+        for name in (".sweep.lock", ".sweep.json.host.1.tmp"):  # of one that was stopped early
+            (folder / name).touch()
+        (folder / "stages").mkdir()
+        assert cli.main([*command, "mine"]) == 0
+        capsys.readouterr()
+        manifest = folder / "sweep.json"
+        written = json.loads(manifest.read_text())
+        foreign = [{}, [], 3, written | {"seeds": 0}, written | {"variants": [0]}, written | {"reference": "other"}]
+        for text in ("", '{"seeds": [0', "\udcff", *map(json.dumps, foreign)):
+            manifest.write_text(text, errors="surrogateescape")
+            assert "mine/sweep.json: not the file of a sweep, with its reference, variants and seeds" in refused()
+            for job in (["report", "--sweep"], ["sweep"]):
+                assert cli.main([*job, "mine"]) == 2
+                assert "mine/sweep.json: not the file of a sweep" in capsys.readouterr().err
+        manifest.unlink()
+        assert cli.main([*command, "mine"]) == 0
 
     def test_slurm_without_submitit(self, experiment, tmp_path, capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, "submitit", None)
@@ -593,8 +695,10 @@ class TestLaunches:
         folder = tmp_path / "Sweep"
         assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print"]) == 0
         capsys.readouterr()
-        (line, *_) = self.printed(capsys, folder, f"config={base}")
-        assert line[3:6] == [str(base), "--name", "sweep-realm-0"]
+        finish(SweepDir(folder).run("slow", 0))
+        lines = self.printed(capsys, folder, f"config={base}")
+        assert lines[0][3:6] == [str(base), "--name", "sweep-realm-0"]
+        assert len(lines) == 7 and "sweep-slow-0" not in {line[5] for line in lines}
         assert "config is missing" in self.refused(capsys, folder, *self.OPTIONS)
 
     def test_flags(self, experiment, tmp_path, capsys):
@@ -607,10 +711,11 @@ class TestLaunches:
         [
             (("zone=us-west4-a",), "tpu.launch also needs type or on-existing, bucket; such as type=v5e-8"),
             (("type=v5e-8", "bucket=gs://b", "zone="), "tpu.launch also needs zone; such as"),
+            (("type=v5e-8", "zone=z", "bucket=mine"), "--cluster_options: bucket=mine must be bucket=gs://BUCKET"),
             ((*OPTIONS, "spot=1"), "--cluster_options: spot=1 must be spot=true or spot=false"),
             ((*OPTIONS, "spot"), "'spot' is not NAME=VALUE, such as timeout_min=600 or spot=true"),
             ((*OPTIONS, "name=mine"), "a launch of a sweep has no option name; there are config, type, "),
-            (OPTIONS, "config is missing (EXPERIMENT: no function get_config()"),
+            (OPTIONS, "config is missing (EXPERIMENT: no function get_config(), but get_sweep()"),
             ((*OPTIONS, "config=nowhere.py"), "nowhere.py: no such experiment file"),
         ],
     )
