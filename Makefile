@@ -51,10 +51,11 @@ finetune:  ## fine-tune on questions
 evaluate:  ## measure retrieval and question answering
 report:  ## write the HTML page of the run
 
-# Two files at once; without reordering in the order of collection, where tests/conftest.py puts the longest first.
+# Three files at once, as some wait for processes that they start while two cores have time; without reordering in the
+# order of collection, where tests/conftest.py puts the longest first.
 test: lint  ## lint and all tests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[beam,bench]'
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests $(PYTEST_ARGS)
 
 lint: setup  ## check style and format
 	$(BIN)/ruff check .
