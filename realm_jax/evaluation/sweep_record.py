@@ -211,8 +211,10 @@ def _settings(workdir: Workdir) -> Config | None:
     """What a run has recorded, if anything."""
     if not workdir.config.exists():
         return None
-    values = read_json(workdir.config)["config"]
+    values = read_json(workdir.config)
+    if not (isinstance(values, dict) and isinstance(values.get("config"), dict)):
+        raise UserError(f"{workdir.config}: not the settings of a run; delete the file and begin the sweep again")
     try:
-        return schema.from_dict(values)
+        return schema.from_dict(values["config"])
     except UserError as error:
         raise UserError(f"{workdir.config}: {error}") from None

@@ -416,6 +416,9 @@ def test_a_run_whose_folder_was_deleted_is_not_finished(tmp_path, capsys):
     assert [(run.seed, run.config.seed, run.state) for run in found.runs] == [(s, s, "not finished") for s in (0, 1)]
     assert cli.main(["sweep", str(folder.root), "--print"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+    write_json(record, {"my": "settings"})
+    assert cli.main(["report", "--sweep", str(folder.root)]) == 2
+    assert f"{record}: not the settings of a run" in capsys.readouterr().err
     write_json(record, {"config": {"nmae": "a"}})
     assert cli.main(["report", "--sweep", str(folder.root)]) == 2
     assert f"{folder.root}/runs/a/" in (said := capsys.readouterr().err) and "nmae: no such option" in said
