@@ -153,9 +153,9 @@ def whole(tmp_path_factory) -> StageDir:
     return directory
 
 
-def test_killed_at_random_moments_ends_in_the_same_state(tmp_path, whole):
-    """Twice; tests/test_end_to_end.py kills real models at more moments."""
-    draw, run = random.Random(1), StageDir(tmp_path / "run")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments_ends_in_the_same_state(tmp_path, whole, seed):
+    draw, run = random.Random(seed), StageDir(tmp_path / "run")
     kills = 0
     for _ in range(8):
         process = start(run.root)

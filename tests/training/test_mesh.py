@@ -1,4 +1,4 @@
-"""A step is the same on every mesh: 10 steps of real stages, on 8 virtual devices and in 2 processes of 4."""
+"""A step is the same on every mesh: 20 steps of real stages, on 8 virtual devices and in 2 processes of 4."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.workdir import IMPORTED, Workdir, write_json
 from tests.devices import have
 
-STEPS, BATCH = 10, 8
+STEPS, BATCH = 20, 8
 STAGES = ("ict", "pretrain", "finetune")
 PARTS = ("embedder", "reader")
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def settings(world):
     """The same experiment, whatever computes it."""
 
     def of(mesh: Mesh = Mesh(), accumulate: int = 1) -> Config:  # noqa: B008
-        stage = {"steps": STEPS, "checkpoint_every": 5, "log_every": 1, "batch_size": BATCH, "accumulate": accumulate}
+        stage = {"steps": STEPS, "batch_size": BATCH, "accumulate": accumulate, "checkpoint_every": 10, "log_every": 1}
         ict = Ict(**stage, learning_rate=1e-3, warmup_steps=1)
         pretrain = {**stage, "probe_queries": 0}
         return world.settings(mesh=mesh, ict=ict, pretrain=pretrain, finetune=stage, index={"refresh": "inline"})
