@@ -3,9 +3,14 @@
 import signal
 import sys
 
-if __name__ == "__main__":
+
+def main() -> int:
     # Until the job listens to it, Ctrl-C ends the process as SIGTERM does: without a traceback of the imports.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from realm_jax.jobs.cli import main
+    from realm_jax.jobs import cli
 
+    return cli.main()
+
+
+if __name__ == "__main__":
     sys.exit(main())

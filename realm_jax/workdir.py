@@ -271,6 +271,8 @@ def read_json(path: AnyPath) -> Any:
         raise UserError(
             f"{path}:{error.lineno}: not valid JSON ({error.msg}); delete the file and run the job again"
         ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid JSON ({error.reason}); delete the file and run the job again") from None
 
 
 @contextlib.contextmanager

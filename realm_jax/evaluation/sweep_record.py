@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -194,8 +193,8 @@ def read_settings(folder: SweepDir) -> Sweep:
 def read_manifest(folder: SweepDir) -> dict[str, Any]:
     """Raises UserError where the file is not what `realm sweep` wrote."""
     found = None
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(folder.manifest.read_text())
+    with contextlib.suppress(UserError):
+        found = read_json(folder.manifest)
     match found:
         case {"reference": reference, "variants": [*variants], "seeds": [*seeds]}:
             typed = all(isinstance(name, str) for name in variants) and all(isinstance(seed, int) for seed in seeds)

@@ -105,7 +105,7 @@ def check_folder(folder: SweepDir) -> None:
         return
     for path in sorted(root.iterdir()) if root.exists() else ():
         # What a sweep that was stopped early leaves: folders, its lock, a manifest half written.
-        if not (path.name in OF_SWEEP and path.is_dir() or path.name.startswith((".sweep.", ".report."))):
+        if not (path.name in OF_SWEEP and path.is_dir() or path.name.startswith(".sweep.")):
             raise UserError(f"--sweep_dir: {root} is no sweep's and holds {path.name}; {another}")
 
 

@@ -167,6 +167,7 @@ class TestRecord:
         ("text", "message"),
         [
             ("{", "not valid JSON"),
+            ("\udcff", r"config\.json: not valid JSON \(invalid start byte\); delete the file"),
             ("[]", "not the record of an experiment"),
             ('{"model": "bert"}', "not the record of an experiment"),
             ('{"experiment": {"pretrain": 3}, "config": {}}', "not the record of an experiment"),
@@ -178,10 +179,10 @@ class TestRecord:
     )
     def test_foreign_file_is_named(self, workdir, text, message):
         workdir.root.mkdir()
-        workdir.config.write_text(text)
+        workdir.config.write_text(text, errors="surrogateescape")
         with pytest.raises(UserError, match=message):
             read_record(workdir)
-        assert workdir.config.read_text() == text
+        assert workdir.config.read_text(errors="surrogateescape") == text
 
     def test_workdir_that_is_a_file(self, tmp_path):
         (tmp_path / "run").write_text("")

@@ -34,11 +34,12 @@ def test_ignored_ctrl_c_is_heard():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_job_that_is_stopped_while_it_is_loaded_says_nothing(tmp_path, number):
+@pytest.mark.parametrize("start", [("-m", "realm_jax"), ("-c", "from realm_jax.__main__ import main; main()")])
+def test_a_job_that_is_stopped_while_it_is_loaded_says_nothing(tmp_path, number, start):
     """As by a sweep or a `run` that ends. It is stopped by what it imports."""
     (tmp_path / "tyro.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
     done = subprocess.run(
-        [sys.executable, "-m", "realm_jax", "--help"],
+        [sys.executable, *start, "--help"],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
         capture_output=True,
         text=True,
