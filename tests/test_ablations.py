@@ -56,9 +56,14 @@ CLAIMS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def importable():
+    """The experiments, for these tests alone: the next file in this process must not find them imported."""
+    before = set(sys.modules)
     sys.path.insert(0, str(FOLDER))
     yield
     sys.path.remove(str(FOLDER))
+    for name in set(sys.modules) - before:
+        if (FOLDER / f"{name}.py").exists():
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

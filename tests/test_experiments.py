@@ -1,13 +1,12 @@
 """Every experiment file that is shipped gives a valid configuration, and a variant differs only where it says so."""
 
 import dataclasses
-import importlib
 from pathlib import Path
 
 import pytest
 
 from realm_jax import config as schema
-from realm_jax.jobs.experiment import load_experiment
+from realm_jax.jobs.experiment import load_experiment, load_sweep
 from realm_jax.jobs.sharing import made_from
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -98,9 +97,8 @@ def test_differences_from_the_base(name):
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_a_sweep_has_valid_variants_and_a_docstring(name, monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    sweep = importlib.import_module(name).get_sweep()
+def test_a_sweep_has_valid_variants_and_a_docstring(name):
+    sweep = load_sweep(FOLDER / f"{name}.py")
     assert len(sweep.variants) == SWEEPS[name] and sweep.reference in sweep.variants
     assert all(schema.from_dict(dataclasses.asdict(config)) == config for config in sweep.variants.values())
     # Snapshots are swapped in at fixed steps, so that a run can be repeated.
@@ -116,9 +114,9 @@ def test_docstring_tells_command_time_and_result(name):
     assert "Time: " in text and "Expected: " in text
 
 
-def test_sets_of_questions_share_all_before_fine_tuning(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    made = {name: made_from(config) for name, config in wikipedia_sweep().variants.items()}
+def test_sets_of_questions_share_all_before_fine_tuning():
+    sweep = load_sweep(FOLDER / "wikipedia_sweep.py")
+    made = {name: made_from(config) for name, config in sweep.variants.items()}
     for first, *others in (
         ("reference", "webquestions", "curatedtrec"),
         ("no_pretraining", "webquestions_no_pretraining", "curatedtrec_no_pretraining"),
@@ -128,7 +126,3 @@ def test_sets_of_questions_share_all_before_fine_tuning(monkeypatch):
             assert made[other].keys() == made[first].keys() >= {"data", "ict", "pretrain", "finetune"}
             assert {stage for stage in made[first] if made[other][stage] != made[first][stage]} == {"finetune"}
     assert all(made["cc_news"][stage] != made["reference"][stage] for stage in made["cc_news"])
-
-
-def wikipedia_sweep():
-    return importlib.import_module("wikipedia_sweep").get_sweep()
