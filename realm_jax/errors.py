@@ -1,6 +1,7 @@
 """What a user can mend: one exception, a list of faulty records that ends in it, and how it is found in a log."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SHOWN = 10
@@ -37,6 +38,13 @@ class Faults:
             raise UserError(f"{self}\n{self._advice}")
         if self._found:
             skip(f"left out {self}")
+
+
+def near_miss(word: str, known: Sequence[str], they: str) -> str:
+    """For the end of a message about a word that is none of those `known`: the nearest one, or where none is near,
+    what `they` are, such as "there are a, b"."""
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"{they} {', '.join(known)}"
 
 
 def last_words(log: Path) -> str:

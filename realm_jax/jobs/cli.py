@@ -1,6 +1,5 @@
 """The command line: `realm JOB EXPERIMENT [options]`."""
 
-import difflib
 import importlib
 import os
 import sys
@@ -15,7 +14,7 @@ import tyro
 
 from realm_jax import __version__
 from realm_jax.config import Config
-from realm_jax.errors import PREFIX, UserError
+from realm_jax.errors import PREFIX, UserError, near_miss
 from realm_jax.jobs import peers
 from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point, take_back
 from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
@@ -191,9 +190,7 @@ def _job_name(word: str) -> str:
     name = word.replace("-", "_")
     if name in JOBS:
         return name
-    nearest = difflib.get_close_matches(name, JOBS, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(JOBS)}"
-    raise UserError(f"no job {word!r}; {hint}")
+    raise UserError(f"no job {word!r}; {near_miss(name, JOBS, 'there are')}")
 
 
 def _workdir_of(source: AnyPath | None, options: list[str]) -> AnyPath:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from realm_jax import config as schema
 from realm_jax import remote
 from realm_jax.config import Config, Sweep
-from realm_jax.errors import UserError
+from realm_jax.errors import UserError, near_miss
 from realm_jax.remote import AnyPath
 from realm_jax.settings import changes
 from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
@@ -255,5 +255,4 @@ def _hint(error: Exception) -> str:
     if not dataclasses.is_dataclass(part):
         return ""
     names = [field.name for field in dataclasses.fields(part)]
-    nearest = difflib.get_close_matches(match[2], names, n=1, cutoff=0.4)
-    return f"; did you mean {nearest[0]!r}?" if nearest else f"; {match[1]} has {', '.join(names)}"
+    return f"; {near_miss(match[2], names, f'{match[1]} has')}"

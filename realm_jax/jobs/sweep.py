@@ -5,7 +5,6 @@ DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that 
 shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
 """
 
-import difflib
 import shlex
 import sys
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 import tyro
 
 from realm_jax.config import Sweep
-from realm_jax.errors import UserError
+from realm_jax.errors import UserError, near_miss
 from realm_jax.jobs.experiment import differences, load_sweep, missing_file, read_record, settle
 from realm_jax.jobs.launches import launches
 from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
@@ -78,9 +77,8 @@ def command(argv: list[str]) -> int:
     ):
         if unknown := [str(value) for value in asked if value not in there]:
             known = [str(value) for value in there]
-            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.7)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep{hint}; it has {', '.join(known)}")
+            hint = near_miss(unknown[0], known, "it has")
+            raise UserError(f"--{option}: {', '.join(unknown)} not in this sweep; {hint}")
     if options.cluster == "tpu":
         lines = launches(sweep, folder.root.resolve().name, source, given)
         asked = [run for run in lines if is_asked(*run, options)]

@@ -158,7 +158,7 @@ class TestCommand:
             ),
             (
                 ["--variants", "realm", "slw"],
-                "--variants: slw not in this sweep (did you mean slow?); it has realm, slow, stale, none",
+                "--variants: slw not in this sweep; did you mean 'slow'?",
             ),
             (["--seeds", "0", "7"], "--seeds: 7 not in this sweep; it has 0, 1"),
         ],
