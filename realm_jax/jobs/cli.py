@@ -16,7 +16,14 @@ from realm_jax import __version__
 from realm_jax.config import Config
 from realm_jax.errors import PREFIX, UserError, near_miss
 from realm_jax.jobs import peers
-from realm_jax.jobs.experiment import load_experiment, read_record, settle, starting_point, take_back
+from realm_jax.jobs.experiment import (
+    load_experiment,
+    missing_file,
+    read_record,
+    settle,
+    starting_point,
+    take_back,
+)
 from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
 from realm_jax.remote import AnyPath, path_of
 from realm_jax.workdir import Workdir
@@ -150,6 +157,9 @@ def _run(argv: list[str]) -> int:
         job.check(config, workdir, arguments)
     else:
         workdir.check_imported()
+    # A name mistyped in the first command would else stand in the record, which never changes.
+    if record is None and (missing := missing_file(config)):
+        raise UserError(f"{missing}; no workdir was begun")
     settle(record, experiment, config, workdir)
     code: int | None = None
     try:

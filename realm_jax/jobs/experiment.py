@@ -126,21 +126,15 @@ def _with_machine(record: Record, experiment: Config) -> Config:
     return schema.from_dict(values)
 
 
-def settle(
-    record: Record | None, experiment: Config, config: Config, workdir: Workdir, check_files: bool = True
-) -> None:
+def settle(record: Record | None, experiment: Config, config: Config, workdir: Workdir) -> None:
     """Records the settings of a new workdir; holds later jobs to them, but for those that say how it is computed: of
     these the record has the last ones.
 
     Raises:
-      UserError: an option differs from the record, or a new workdir would record a file that is not there. The workdir
-        is left as it was.
+      UserError: an option differs from the record; the workdir is left as it was.
     """
     values = dataclasses.asdict(Record(experiment, config))
     if record is None:
-        # A name mistyped in the first command would else stand in the record, which never changes.
-        if check_files and (missing := missing_file(config)):
-            raise UserError(f"{missing}; no workdir was begun")
         try:
             write_json(workdir.config, values)
         except OSError as error:

@@ -195,7 +195,7 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
             "delete these folders, if nobody needs what is in them; stages that they share with others stay."
         )
     for run, record in zip(runs, records, strict=True):
-        settle(record, run.config, run.config, run.workdir, check_files=False)
+        settle(record, run.config, run.config, run.workdir)
         if not run.workdir.is_finished and owner(run.workdir.root, "run") is None:
             link(run.config, run.workdir, folder)
     return runs

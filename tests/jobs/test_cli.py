@@ -214,6 +214,10 @@ class TestMistakes:
         message = failure(capsys, "pretrain", "mine.py", "--pretrain.steps", "-2")
         assert message == "realm: error: pretrain.steps: -2 is out of range; it must be at least 0"
 
+    def test_a_file_that_is_not_there(self, capsys):
+        message = failure(capsys, "pretrain", "mine.py", "--questions.dev", "nowhere.jsonl")
+        assert message == "realm: error: questions.dev: 'nowhere.jsonl' is not there; no workdir was begun"
+
     def test_option_of_another_job(self, capsys):
         assert "--breadth" in failure(capsys, "pretrain", "mine.py", "--breadth", "3")
 
