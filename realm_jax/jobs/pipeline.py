@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from realm_jax.config import Config
 from realm_jax.jobs.devices import TRAINED
-from realm_jax.jobs.peers import PEER_FAILED
+from realm_jax.jobs.peers import PEER_FAILED, Processes
 from realm_jax.jobs.processes import PATIENCE_S, Child, Usage, stop
 from realm_jax.remote import AnyPath
 from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
@@ -109,10 +109,17 @@ class Pipeline:
     first: bool = True
     poll_s: float = 1.0
     together: tuple[str, ...] = ()
+    peer_timeout_s: float = Processes.peer_timeout_s
+    """Seconds without a sign of life of the first, after which the others end."""
+
+    @property
+    def _usage_file(self) -> AnyPath:
+        """What the first shows of itself, anew every two seconds."""
+        return self.workdir.root / f"{self.label}.json"
 
     def run(self, steps: Iterable[Step]) -> int:
         """Returns 0, or the exit code of the job that failed. Ctrl-C and SIGTERM stop all jobs and go on upwards."""
-        record = self.workdir.root / f"{self.label}.json" if self.first else None
+        record = self._usage_file if self.first else None
         with (
             sole_owner(self.workdir.root, self.label) if self.first else contextlib.nullcontext(),
             Usage(record, interval_s=self.sample_s, **({"save_every_s": SHOWN_S} if self.together else {})) as usage,
@@ -130,14 +137,14 @@ class Pipeline:
         return 0
 
     def _complete(self, step: Step, usage: Usage) -> int:
-        if step.always and not self.first:
-            return self._await_first(step)
+        again = step.always and not self.first
         if step.is_complete() and not step.always:
             say(f"{step.job} is complete")
             return 0
-        if step.elsewhere or not (self.first or step.job in SEVERAL):
-            self._await(step)
-            return 0
+        if again or step.elsewhere or not (self.first or step.job in SEVERAL):
+            why = "process 0 does in each start" if again else "runs on another machine"
+            say(f"waiting for {step.job}, which {why}")
+            return self._await(step)
         say(step.job + (f", with {step.beside} beside it" if step.beside else ""))
         start = time.monotonic()
         with usage.stage(step.job):
@@ -145,7 +152,8 @@ class Pipeline:
         if code:
             return code
         if not self.first:
-            self._await(step)
+            if code := self._await(step):
+                return code
         elif not step.is_complete():
             say(f"{step.job} ended without an error, but what it should have made is not there")
             return 1
@@ -179,29 +187,34 @@ class Pipeline:
         command = [*self.command(job), *together]
         return Child(job, command, {**self.environment, **shares.get(job, {})}, prefix=prefix)
 
-    def _await(self, step: Step) -> None:
-        """Waits for what is made on another machine, as long as it takes: a supervisor ends the wait where it ends."""
-        if not step.is_complete():
-            say(f"waiting for {step.job}, which runs on another machine")
-        while not step.is_complete():
-            time.sleep(self.poll_s)
+    def _await(self, step: Step) -> int:
+        """Waits for what is made on another machine; returns 0, or `PEER_FAILED` where process 0, which makes it or
+        waits for it too, failed meanwhile or is gone. Process 0 waits as long as it takes: what started it ends that.
 
-    def _await_first(self, step: Step) -> int:
-        """Waits until the first machine has done, since it was last started, what is complete from before; returns 0,
-        or `PEER_FAILED` where it could not. What stands there counts for nothing until it changes: it may be of an
-        earlier start."""
-        say(f"waiting for {step.job}, which process 0 does in each start")
-        before = self._shown_by_first()
-        while (now := self._shown_by_first()) == before or step.job not in now.get("done", []):
+        Of a step that is always run, what stands there counts for nothing until process 0 shows it as done since then:
+        it may be of an earlier start.
+        """
+        before = last = self._shown_by_first()
+        since = time.monotonic()
+        while True:
+            now = self._shown_by_first()
+            if now != last:
+                last, since = now, time.monotonic()
+            if now != before and step.job in now.get("done", ()) if step.always else step.is_complete():
+                return 0
+            why = ""
             if now != before and "failed" in now:
-                say(f"process 0 failed at {now['failed']}, see its own messages; start all processes again")
+                why = f"failed at {now['failed']}, see its own messages"
+            elif time.monotonic() - since > self.peer_timeout_s:
+                why = f"has given no sign of life in {self._usage_file} for {self.peer_timeout_s:g} s"
+            if why and not self.first:
+                say(f"waiting for {step.job}: process 0 {why}; start all processes again, in the same workdir")
                 return PEER_FAILED
             time.sleep(self.poll_s)
-        return 0
 
     def _shown_by_first(self) -> dict:
         with contextlib.suppress(OSError):
-            return read_json(self.workdir.usage)
+            return read_json(self._usage_file)
         return {}
 
     def _wait(self, child: Child) -> int:

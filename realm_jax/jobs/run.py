@@ -69,6 +69,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
         label=label(arguments),
         first=me == 0,
         together=(*together, "--peer_timeout_s", str(arguments.peer_timeout_s)) if count > 1 else (),
+        peer_timeout_s=arguments.peer_timeout_s,
     )
     if arguments.builder == "only":
         return pipeline.run(steps_of_builder(config, workdir))

@@ -17,7 +17,7 @@ from realm_jax.config import ClosedBook, Config, Data, Finetune, Ict, Pretrain, 
 from realm_jax.errors import UserError
 from realm_jax.jobs import pipeline, processes, run
 from realm_jax.jobs.pipeline import Pipeline, Step, steps_of, steps_of_builder
-from realm_jax.workdir import Workdir, sole_owner
+from realm_jax.workdir import Workdir, sole_owner, write_json
 
 PRELUDE = """
 import os, pathlib, signal, sys, time
@@ -413,6 +413,21 @@ class TestSeveralMachines:
             wait_until(lambda: "pretrain start" in made.log())
             late = made.pipeline(scripts | {"pretrain": "touch('late')"}, together=("--x",), first=False, poll_s=0.02)
             assert late.run(steps) == 0 and works.result(30) == 0
+
+    @pytest.mark.parametrize("always", [False, True])
+    def test_one_whose_first_is_gone_ends(self, made, capsys, always):
+        """As where it was killed: its record says nothing more."""
+        step = made.step("prepare", always=always)
+        waiting = made.pipeline({}, together=("--x",), first=False, poll_s=0.02, peer_timeout_s=0.5)
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(waiting.run, [step])
+            for minutes in range(15):  # longer than the limit
+                write_json(made.root / "run.json", {"done": [], "time/minutes": minutes})
+                time.sleep(0.1)
+                assert not waits.done()
+            assert waits.result(30) == 75
+        message = f"waiting for prepare: process 0 has given no sign of life in {made.root}/run.json for 0.5 s; start"
+        assert message in capsys.readouterr().err
 
     def test_a_builder_elsewhere_is_waited_for(self, tmp_path):
         config, workdir = Config(), Workdir(tmp_path)
