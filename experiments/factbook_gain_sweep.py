@@ -11,7 +11,8 @@ Pre-training differs from `factbook`'s: dates and numbers are hidden beside name
 stop. With 100 questions and seed 0, dev preferred that to names alone, at either rate (docs/results/factbook).
 
 Time: minutes a run on one CPU core of two: 6 to 14 where pre-training is there already, 24 with it.
-Expected: (100 questions, seeds 0 and 1, docs/results/factbook) test exact match at the temperature that dev chooses:
+Expected: (100 questions, seeds 0 and 1, of a commit whose pre-training drew again what the warm-up had drawn:
+docs/results/factbook) test exact match at the temperature that dev chooses:
 REALM 0.479, the warm start with as many steps 0.508, REALM's retriever with the warm start's reader 0.512 (which was
 run at 0.25 alone); standard errors 0.03 to 0.04.
 """

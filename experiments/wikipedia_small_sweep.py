@@ -2,7 +2,7 @@
 
     realm sweep experiments/wikipedia_small_sweep.py
 
-Time: computed, not measured: some 14 hours a run on one GPU, less where stages are shared.
+Time: computed, not measured: 17 hours a run on one GPU, 14 where ICT is shared, less where pre-training is.
 Expected: the orderings of the paper's table 2, which ablations.py has beside each ablation.
 """
 

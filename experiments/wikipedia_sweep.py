@@ -5,7 +5,8 @@
 All files that these experiments name must be there when the sweep is begun; with `--variants`, those of these alone.
 REALM with X = CC-News has data, ICT and pre-training of its own; every other set of questions shares them with NQ's.
 
-Time: not known as a whole; of `wikipedia`, computed, 38 hours on 64 chips for each pre-training of its own.
+Time: not known as a whole; of `wikipedia`, computed, on 64 chips 30 hours for each pre-training of
+its own, and 8 for the ICT of each corpus.
 Expected: the paper's numbers, which stand in ablations.py, and in `orqa`, `webquestions`, `curatedtrec`, `cc_news`,
 `cc_news_webquestions` and `cc_news_curatedtrec`; ORQA on WebQuestions 36.4, on CuratedTREC 30.1 (table 1).
 """

@@ -3,6 +3,9 @@
 #
 #   sbatch --nodes 2 tpu/slurm.sh experiments/factbook.py /shared/runs/mine [options]
 #
+# The batch of each stage must be a multiple of the GPUs (docs/operations.md): of 16, with the Factbook,
+#   --warm_up.batch_size 16 --pretrain.batch_size 16 --finetune.batch_size 16
+#
 # The workdir lies in a file system that all nodes share. Sent SIGTERM before its time is up, the job saves nothing
 # more and is put in the queue again, to go on from its last checkpoint.
 #SBATCH --job-name=realm

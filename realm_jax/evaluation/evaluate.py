@@ -94,7 +94,7 @@ class Evaluation:
         mesh, dtype = local_mesh(), config.index.dtype
         first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index(mesh, dtype)
         last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint)
-        last = last_snapshot.index(mesh, dtype)
+        last = last_snapshot.index(mesh, dtype) if step else first
         data = self._experiment.data
         written = builders.is_written(builders.Queries, data.tfds)
         if written and can_be_masked(data, "heldout", salient(config.masking)):

@@ -26,7 +26,7 @@ PROGRESS = {
     "index/staleness_steps": ("stale", ".0f"),
     "probe/span_recall@5": ("recall", ".2f"),
 }
-WINDOW = 30  # the rate is that of so many last steps
+WINDOW = 30  # the rate is that over so many last lines
 SEND_S = 15.0
 """Seconds between two puts of the metrics into an object store, which takes one a second and bills each."""
 ERASE_LINE = "\r\x1b[K"
