@@ -1,6 +1,7 @@
 """What any dataclass of settings can: keep to types and ranges, be told by flat names, come out of JSON."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from realm_jax.errors import UserError
@@ -84,3 +85,14 @@ def from_dict(values: dict[str, Any], kind: type, path: str = "") -> Any:
         return tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
 
     return kind(**{name: typed(name, value) for name, value in values.items()})
+
+
+def file_and_split(name: str) -> tuple[Path, str]:
+    """What is named by an option that takes a file, or FOLDER:SPLIT: (file, "") or (folder, split).
+
+    A file that is there as it is named is that file: it may have a colon in its name.
+    """
+    folder, colon, split = name.rpartition(":")
+    if colon and Path(folder).is_dir() and not Path(name).exists():
+        return Path(folder), split
+    return Path(name), ""

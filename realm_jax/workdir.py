@@ -277,7 +277,8 @@ def read_json(path: AnyPath) -> Any:
 
 @contextlib.contextmanager
 def publish(target: AnyPath) -> Iterator[Path]:
-    """Gives an empty folder to fill; on a clean exit it appears as `target` at once, else nothing does.
+    """Gives an empty folder to fill; on a clean exit it appears as `target` at once, in place of what was there, else
+    nothing does.
 
     A folder left by a killed writer is swept by the next one. In an object store a file of
     `remote.LAST` makes it appear.
@@ -289,16 +290,19 @@ def publish(target: AnyPath) -> Iterator[Path]:
             remote.copy_up(Path(local), target)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary, before = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.before")
+    for leftover in (temporary, before):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
         if target.exists():
-            shutil.rmtree(target)
+            os.rename(target, before)
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(before, ignore_errors=True)
 
 
 @contextlib.contextmanager

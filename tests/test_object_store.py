@@ -18,6 +18,7 @@ from realm_jax import remote
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.jobs import cli
+from realm_jax.jobs.sharing import prune
 from realm_jax.remote import path_of
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
@@ -219,6 +220,10 @@ def test_snapshots(bucket):
     assert snapshots.list_steps(path, "f") == [0, 2, 4]
     np.testing.assert_array_equal(snapshots.load(path, 4, "f").vectors, vectors + 4)
     assert snapshots.remove_old(path, keep=1) == [2] and snapshots.list_steps(path) == [0, 4]
+    digests = np.arange(18, dtype=np.uint64).reshape(9, 2)
+    snapshots.publish_snapshot(path, 5, vectors, kind="exact", fingerprint="f", embedder="e", digests=digests)
+    known = snapshots.known_vectors(path, 5, "e")
+    np.testing.assert_array_equal(known[0], digests), np.testing.assert_array_equal(known[1], vectors)
     with pytest.raises(snapshots.SnapshotError, match="no such snapshot"):
         snapshots.load(path, 2)
     objects.put("bucket/4/vectors.npy", objects.get("bucket/4/vectors.npy")[:-1] + b"x")
@@ -240,6 +245,15 @@ def test_checkpoints(bucket):
     restored, position = checkpoints.restore(path / "checkpoints", 2, state)
     assert same(restored.params, params) and position == {"data": 2}
     assert same(checkpoints.restore_part(path / "checkpoints", 1, "embedder", params["embedder"]), params["embedder"])
+    workdir = Workdir(path)
+    write_json(workdir.stage("finetune").done, {"step": 2})
+    writer = CheckpointWriter(workdir.stage("finetune").checkpoints, keep=2)
+    for step in (1, 2):
+        writer.save(step, state, {"data": step}, None)
+    writer.close()
+    prune(workdir, "finetune")
+    left = [name for name in objects.names() if "finetune/checkpoints/" in name]
+    assert left and all("checkpoints/2/" in name and "/optimizer/" not in name for name in left)
     objects.delete("bucket/checkpoints/2/commit_success.txt")  # killed while it was written
     assert checkpoints.steps(path / "checkpoints") == [1]
 

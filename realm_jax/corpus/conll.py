@@ -7,6 +7,7 @@ from pathlib import Path
 
 from realm_jax.corpus.builders import open_prepared
 from realm_jax.errors import Faults, UserError
+from realm_jax.settings import file_and_split
 from realm_jax.text.iob import iob2
 
 DOCUMENT = b"-DOCSTART-"
@@ -35,11 +36,8 @@ def read_labelled(names: Sequence[str], option: str) -> list[Labelled]:
     """
     faults, sentences = Faults("lines of labelled text", f"Mend them, or name other files in {option}."), []
     for name in names:
-        folder, _, split = name.partition(":")
-        if Path(name).is_dir() or (split and Path(folder).is_dir()):
-            sentences += _prepared(Path(folder), split)
-        else:
-            sentences += _columns(Path(name), option, faults)
+        path, split = file_and_split(name)
+        sentences += _prepared(path, split) if path.is_dir() else _columns(path, option, faults)
     faults.settle()
     if not sentences:
         raise UserError(f"{option}: no sentence in {', '.join(names) or 'no file at all'}; name a file that has some")

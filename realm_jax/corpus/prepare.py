@@ -56,7 +56,8 @@ def prepare_corpus(
 
     Raises:
       UserError: faulty records, unless data.skip_faulty; the message lists the first ten, and all else is kept. Data
-        that were prepared with other settings. No passage at all.
+        that were prepared with other settings, or of which other runs have links and the files have changed. No passage
+        at all.
     """
     if config.data.source == "published" and articles is None:
         if not data.manifest.exists():
@@ -73,6 +74,11 @@ def prepare_corpus(
     if is_complete:
         return read_json(data.manifest)
     if not corpus.is_assembled():
+        if data.manifest.exists() and data.root.is_symlink():  # as a sweep's runs have one to data that they share
+            raise UserError(
+                f"{config.data.path}: has changed since {data.root.resolve()} was prepared from it, which other runs "
+                "use; stop them and give `realm sweep` again: runs that are not finished then get data of their own"
+            )
         data.manifest.unlink(missing_ok=True)
         for part in (data.store, data.tfds / builders.Passages.name, data.tfds / builders.Queries.name, tables(data)):
             shutil.rmtree(part, ignore_errors=True)

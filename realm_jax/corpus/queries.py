@@ -87,7 +87,7 @@ class SentenceSource:
         return {name: value for name, value in self.__dict__.items() if name != "_records"}
 
     def __repr__(self) -> str:
-        # Grain compares this when it restores an iterator: the same source must look the same in a later process.
+        # The same source looks the same in a later process.
         return f"SentenceSource({self._split!r}, {self._masking!r}, {len(self)} sentences)"
 
     @cached_property

@@ -39,6 +39,7 @@ def evaluate(config: Config, folder: Workdir) -> None:
     """
     require(config.mesh.platform)
     results = Evaluation(Experiment(config, folder)).results()
+    (folder.report / "index.html").unlink(missing_ok=True)  # it is of other results
     write_json(folder.results, results)
 
 

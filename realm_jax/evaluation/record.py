@@ -3,8 +3,6 @@
 import dataclasses
 import datetime
 import math
-import os
-import platform
 from typing import Any
 
 from realm_jax.config import Config
@@ -56,6 +54,7 @@ class Record:
     snapshots: list[dict[str, Any]]
     date: str
     machine: str
+    """"" where the jobs were started by hand: nobody recorded it."""
 
     def series(self, stage: str, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric, where it was written and finite."""
@@ -87,8 +86,8 @@ def read_record(config: Config, workdir: Workdir) -> Record:
         run=run,
         metrics=metrics,
         snapshots=sorted((m for m in manifests if isinstance(m.get("step"), int)), key=lambda m: m["step"]),
-        date=str(run.get("date") or _date(results_file, run_file, workdir.config)),
-        machine=str(run.get("machine") or describe_machine()),
+        date=f"{_date(run, results_file, run_file, workdir.config):%-d %B %Y}",
+        machine=str(run.get("machine") or ""),
     )
 
 
@@ -104,23 +103,17 @@ def summary(record: Record) -> dict[str, Any]:
     return dict.fromkeys(SUMMARY_KEYS) | known | found
 
 
-def describe_machine() -> str:
-    """`2 CPU cores, 24 GiB, Linux x86_64, Python 3.12.1`: no name of a host or a user."""
-    parts = [f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} CPU cores"]
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB of memory")
-    return ", ".join([*parts, f"{platform.system()} {platform.machine()}", f"Python {platform.python_version()}"])
-
-
 def _read(path: AnyPath) -> dict[str, Any]:
     value = read_json(path) if path.exists() else {}
     return value if isinstance(value, dict) else {}
 
 
-def _date(*paths: AnyPath) -> str:
+def _date(run: dict[str, Any], *paths: AnyPath) -> datetime.date:
+    """Of the last work, or where the jobs were started by hand, of the last change of a file."""
+    if "date" in run:
+        return datetime.date.fromisoformat(run["date"])
     times = [path.stat().mtime if is_remote(path) else path.stat().st_mtime for path in paths if path.exists()]
-    moment = datetime.datetime.fromtimestamp(max(times)) if times else datetime.datetime.now()
-    return f"{moment:%-d %B %Y}"
+    return datetime.date.fromtimestamp(max(times)) if times else datetime.date.today()
 
 
 def _is_finite(value: Any) -> bool:

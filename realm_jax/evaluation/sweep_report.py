@@ -8,7 +8,6 @@ import numpy as np
 
 from realm_jax.evaluation.figures import describe
 from realm_jax.evaluation.plots import Curve, draw
-from realm_jax.evaluation.record import describe_machine
 from realm_jax.evaluation.report import page
 from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord, read_sweep
 from realm_jax.evaluation.sweep_tables import count, named, runs_csv, tables
@@ -43,8 +42,10 @@ def write_sweep_report(root: Path) -> Path:
     counts = {state: states.count(state) for state in dict.fromkeys(states)}
     intro = (
         f"{len(sweep.variants)} variants, {len(sweep.runs)} runs: "
-        f"{', '.join(f'{count} {state}' for state, count in counts.items())}. Made on {describe_machine()}."
+        f"{', '.join(f'{count} {state}' for state, count in counts.items())}."
     )
+    if machines := sorted({run.record.machine for run in sweep.runs} - {""}):
+        intro += f" Made on {'; on '.join(machines)}."
     if others := [f"{run.variant}, seed {run.seed}" for run in sweep.on_other_data]:
         intro += (
             f" Caution: files of the corpus changed while the sweep went on. {'; '.join(others)} had other data than "

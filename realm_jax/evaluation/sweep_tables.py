@@ -320,7 +320,7 @@ def compared(sweep: SweepRecord, variant: str, other: str) -> tuple[str, str]:
     says nothing of others."""
     difference = sweep.difference(variant, other)
     if difference is None:
-        return NONE, "not finished"
+        return NONE, "not compared"
     seeds = [run.seed for run, _ in sweep.pairs(variant, other)]
     interval = f"[{number(difference.low)}, {number(difference.high)}]"
     verdict = "holds" if difference.mean > 0 else "is the other way round"

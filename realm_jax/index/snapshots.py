@@ -252,7 +252,7 @@ def known_vectors(directory: AnyPath, step: int, embedder: str) -> tuple[np.ndar
     snapshot = load(directory, step)
     if DIGESTS not in snapshot.manifest.files:
         return None
-    return np.load(folder / DIGESTS), snapshot.vectors
+    return np.load(snapshot.directory / DIGESTS), snapshot.vectors
 
 
 def load_index(

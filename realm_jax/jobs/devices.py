@@ -8,6 +8,7 @@ import sys
 
 from realm_jax.config import Config, Mesh
 from realm_jax.errors import UserError
+from realm_jax.workdir import Workdir
 
 TRAINED = ("ict", "warm_up", "pretrain", "finetune", "closed_book")
 """Jobs of a run that train: each may be several processes, on as many devices as its mesh has."""
@@ -19,8 +20,8 @@ LONGEST_START_S = 300
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def check_batches(config: Config) -> None:
-    """Sees, before the first stage of a run on one machine, whether its later ones have a batch for their devices.
+def check_batches(config: Config, workdir: Workdir) -> None:
+    """Sees, before the first stage of a run on one machine, whether those to be done have a batch for their devices.
 
     Raises:
       UserError: a mesh does not fit the devices, or a batch does not divide over them.
@@ -29,7 +30,7 @@ def check_batches(config: Config) -> None:
 
     platform, count = ("cpu", 1) if _is_one_cpu() else _devices()
     for stage in TRAINED:
-        if (settings := getattr(config, stage)).steps:
+        if (settings := getattr(config, stage)).steps and not workdir.stage(stage).done.exists():
             here = count
             if stage == "pretrain" and platform == "gpu" and count > 1 and must_share(config):
                 here = len(divide(config, platform, count)["pretrain"][VISIBLE].split(","))

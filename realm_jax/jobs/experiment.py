@@ -18,7 +18,7 @@ from realm_jax import remote
 from realm_jax.config import Config, Sweep
 from realm_jax.errors import UserError, near_miss
 from realm_jax.remote import AnyPath
-from realm_jax.settings import changes
+from realm_jax.settings import changes, file_and_split
 from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
 
 T = TypeVar("T")
@@ -161,7 +161,8 @@ def take_back(record: Record | None, config: Config, workdir: Workdir) -> None:
             write_json(workdir.config, dataclasses.asdict(record))
         return
     made = (path for path in remote.files(workdir.root) if not path.name.startswith("."))
-    if all(path == workdir.config for path in made):
+    if all(path in (workdir.config, workdir.usage) for path in made):
+        workdir.usage.unlink(missing_ok=True)
         workdir.config.unlink(missing_ok=True)
 
 
@@ -177,7 +178,7 @@ def missing_file(config: Config) -> str:
     }
     for option, names in named.items():
         for name in filter(None, names):
-            if not Path(name).exists() and not Path(name.rpartition(":")[0] or name).exists():  # FOLDER:SPLIT
+            if not file_and_split(name)[0].exists():
                 return f"{option}: {name!r} is not there"
     return ""
 

@@ -70,6 +70,18 @@ def run_all(
         counts = f"{done} done, {len(failed)} failed, {len(running)} running, {len(left)} left"
         say(f"{what} | {counts}{_time_left(runs, [*running, *left], jobs)}")
 
+    def forget(run: Run) -> None:
+        if keep_for is None:
+            return
+        unfinished = [other for other in keep_for if not other.workdir.is_finished]
+        needed = {stage.root.resolve() for other in unfinished for stage in sharing.stages(other.config, other.workdir)}
+        for stage in sharing.stages(run.config, run.workdir):
+            if stage.root.resolve() not in needed:
+                sharing.forget(stage)
+
+    for run in runs:
+        if run.workdir.is_finished:  # before, as by a call that kept more, or was killed as it removed this
+            forget(run)
     tell("1 run" if len(runs) == 1 else f"{len(runs)} runs")
     try:
         while left or running:
@@ -79,8 +91,7 @@ def run_all(
                 del running[run]
                 free.append(taken.pop(run))
                 if code == 0:
-                    if keep_for is not None:
-                        _forget(run, [other for other in keep_for if not other.workdir.is_finished])
+                    forget(run)
                     tell(f"{run}: done in {time.monotonic() - since[run]:.0f} s")
                     continue
                 failed.append(run)
@@ -131,13 +142,6 @@ def run_all(
     finally:
         stop(running.values())
     return len(failed)
-
-
-def _forget(run: Run, unfinished: Sequence[Run]) -> None:
-    needed = {stage.root.resolve() for other in unfinished for stage in sharing.stages(other.config, other.workdir)}
-    for stage in sharing.stages(run.config, run.workdir):
-        if stage.root.resolve() not in needed:
-            sharing.forget(stage)
 
 
 def _fail_with(run: Run, step: Step, other: Run) -> None:

@@ -123,18 +123,22 @@ def supervise(job: str, folder: AnyPath, processes: Processes, command: Sequence
         child, state = Child(job, command, environment), FAILED
         code = 1
         try:
-            while (code := child.exit_code()) is None and peers.lost() is None:
+            lost = None
+            while (code := child.exit_code()) is None:
+                if peers.lost() is not None:
+                    time.sleep(GRACE_S)  # which one was the first to fail shows within a moment; or it is back
+                    if (lost := peers.lost()) is not None:
+                        break
                 peers.show(RUNNING)
                 time.sleep(LOOK_S)
             state = DONE if code == 0 else FAILED
             if state == DONE:
                 return 0
-            if code is None:  # a peer is gone; which one was the first to fail shows within a moment
-                time.sleep(GRACE_S)
+            if code is None:
                 state = STOPPED
             else:
                 peers.show(FAILED, code)
-            first = peers.first_to_fail()
+            first = peers.first_to_fail(lost)
             if first is None:
                 if code and code > 128:  # of all else the worker has told itself
                     print(f"{PREFIX}process {me}: {job} was killed (exit code {code})", file=sys.stderr)
@@ -198,7 +202,8 @@ class Peers:
                 "beat": [os.getpid(), self._beat],
                 "asked": self._asked,
             }
-            write_json(self._folder / f"{self._me}.json", record | {"host": socket.gethostname()})
+            with contextlib.suppress(Exception):  # whatever an object store raises: the next beat may come through
+                write_json(self._folder / f"{self._me}.json", record | {"host": socket.gethostname()})
 
     def gather(self, job: str) -> None:
         """Waits until every peer has shown itself."""
@@ -242,8 +247,8 @@ class Peers:
                 return i
         return None
 
-    def first_to_fail(self) -> str | None:
-        """The peer, in words, that failed before this process did; None where this one was the first.
+    def first_to_fail(self, lost: int | None) -> str | None:
+        """The peer, in words, that failed before this process did, or is `lost`; None where this one was the first.
 
         A worker often dies of the death of another, and a peer that died with its supervisor shows it only by silence.
         """
@@ -256,7 +261,7 @@ class Peers:
                 i = min(earlier)[1]
                 return f"{self._name(i)} failed with exit code {self._seen[i]['code']}, see its own messages"
             for i in self._others:
-                if self._is_silent(i):
+                if i == lost or self._is_silent(i):
                     return f"{self._name(i)} has given no sign of life for {self._timeout_s:g} s"
             if all(record.get("state") in (DONE, FAILED, STOPPED) for record in self._seen.values()):
                 return None

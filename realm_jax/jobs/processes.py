@@ -1,7 +1,9 @@
 """Child processes that are jobs, and what all processes of a run use together."""
 
 import contextlib
+import datetime
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -99,7 +101,8 @@ def stop(children: Iterable[Child], patience_s: Sequence[float] = PATIENCE_S) ->
 
 
 class Usage:
-    """Wall time and memory of a run, summed up over all the times it was started: <workdir>/run.json.
+    """Wall time and memory of a run, summed up over all the times it was started, and where and when it was last at
+    work: <workdir>/run.json.
 
     Memory is that of this process and all its descendants at one moment: proportional set size (PSS, which counts
     shared pages once) where the kernel tells it, else resident set size. Without a path nothing is written.
@@ -111,6 +114,7 @@ class Usage:
         self._minutes_before = before.get("time/minutes", 0.0)
         self._peak = before.get("memory/peak_gib", 0.0)
         self._stages = before.get("stages", {})
+        self._last_work = {name: before[name] for name in ("date", "machine") if name in before}
         self.failed = ""
         self.done: list[str] = []
         """Jobs found or made complete since this start, for those who wait for them on other machines."""
@@ -132,6 +136,7 @@ class Usage:
 
     @contextlib.contextmanager
     def stage(self, job: str) -> Iterator[None]:
+        self._last_work = {"date": f"{datetime.date.today()}", "machine": describe_machine()}
         with self._lock:
             self._running[job] = time.monotonic()
         try:
@@ -152,6 +157,7 @@ class Usage:
                 "memory/peak_gib": round(self._peak, 4),
                 "stages": self._stages,
                 "done": self.done,
+                **self._last_work,
             }
             if self.failed:
                 values["failed"] = self.failed
@@ -163,9 +169,18 @@ class Usage:
         while not self._stopped.is_set():
             self._peak = max(self._peak, memory_of_tree() / 2**30)
             if time.monotonic() - saved > self._save_every_s:
-                self.save()
+                with contextlib.suppress(Exception):  # whatever an object store raises: the next one may do
+                    self.save()
                 saved = time.monotonic()
             self._stopped.wait(self._interval_s)
+
+
+def describe_machine() -> str:
+    """`2 CPU cores, 24 GiB, Linux x86_64, Python 3.12.1`: no name of a host or a user."""
+    parts = [f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} CPU cores"]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB of memory")
+    return ", ".join([*parts, f"{platform.system()} {platform.machine()}", f"Python {platform.python_version()}"])
 
 
 def memory_of_tree() -> int:

@@ -52,7 +52,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
     if not workdir.data(config.data.directory).done.exists():
         require_training_questions(config)
     if count == 1 and arguments.builder != "only":  # a pod's devices start only where all its machines ask for them
-        check_batches(config)
+        check_batches(config, workdir)
     together = ("--coordinator", arguments.coordinator, "--process_count", str(count), "--process_id", str(me))
     if count > 1 and arguments.builder == "here" and must_share(config):
         raise UserError(

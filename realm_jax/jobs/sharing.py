@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax import config as schema
+from realm_jax import remote
 from realm_jax.config import Config
+from realm_jax.settings import file_and_split
 from realm_jax.workdir import StageDir, SweepDir, Workdir, read_json, write_json
 
 DATA = "data"
@@ -124,7 +126,7 @@ def prune(workdir: Workdir, job: str) -> None:
     result = stage.checkpoints / str(done["step"])
     for path in (*stage.checkpoints.glob("[0-9]*"), result / "optimizer"):
         if path != result:
-            shutil.rmtree(path, ignore_errors=True)
+            remote.remove(path)
 
 
 def forget(stage: StageDir) -> None:
@@ -147,7 +149,7 @@ def _is_read(option: str, reads: tuple[str, ...]) -> bool:
 def _stamps(value: str | tuple[str, ...]) -> dict[str, list[int]]:
     """Size and time of change of each file that an option names, at any depth; {} where it names none."""
     names = [value] if isinstance(value, str) else value
-    paths = [path for name in names if name for path in _files(Path(name.rpartition(":")[0] or name))]
+    paths = [path for name in names if name for path in _files(file_and_split(name)[0])]
     return {str(path): [(found := path.stat()).st_size, found.st_mtime_ns] for path in paths}
 
 

@@ -13,6 +13,7 @@ from realm_jax.corpus.builders import open_prepared
 from realm_jax.errors import Faults, UserError
 from realm_jax.qa.answers import compile_pattern
 from realm_jax.qa.questions import SPLITS, Question, as_text, check
+from realm_jax.settings import file_and_split
 
 _QUESTION, _ANSWERS, _ID = ("question", "qText", "utterance"), ("answer", "answers", "targetValue"), ("id", "qId")
 _DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^)]*))\)')
@@ -89,10 +90,9 @@ def open_records(name: str, regex: bool) -> tuple[Records, Callable[[str, Any], 
     Raises:
       UserError: it cannot be read at all.
     """
-    folder, _, split = name.partition(":")
-    if Path(name).is_dir() or (split and Path(folder).is_dir()):
-        return _tfds_records(Path(folder), split), lambda where, record: as_text(record)
-    path = Path(name)
+    path, split = file_and_split(name)
+    if path.is_dir():
+        return _tfds_records(path, split), lambda where, record: as_text(record)
     try:
         data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:

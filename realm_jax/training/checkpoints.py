@@ -2,7 +2,8 @@
 needs.
 
 A checkpoint of step s holds the state after s steps: the parts (``embedder``, ``reader``), ``optimizer``, and
-``position``, a JSON object with the place in the data, the probes so far and what the task remembers.
+``position``, a JSON object with the place in the data, which passages these are, the probes so far and what the task
+remembers.
 """
 
 import dataclasses

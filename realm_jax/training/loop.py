@@ -39,24 +39,33 @@ def train(
     seed: int,
     patience: int = 0,
     mesh: jax.sharding.Mesh | None = None,
+    passages: str = "",
 ) -> None:
     """Trains to the end, or to the point where `patience` probes brought nothing better; then writes `directory.done`.
 
     Args:
       mesh: by default one device does all.
+      passages: the fingerprint of those that it learns from.
 
     Raises:
       UserError: the loss or its gradient is not finite (the last checkpoint stays), another trainer is at work in the
-        folder, or the checkpoint there is of another architecture.
+        folder, or the checkpoint there is of another architecture or other passages.
     """
     mesh = mesh or make_mesh(Mesh(), jax.local_devices()[:1])
     with sole_owner(directory.root, name) if is_first() else contextlib.nullcontext():
         if not agree(directory.done.exists()):
-            _train(task, name, stage, directory, seed, patience, mesh)
+            _train(task, name, stage, directory, seed, patience, mesh, passages)
 
 
 def _train(
-    task: Task, name: str, stage: Stage, directory: StageDir, seed: int, patience: int, mesh: jax.sharding.Mesh
+    task: Task,
+    name: str,
+    stage: Stage,
+    directory: StageDir,
+    seed: int,
+    patience: int,
+    mesh: jax.sharding.Mesh,
+    passages: str,
 ) -> None:
     optimizer = bert_optimizer(stage)
     params = put_params(mesh, task.init(jax.random.key(seed)))
@@ -68,6 +77,12 @@ def _train(
     if saved is not None:
         step = saved
         state, position = checkpoints.restore(directory.checkpoints, step, state)
+        if position.get("passages", passages) != passages:  # the place in the data would be one in others
+            raise UserError(
+                f"{name}: {directory.root} was begun with other passages: documents have changed since. Delete that "
+                "folder and those of the later stages, then give the same command again; or put the documents back "
+                "as they were"
+            )
         batches.set_state(position["data"])
         probes = [(at, score) for at, score in position["probes"]]
         task.set_memory(position.get("memory"))
@@ -85,7 +100,7 @@ def _train(
             probes.append((step, float(figures["probe/score"])))
         if figures:
             metrics.write(step, figures)
-        position = {"data": batches.get_state(), "probes": probes, "memory": task.memory()}
+        position = {"data": batches.get_state(), "probes": probes, "memory": task.memory(), "passages": passages}
         metrics.flush()
         writer.save(step, state, position, agree(_best(probes)))
         task.saved(step, state.params)

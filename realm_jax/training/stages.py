@@ -45,7 +45,8 @@ def train(name: str, config: Config, folder: Workdir) -> None:
     stage, experiment = getattr(config, name), Experiment(config, folder)
     check_batch(experiment.mesh.shape["data"], experiment.mesh.shape["fsdp"], stage, name)
     task = TASKS[name](experiment)
-    loop.train(task, name, stage, folder.stage(name), config.seed, getattr(stage, "patience", 0), experiment.mesh)
+    patience, passages = getattr(stage, "patience", 0), "" if name == "tagger" else experiment.store.fingerprint
+    loop.train(task, name, stage, folder.stage(name), config.seed, patience, experiment.mesh, passages)
 
 
 def result_step(folder: Workdir, name: str) -> int:

@@ -262,6 +262,22 @@ def test_only_changed_documents_are_cut_again(tmp_path, monkeypatch):
     assert rows_by_id(undisturbed) == after
 
 
+def test_data_that_other_runs_have_links_to_are_left_alone(tmp_path):
+    """As those of a sweep: runs that are done would be measured, and compared, on passages they never saw."""
+    config, shared = folder(tmp_path / "docs", **DOCUMENTS), DataDir(tmp_path / "shared")
+    shared.root.mkdir()
+    (tmp_path / "data").symlink_to(shared.root)
+    first = prepare_folder(tmp_path, config)
+    assert prepare_folder(tmp_path, config) == first
+    folder(tmp_path / "docs", oslo="The capital is Oslo. It is cold in the city.")
+    with pytest.raises(UserError, match=f"^{tmp_path}/docs: has changed since {shared.root} was prepared from it"):
+        prepare_folder(tmp_path, config)
+    assert read_json(shared.manifest) == first
+    assert PassageStore.open(shared.store).fingerprint == first["fingerprint"]
+    folder(tmp_path / "docs", **DOCUMENTS)  # put back
+    assert prepare_folder(tmp_path, config) == first
+
+
 def test_faulty_records_are_listed_and_the_rest_is_kept(tmp_path, monkeypatch):
     config = folder(tmp_path / "docs", **DOCUMENTS, empty="\n")
     (tmp_path / "docs" / "bad.txt").write_bytes(b"one\ntw\xffo")

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.evaluation import evaluate as evaluation
 from realm_jax.evaluation.examples import example, highlight
 from realm_jax.evaluation.figures import number
 from realm_jax.evaluation.plots import COLOURS, MOST_POINTS, Curve, draw, smoothed, thinned
 from realm_jax.evaluation.record import SUMMARY_KEYS, read_record
 from realm_jax.evaluation.report import questions_table, standard_error, verdict, write_report
-from realm_jax.workdir import Workdir, write_json
+from realm_jax.workdir import Workdir, read_json, write_json
 
 EVIL = "</summary></style><script>alert('x')</script><img src=x onerror=alert(1)>&amp;"
 CONFIG = Config(name="tiny", seed=7)
@@ -139,6 +140,27 @@ def test_a_whole_run(workdir):
         assert shown in text
     assert figures["retrieval/recall@5"] == 0.943 and figures["time/minutes"] == 17.4
     assert "examples" not in figures and "counts" not in figures
+
+
+def test_the_page_tells_where_the_work_was_done(workdir):
+    """Not where the report was written."""
+    fill(workdir, RESULTS)
+    assert ", run on" in read(workdir)[0] and " CPU cores" not in read(workdir)[0]
+    usage = read_json(workdir.usage)
+    write_json(workdir.usage, usage | {"date": "2026-01-31", "machine": "7 CPU cores, 5 GiB of memory"})
+    assert "run on 31 January 2026 on 7 CPU cores, 5 GiB of memory." in " ".join(read(workdir)[0].split())
+
+
+def test_the_page_of_other_results_goes(workdir, monkeypatch):
+    """Else a run that is measured again would be taken for finished, with the old page."""
+    fill(workdir, RESULTS)
+    read(workdir)
+    assert workdir.is_finished
+    monkeypatch.setattr(evaluation, "Experiment", lambda *_: None)
+    monkeypatch.setattr(evaluation.Evaluation, "__init__", lambda *_: None)
+    monkeypatch.setattr(evaluation.Evaluation, "results", lambda _: {"qa/exact_match": 0.25})
+    evaluation.evaluate(Config(), workdir)
+    assert read_json(workdir.results) == {"qa/exact_match": 0.25} and not workdir.is_finished
 
 
 def test_the_page_needs_nothing_from_elsewhere(workdir):

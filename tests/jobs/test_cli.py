@@ -12,6 +12,7 @@ from realm_jax.config import Config, Pretrain, flatten
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
 from realm_jax.jobs.signals import Terminated
+from realm_jax.workdir import write_json
 
 EXPERIMENT = """
 from realm_jax.config import Config, Pretrain
@@ -138,6 +139,7 @@ class TestCalls:
 
     def test_options_of_a_job_that_could_not_begin_are_not_kept(self, folder, monkeypatch):
         def fails(config, workdir, arguments):
+            write_json(workdir.usage, {})  # as `run`, which counts its time
             if config.seed == 9 or config.mesh.fsdp == 9:
                 raise UserError("no 9")
 

@@ -11,6 +11,7 @@ from realm_jax.errors import UserError
 from realm_jax.jobs import devices
 from realm_jax.jobs.devices import Share, check_batches, divide, parts, shares
 from realm_jax.jobs.processes import Child
+from realm_jax.workdir import Workdir, write_json
 
 
 @pytest.fixture(autouse=True)
@@ -61,19 +62,23 @@ def test_the_cpu_needs_no_division(monkeypatch):
     assert shares(Config()) == {} and asked == [1], "JAX is started only where it must be asked"
 
 
-def test_a_run_sees_before_its_first_stage_what_its_last_ones_need(monkeypatch):
+def test_a_run_sees_before_its_first_stage_what_its_last_ones_need(monkeypatch, tmp_path):
+    workdir = Workdir(tmp_path)
     batches = {"warm_up": WarmUp(steps=1, batch_size=8), "pretrain": Pretrain(steps=1, batch_size=6)}
     monkeypatch.setattr(devices, "_devices", lambda: ("cpu", 8))
     with pytest.raises(UserError, match="pretrain.batch_size: 6 rows do not divide by mesh.data 8"):
-        check_batches(Config(**batches))
+        check_batches(Config(**batches), workdir)
     with pytest.raises(UserError, match="mesh: data 3 .* does not fit 8 cpu devices"):
-        check_batches(Config(**batches, mesh=Mesh(data=3)))
-    check_batches(Config(warm_up=batches["warm_up"]))
+        check_batches(Config(**batches, mesh=Mesh(data=3)), workdir)
+    check_batches(Config(warm_up=batches["warm_up"]), workdir)
     # The trainer has three of four GPUs, every other stage has all of them.
     monkeypatch.setattr(devices, "_devices", lambda: ("gpu", 4))
-    check_batches(Config(**batches))
+    check_batches(Config(**batches), workdir)
     with pytest.raises(UserError, match=r"pretrain.batch_size: 6 rows .* mesh.data 4"):
-        check_batches(Config(**batches, index=Index(refresh="inline")))
+        check_batches(Config(**batches, index=Index(refresh="inline")), workdir)
+    # It goes on with more of them, and the stage that would not divide is done.
+    write_json(workdir.stage("pretrain").done, {"step": 1})
+    check_batches(Config(**batches, index=Index(refresh="inline")), workdir)
 
 
 def test_a_builder_on_the_cpu_leaves_the_accelerator_to_the_trainer():

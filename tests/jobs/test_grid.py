@@ -177,6 +177,17 @@ class TestGrid:
             workdir.result("finetune")
         assert fake_runs.run(workdir.root) == 0 and workdir.result("finetune")[1] == 4
 
+    @pytest.mark.usefixtures("one_seed")
+    def test_figures_alone_stay_of_what_was_finished_before(self, experiment, tmp_path):
+        folder = tmp_path / "sweep"
+        assert fake_runs.sweep_of(experiment, folder, 2) == 0
+        assert list(folder.glob("stages/**/checkpoints"))
+        killed_here = next(folder.glob("stages/finetune/*")) / ".checkpoints.forgotten"
+        (killed_here / "4").mkdir(parents=True)
+        assert fake_runs.sweep_of(experiment, folder, 2, figures=True) == 0
+        assert not list(folder.glob("stages/**/*checkpoints*")) and not list(folder.glob("stages/**/snapshots"))
+        is_complete(folder, seeds=1)
+
     def test_settings_that_changed_are_refused_and_nothing_is_touched(self, experiment, tmp_path):
         folder = SweepDir(tmp_path / "sweep")
         plan(load_sweep(experiment), folder)

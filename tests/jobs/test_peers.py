@@ -142,6 +142,19 @@ def test_a_process_that_vanishes_with_its_supervisor_is_named(job):
     psutil.Process(orphan).kill()
 
 
+def test_a_process_that_was_frozen_for_a_moment_goes_on(job):
+    """As a machine that its provider moves: it is back before the others have ended their workers."""
+    made = job((0, FOREVER), (1, FOREVER), timeout=3.0)
+    made.works(0), made.works(1)
+    made.processes[1].send_signal(signal.SIGSTOP)
+    time.sleep(4.0)
+    made.processes[1].send_signal(signal.SIGCONT)
+    time.sleep(3.0)
+    assert all(process.poll() is None for process in made.processes.values())
+    os.kill(psutil.Process(made.processes[0].pid).children()[0].pid, signal.SIGKILL)
+    assert [made.end(me)[0] for me in (0, 1)] == [137, PEER_FAILED]
+
+
 def test_stopping_one_stops_all(job):
     made = job((0, FOREVER), (1, FOREVER))
     made.works(0), made.works(1)

@@ -1,6 +1,7 @@
 """The pipeline with real processes: small scripts stand for the jobs."""
 
 import contextlib
+import datetime
 import json
 import os
 import signal
@@ -315,6 +316,10 @@ class TestUsage:
         assert second["stages"]["a"] >= first["stages"]["a"] + 0.3
         assert second["time/minutes"] >= first["time/minutes"] + 0.3 / 60
         assert second["memory/peak_gib"] >= first["memory/peak_gib"] > 0
+        assert second["date"] == f"{datetime.date.today()}" and " GiB of memory, " in second["machine"]
+        write_json(made.root / "run.json", second | {"date": "2026-01-31"})
+        made.pipeline({}).run([])  # nothing is left to do
+        assert made.usage()["date"] == "2026-01-31"
 
     def test_memory_of_descendants_counts(self, made, monkeypatch):
         whole = processes.memory_of_tree

@@ -88,8 +88,17 @@ class TestKeys:
         before = keys(corpus)
         documents.write_text("{}")
         assert not set(before.values()) & set(keys(corpus).values())
-        asked = change(corpus, questions={"train": (f"{documents}:train",)})
+        asked = change(corpus, questions={"train": (f"{weights}:train",)})  # as FOLDER:SPLIT
         assert sharing.made_from(asked)["finetune"]["files"]["questions.train"]
+
+    @pytest.mark.parametrize("name", ["2026-11-01T10:00", "plain"])
+    def test_a_name_may_have_a_colon(self, tmp_path, name):
+        documents = tmp_path / name
+        documents.write_text("{}")
+        config = change(questions={"train": (str(documents),)})
+        before = keys(config)
+        documents.write_text("{}{}")
+        assert keys(config)["finetune"] != before["finetune"]
 
 
 class TestLinks:

@@ -50,6 +50,19 @@ def test_retrieval_runs_one_step_ahead_and_the_pipeline_is_empty_at_checkpoints(
     assert len(set(kernels[4:6])) == 2
 
 
+def test_other_passages_are_no_place_to_go_on_in(tmp_path):
+    directory = StageDir(tmp_path / "run")
+    arguments = (STAGE, directory, 3)
+    with pytest.raises(UserError, match="nan"):
+        loop.train(Toy(nan_at=12), "pretrain", *arguments, passages="these")
+    before = checkpoints.steps(directory.checkpoints)
+    with pytest.raises(UserError, match=f"^pretrain: {directory.root} was begun with other passages: .* Delete that"):
+        loop.train(Toy(), "pretrain", *arguments, passages="those")
+    assert checkpoints.steps(directory.checkpoints) == before and not directory.done.exists()
+    loop.train(Toy(), "pretrain", *arguments, passages="these")
+    assert directory.done.exists()
+
+
 def test_learns(tmp_path):
     lines = [line for line in read_metrics(train(tmp_path / "run").metrics) if "loss/total" in line]
     assert lines[-1]["loss/total"] < 0.5 * lines[0]["loss/total"]
