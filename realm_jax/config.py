@@ -5,7 +5,6 @@ dotted name (``--pretrain.steps 100``); the text below a field is that option's 
 """
 
 import dataclasses
-import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -583,10 +582,6 @@ def of_the_machine(option: str) -> bool:
     return option.startswith(("mesh.", "index.mesh.", "index.keep")) or option.endswith(
         (".accumulate", ".remat", ".store", ".skip_faulty", ".processes", ".warn_after_s", ".stop_after_s")
     )
-
-
-def to_json(config: Config) -> str:
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What any dataclass of settings can: keep to types and ranges, be told by flat names, come out of JSON."""
+"""What any dataclass of settings can: keep to types and ranges, be told by flat names, come out of JSON; and how a file
+or FOLDER:SPLIT is named."""
 
 import dataclasses
 from pathlib import Path
@@ -92,7 +93,8 @@ def file_and_split(name: str) -> tuple[Path, str]:
 
     A file that is there as it is named is that file: it may have a colon in its name.
     """
-    folder, colon, split = name.rpartition(":")
-    if colon and Path(folder).is_dir() and not Path(name).exists():
-        return Path(folder), split
+    if not Path(name).exists():
+        for at in (at for at, letter in enumerate(name) if letter == ":"):
+            if Path(name[:at]).is_dir():
+                return Path(name[:at]), name[at + 1 :]
     return Path(name), ""

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from realm_jax.errors import UserError
+from realm_jax.evaluation.record import DEPTHS
 from realm_jax.index.bm25 import library
 from realm_jax.qa.answers import strip_accents
 
@@ -19,7 +20,7 @@ GRID = {
     "b": (0.0, 0.25, 0.5, 0.75, 1.0),
 }
 ROUNDS = 3
-TUNED_AT, CUTS = 5, (1, 5, 20, 100)
+TUNED_AT = 5
 Hits = Callable[[str, np.ndarray], np.ndarray]
 """("dev" or "test", rows int [B,k] found for its questions) -> bool [B,k]: whether a passage holds an answer."""
 
@@ -127,9 +128,9 @@ def evaluate(collection: Collection, dev: Sequence[str], test: Sequence[str], hi
         if not questions:
             raise UserError(f"questions, split {split}: there are none, which BM25 needs; prepare a set that has some")
     parameters, dev_recall = tune(collection, dev, hits)
-    rows = collection.search(test, parameters, max(CUTS))
+    rows = collection.search(test, parameters, max(DEPTHS))
     found = hits("test", rows)
-    return Result(parameters, dev_recall, {cut: float(found[:, :cut].any(1).mean()) for cut in CUTS}, rows)
+    return Result(parameters, dev_recall, {k: float(found[:, :k].any(1).mean()) for k in DEPTHS}, rows)
 
 
 def measure(texts: Any, dev: Any, test: Any, hits: Hits) -> dict[str, Any]:
@@ -142,6 +143,6 @@ def measure(texts: Any, dev: Any, test: Any, hits: Hits) -> dict[str, Any]:
     passages = [texts[row] for row in range(len(texts))]
     collection = Collection([passage.title for passage in passages], [passage.text for passage in passages])
     result = evaluate(collection, dev.texts, test.texts, hits)
-    recall = {f"bm25/recall@{cut}": value for cut, value in result.recall.items()}
+    recall = {f"bm25/recall@{k}": value for k, value in result.recall.items()}
     tuned = {f"bm25/{name}": value for name, value in dataclasses.asdict(result.parameters).items()}
     return recall | {"bm25/recall@5_dev": result.dev_recall} | tuned

@@ -11,6 +11,7 @@ from realm_jax.config import Config
 from realm_jax.corpus import builders
 from realm_jax.corpus.queries import can_be_masked
 from realm_jax.evaluation import bm25, open_qa, spans
+from realm_jax.evaluation.record import DEPTHS
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
@@ -24,7 +25,6 @@ from realm_jax.training.stages import finetuned_snapshot, restore_result, result
 from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json
 
-DEPTHS = (1, 5, 20, 100)
 READINGS = 5
 """Held-out spans that are shown as in table 3 of the paper."""
 SUFFIXES = {"dev": "_dev", "test": ""}
@@ -244,8 +244,8 @@ class Evaluation:
         }
 
 
-def recall_figures(hits: np.ndarray, suffix: str, prefix: str = "retrieval") -> dict[str, float]:
-    return {f"{prefix}/recall@{k}{suffix}": float(hits[:, :k].any(1).mean()) for k in DEPTHS}
+def recall_figures(hits: np.ndarray, suffix: str) -> dict[str, float]:
+    return {f"retrieval/recall@{k}{suffix}": float(hits[:, :k].any(1).mean()) for k in DEPTHS}
 
 
 def _sum_of_starts(seconds: list[float]) -> float:

@@ -22,7 +22,6 @@ def example(item: dict[str, Any]) -> dict[str, Any]:
                 "rank": rank,
                 "title": p.get("title", ""),
                 "body": highlight(str(p.get("body", "")), answers, find),
-                "score": p.get("score"),
                 "hit": bool(p.get("holds_answer")),
             }
             for rank, p in enumerate(item.get(key) or [], 1)

@@ -17,7 +17,6 @@ STAGE_NAMES = {
     "finetune": "Fine-tuning",
     "closed_book": "Closed-book rival",
     "evaluate": "Evaluation",
-    "evaluation": "Evaluation",
     "report": "Report",
 }
 SALIENCE = "salience/"

@@ -10,6 +10,8 @@ from realm_jax.remote import AnyPath, is_remote
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import STAGES, Workdir, read_json
 
+DEPTHS = (1, 5, 20, 100)
+"""k of every recall@k."""
 SUMMARY_KEYS = (
     "seed",
     "config",

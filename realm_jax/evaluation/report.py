@@ -10,7 +10,7 @@ from typing import Any
 from realm_jax.config import Config, flatten
 from realm_jax.evaluation.examples import example
 from realm_jax.evaluation.figures import NOT_RUN, STAGE_NAMES, loss_figures, number, pretraining_figures
-from realm_jax.evaluation.record import Record, read_record, summary
+from realm_jax.evaluation.record import DEPTHS, Record, read_record, summary
 from realm_jax.remote import AnyPath
 from realm_jax.training.metrics import duration
 from realm_jax.workdir import Workdir, write_json, write_text
@@ -129,7 +129,7 @@ def questions_table(record: Record) -> list[dict[str, Any]]:
     count = (record.results.get("counts") or {}).get("test")
 
     def cells(prefix, suffix):
-        values = [record.number(f"{prefix}/recall@{k}{suffix}") for k in (1, 5, 20, 100)]
+        values = [record.number(f"{prefix}/recall@{k}{suffix}") for k in DEPTHS]
         return [(value, standard_error(value, count)) for value in values]
 
     def answers(suffix):

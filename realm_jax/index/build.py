@@ -19,6 +19,7 @@ from realm_jax.index.snapshots import PARTS, Manifest, check_finite, known_vecto
 from realm_jax.remote import AnyPath, is_remote, remove
 from realm_jax.workdir import wait_for
 
+PAD = 0
 BUCKET = 16
 BLOCK_ROWS = 1 << 16
 """Passages embedded and written at a time: what a killed builder loses at most."""
@@ -37,8 +38,6 @@ def embed_all(
     tokens: Integer[np.ndarray, "rows P"],
     rows_per_batch: int,
     progress: Progress | None = None,
-    *,
-    pad_id: int = 0,
 ) -> Float[np.ndarray, "rows E"]:
     """Vectors of all rows of a passage store, without embedding padding: rows of like length go together.
 
@@ -46,7 +45,7 @@ def embed_all(
     most P / 16, so that few shapes are compiled.
     """
     total, vectors, done = len(tokens), None, 0
-    for rows, result in _one_ahead(embed, _batches(tokens, min(rows_per_batch, total), pad_id)):
+    for rows, result in _one_ahead(embed, _batches(tokens, min(rows_per_batch, total))):
         result = np.asarray(result, dtype=np.float32)
         if vectors is None:
             vectors = np.empty((total, result.shape[1]), np.float32)
@@ -66,17 +65,16 @@ def build_snapshot(
     directory: AnyPath,
     progress: Progress | None = None,
     *,
-    queries: Float[np.ndarray, "R E"] | None = None,
     embedder: str = "",
     part: tuple[int, int] = (0, 1),
 ) -> Manifest | None:
-    """Embeds every passage, builds the index, measures its recall, and publishes snapshot `step`.
+    """Embeds every passage, builds the index, measures its recall with noisy passage vectors as queries, and publishes
+    snapshot `step`.
 
     Where that snapshot stands already, made by the same embedder from another passage store, the vectors of passages
     that both stores have are kept. Which old ones may go (`snapshots.remove_old`) only the caller knows.
 
     Args:
-      queries: query vectors to measure recall with; by default passage vectors with noise.
       embedder: digest of the parameters behind `embed`; without it no vector is kept. A half-done embedding by the
         same ones is gone on with.
       part: (i, n), where this process is the i-th of n that embed together; the first one publishes.
@@ -104,7 +102,7 @@ def build_snapshot(
     index, recall = make_searcher(index_config.kind, vectors[:-1], store_tokens[:-1]), None
     built = time.monotonic()
     if index_config.kind == "scann":
-        queries = probe_queries(vectors[:-1], step) if queries is None else queries
+        queries = probe_queries(vectors[:-1], step)
         recall = recall_against_exact(index, vectors[:-1], queries, min(PROBE_DEPTH, len(vectors) - 1))
     seconds = {"embed": embedded - start, "build": built - embedded, "recall": time.monotonic() - built}
     manifest = publish_snapshot(
@@ -245,9 +243,9 @@ def _one_ahead(embed: Embed, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -
         yield waiting
 
 
-def _batches(tokens: np.ndarray, size: int, pad_id: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(tokens: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rows, their tokens [size, T]) by length; where too few rows are left, the last one fills the batch up."""
-    lengths = _lengths(tokens, pad_id)
+    lengths = _lengths(tokens)
     order = np.argsort(lengths, kind="stable")
     start = 0
     for limit in _bucket_limits(lengths, size, tokens.shape[1]):
@@ -259,9 +257,9 @@ def _batches(tokens: np.ndarray, size: int, pad_id: int) -> Iterator[tuple[np.nd
         start = stop
 
 
-def _lengths(tokens: np.ndarray, pad_id: int, rows: int = 1 << 16) -> Int[np.ndarray, "rows"]:
+def _lengths(tokens: np.ndarray, rows: int = 1 << 16) -> Int[np.ndarray, "rows"]:
     """Tokens per row, block by block: the store is memory-mapped and may be larger than memory."""
-    return np.concatenate([(tokens[i : i + rows] != pad_id).sum(axis=1) for i in range(0, len(tokens), rows)])
+    return np.concatenate([(tokens[i : i + rows] != PAD).sum(axis=1) for i in range(0, len(tokens), rows)])
 
 
 def _bucket_limits(lengths: np.ndarray, size: int, longest: int) -> list[int]:

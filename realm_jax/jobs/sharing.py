@@ -40,11 +40,11 @@ STARTS_FROM = {
     "warm_up": (DATA,),
     "pretrain": (DATA, "ict", "warm_up"),
     "finetune": ("pretrain",),
-    "closed_book": (DATA, "ict", "warm_up"),
+    "closed_book": (DATA, "warm_up"),
 }
 """Stages of no steps are left out, all but pre-training, whose result is then its start."""
-PLACES = ("data.directory", "data.processes")
-"""Where and how data are prepared, not which."""
+PLACE = "data.directory"
+"""Where data are prepared, not which."""
 FILES = (
     "data.path", "data.text_path", "data.tagger_weights", "questions.train", "questions.dev", "questions.test",
     "model.weights", "model.vocab",
@@ -141,7 +141,7 @@ def forget(stage: StageDir) -> None:
 
 
 def _is_read(option: str, reads: tuple[str, ...]) -> bool:
-    if option in PLACES or schema.of_the_machine(option):
+    if option == PLACE or schema.of_the_machine(option):
         return False
     return any(option == part or option.startswith(f"{part}.") for part in reads)
 

@@ -20,17 +20,17 @@ def valid(tokens: Integer[Tokens, "*b T"]) -> Bool[Array, "*b T"]:
     return jnp.asarray(tokens) != PAD
 
 
-def segments(tokens: Integer[Tokens, "*b T"], sep_id: int = SEP) -> Int[Array, "*b T"]:
+def segments(tokens: Integer[Tokens, "*b T"]) -> Int[Array, "*b T"]:
     """0 up to and with the first [SEP], 1 after it; 0 at padding."""
-    sep = (jnp.asarray(tokens) == sep_id).astype(jnp.int32)
+    sep = (jnp.asarray(tokens) == SEP).astype(jnp.int32)
     return ((jnp.cumsum(sep, axis=-1) - sep > 0) & valid(tokens)).astype(jnp.int32)
 
 
-def body(passages: Integer[Tokens, "*b P"], sep_id: int = SEP) -> Integer[Array, "*b P"]:
+def body(passages: Integer[Tokens, "*b P"]) -> Integer[Array, "*b P"]:
     """Body and final [SEP], moved to the left; padding behind."""
     passages = jnp.asarray(passages)
     length = passages.shape[-1]
-    start = jnp.argmax(passages == sep_id, axis=-1) + 1
+    start = jnp.argmax(passages == SEP, axis=-1) + 1
     source = start[..., None] + _along_last(length, passages.ndim)
     moved = jnp.take_along_axis(passages, jnp.minimum(source, length - 1), axis=-1)
     return jnp.where(source < length, moved, PAD)
@@ -40,7 +40,6 @@ def join(
     queries: Integer[Tokens, "*b Q"],
     passages: Integer[Tokens, "*b K P"],
     length: int,
-    sep_id: int = SEP,
     truncation: str = "passage",
 ) -> tuple[Integer[Array, "*b K {length}"], Int[Array, "*b K {length}"], Bool[Array, "*b K {length}"]]:
     """What the reader reads: `[CLS] query [SEP] body [SEP]` without the title.
@@ -54,7 +53,7 @@ def join(
     queries = jnp.asarray(queries)
     if truncation == "passage" and length < queries.shape[-1] + 1:
         raise ValueError(f"a joint row of {length} cannot hold a query row of {queries.shape[-1]} and a [SEP]")
-    bodies = body(passages, sep_id)
+    bodies = body(passages)
     query_size = valid(queries).sum(-1)[..., None, None]
     body_size = jnp.maximum(valid(bodies).sum(-1)[..., None] - 1, 0)
     if truncation == "longest_first":
@@ -69,7 +68,7 @@ def join(
     from_body = _take(bodies, offset, shape)
     is_body = (offset >= 0) & (offset < body_size)
     tokens = jnp.where(is_body, from_body, jnp.where(offset < 0, from_query, PAD))
-    tokens = jnp.where((offset == body_size) | (offset == -1), sep_id, tokens)
+    tokens = jnp.where((offset == body_size) | (offset == -1), SEP, tokens)
     return tokens, ((offset >= 0) & (offset <= body_size)).astype(jnp.int32), is_body
 
 

@@ -25,7 +25,6 @@ class QuestionSet:
         self.ids = [question.id for question in questions]
         self.texts = [question.question for question in questions]
         self.answers = [list(question.answers) for question in questions]
-        self.subjects = [question.subject for question in questions]
         self.queries = np.stack([query_row(config, tokenizer, text) for text in self.texts])
         settings, self.by_pattern = config.data, config.questions.match == "regex"
         self.pieces = np.stack(

@@ -76,19 +76,19 @@ def restore_imported(folder: Workdir, part: str, models: Models) -> Params | Non
 
 def start_of_pretraining(experiment: Experiment) -> Start:
     """Embedder of the ICT stage and reader of the warm-up; where a stage is left out, what that would start from."""
-    config, folder, models = experiment.config, experiment.folder, experiment.models
+    return lambda key: {"embedder": start_embedder(experiment, key), "reader": start_reader(experiment, key)}
 
-    def start(key: jax.Array) -> Params:
-        return {
-            "embedder": restore_result(folder, "ict", "embedder", models)
-            if config.ict.steps
-            else fresh_embedder(experiment, key),
-            "reader": restore_result(folder, "warm_up", "reader", models)
-            if config.warm_up.steps
-            else fresh_reader(experiment, key),
-        }
 
-    return start
+def start_embedder(experiment: Experiment, key: jax.Array) -> Params:
+    if not experiment.config.ict.steps:
+        return fresh_embedder(experiment, key)
+    return restore_result(experiment.folder, "ict", "embedder", experiment.models)
+
+
+def start_reader(experiment: Experiment, key: jax.Array) -> Params:
+    if not experiment.config.warm_up.steps:
+        return fresh_reader(experiment, key)
+    return restore_result(experiment.folder, "warm_up", "reader", experiment.models)
 
 
 def fresh_embedder(experiment: Experiment, key: jax.Array) -> Params:
@@ -185,7 +185,9 @@ def _finetune(experiment: Experiment) -> Task:
         source = getattr(config.finetune, name)
         if source == "pretrain":
             return restore_result(folder, "pretrain", name, models)
-        return fresh_reader(experiment, key) if source == "weights" else start_of_pretraining(experiment)(key)[name]
+        if source == "weights":
+            return fresh_reader(experiment, key)
+        return start_embedder(experiment, key) if name == "embedder" else start_reader(experiment, key)
 
     def start(key: jax.Array) -> Params:
         span_reader = None if config.pretrain.steps else restore_imported(folder, "span_reader", models)
@@ -209,7 +211,7 @@ def _closed_book(experiment: Experiment) -> Task:
     config, models = experiment.config, experiment.models
     part = process_part(experiment.mesh)
     batches = experiment.questions("train").cloze_batches(config.closed_book.batch_size, config.seed, part)
-    start = start_of_pretraining(experiment)
+    start = lambda key: {"reader": start_reader(experiment, key)}  # noqa: E731
     dev = experiment.questions("dev")
 
     def probe(reader: Params) -> Metrics:
@@ -217,7 +219,7 @@ def _closed_book(experiment: Experiment) -> Task:
         matches = [exact_match(*pair, config.questions.match) for pair in pairs]
         return {"probe/exact_match": float(np.mean(matches)), "probe/score": float(np.mean(matches))}
 
-    return ClosedBook(models, batches, lambda key: {"reader": start(key)["reader"]}, probe)
+    return ClosedBook(models, batches, start, probe)
 
 
 def _tagger(experiment: Experiment) -> Task:

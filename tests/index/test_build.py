@@ -89,14 +89,6 @@ def test_build_publishes_and_measures(tmp_path, kind):
     assert found.max() < 2_200
 
 
-def test_given_queries_measure_the_recall(tmp_path):
-    tokens = store([5] * 30, 16)
-    manifest = build_snapshot(
-        1, embed_by_hand, tokens, "f00d", config.Index(), tmp_path, queries=np.ones((3, 3), np.float32)
-    )
-    assert manifest.recall == 1.0
-
-
 def test_a_diverged_embedder_publishes_nothing(tmp_path):
     def embed(batch):
         return np.full((len(batch), 4), np.nan)
