@@ -128,8 +128,9 @@ def _pretrain(experiment: Experiment) -> Task:
             "steps; it must be at least 1"
         )
     masked, part = experiment.masked_queries("train"), process_part(experiment.mesh)
-    # Goes on where the warm-up ended. From the start it would draw the same sentences with the same words hidden, which
-    # that reader has been shown with their answers: null passages would tell them, and retrieval would seem worth less.
+    # Goes on where the warm-up ended, but for the few sentences that it passed over as they gave no query. From the
+    # start it would draw the same sentences with the same words hidden, which that reader has been shown with their
+    # answers: null passages would tell them, and retrieval would seem worth less.
     batches = masked.batches(drawn, config.seed, part, skip=config.warm_up.steps * config.warm_up.batch_size)
     salience = LearnedSalience(config.masking, masked.kinds) if config.masking.kind == "learned" else None
     # What retrieval gathers for the host each process has for itself; what stays on the devices they share.
