@@ -290,7 +290,7 @@ def publish(target: AnyPath) -> Iterator[Path]:
             remote.copy_up(Path(local), target)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, before = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.before")
+    temporary, before = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.before.tmp")
     for leftover in (temporary, before):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
