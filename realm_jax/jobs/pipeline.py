@@ -194,6 +194,10 @@ class Pipeline:
         Of a step that is always run, what stands there counts for nothing until process 0 shows it as done since then:
         it may be of an earlier start.
         """
+        if self.first:
+            while not step.is_complete():
+                time.sleep(self.poll_s)
+            return 0
         before = last = self._shown_by_first()
         since = time.monotonic()
         while True:
@@ -207,7 +211,7 @@ class Pipeline:
                 why = f"failed at {now['failed']}, see its own messages"
             elif time.monotonic() - since > self.peer_timeout_s:
                 why = f"has given no sign of life in {self._usage_file} for {self.peer_timeout_s:g} s"
-            if why and not self.first:
+            if why:
                 say(f"waiting for {step.job}: process 0 {why}; start all processes again, in the same workdir")
                 return PEER_FAILED
             time.sleep(self.poll_s)
