@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import jax
@@ -12,7 +11,7 @@ import pytest
 from realm_jax import config as schema
 from realm_jax.config import Config
 from realm_jax.errors import UserError
-from realm_jax.jobs import sharing
+from realm_jax.jobs import experiment, sharing
 from realm_jax.training import checkpoints, stages
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
@@ -57,13 +56,8 @@ CLAIMS = {
 @pytest.fixture(scope="module", autouse=True)
 def importable():
     """The experiments, for these tests alone: the next file in this process must not find them imported."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
-    for name in set(sys.modules) - before:
-        if (FOLDER / f"{name}.py").exists():
-            del sys.modules[name]
+    with experiment.importable(FOLDER):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from realm_jax.errors import UserError
-from realm_jax.evaluation.record import DEPTHS
+from realm_jax.evaluation.record import DEPTHS, recalls
 from realm_jax.index.bm25 import library
 from realm_jax.qa.answers import strip_accents
 
@@ -130,7 +130,7 @@ def evaluate(collection: Collection, dev: Sequence[str], test: Sequence[str], hi
     parameters, dev_recall = tune(collection, dev, hits)
     rows = collection.search(test, parameters, max(DEPTHS))
     found = hits("test", rows)
-    return Result(parameters, dev_recall, {k: float(found[:, :k].any(1).mean()) for k in DEPTHS}, rows)
+    return Result(parameters, dev_recall, recalls(found), rows)
 
 
 def measure(texts: Any, dev: Any, test: Any, hits: Hits) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from realm_jax.config import Config
 from realm_jax.corpus import builders
 from realm_jax.corpus.queries import can_be_masked
 from realm_jax.evaluation import bm25, open_qa, spans
-from realm_jax.evaluation.record import DEPTHS
+from realm_jax.evaluation.record import DEPTHS, recalls
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
@@ -245,7 +245,7 @@ class Evaluation:
 
 
 def recall_figures(hits: np.ndarray, suffix: str) -> dict[str, float]:
-    return {f"retrieval/recall@{k}{suffix}": float(hits[:, :k].any(1).mean()) for k in DEPTHS}
+    return {f"retrieval/recall@{k}{suffix}": share for k, share in recalls(hits).items()}
 
 
 def _sum_of_starts(seconds: list[float]) -> float:

@@ -5,6 +5,9 @@ import datetime
 import math
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
+
 from realm_jax.config import Config
 from realm_jax.remote import AnyPath, is_remote
 from realm_jax.training.metrics import read_metrics
@@ -36,6 +39,11 @@ SUMMARY_KEYS = (
     "time/minutes",
     "memory/peak_gib",
 )
+
+
+def recalls(hits: Bool[np.ndarray, "B k"]) -> dict[int, float]:
+    """Of each depth, the share of questions with a hit among so many best."""
+    return {depth: float(hits[:, :depth].any(1).mean()) for depth in DEPTHS}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,9 +42,10 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
     if not path.is_file():
         raise UserError(f"{path}: no such experiment file{_near(path)}")
     kind_name = f"{kind.__module__}.{kind.__name__}"
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    with _importable(path.parent.resolve(), module):
+    module, folder = ModuleType(path.stem), path.parent.resolve()
+    module.__file__ = str(folder / path.name)
+    with importable(folder):
+        sys.modules[module.__name__] = module  # dataclasses look their module up
         try:
             exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
             get = getattr(module, function, None)
@@ -193,21 +194,20 @@ def differences(old: Config, new: Config, old_word: str, new_word: str) -> str:
 
 
 @contextmanager
-def _importable(folder: Path, module: ModuleType) -> Iterator[None]:
-    """Lets an experiment file import its neighbours; afterwards no trace of them is left."""
+def importable(folder: Path) -> Iterator[None]:
+    """Lets modules of an absolute folder be imported by their plain names; afterwards no trace of them is left."""
     before = dict(sys.modules)
     sys.path.insert(0, str(folder))
-    sys.modules[module.__name__] = module  # dataclasses look their module up
     importlib.invalidate_caches()
     try:
         yield
     finally:
         sys.path.remove(str(folder))
         for name, loaded in list(sys.modules.items()):
-            if loaded is module or (name not in before and _folder_of(loaded) == folder):
+            if loaded is not before.get(name) and _folder_of(loaded) == folder:
                 del sys.modules[name]
-        if module.__name__ in before:
-            sys.modules[module.__name__] = before[module.__name__]
+                if name in before:
+                    sys.modules[name] = before[name]
 
 
 def _folder_of(module: ModuleType) -> Path | None:
