@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,19 @@ from realm_jax.settings import changes
 from realm_jax.workdir import SweepDir, Workdir, owner, read_json
 
 
+class Asked(NamedTuple):
+    """A test question: what tells whether two runs were asked the same, and what it is about."""
+
+    id: str
+    subject: str
+    digest: str
+
+
+ELSEWHERE = "elsewhere"
+"""State of a run that has not finished here, but that another report tells of (evaluation/sweep_elsewhere.py)."""
+FINISHED = ("done", ELSEWHERE)
+
+
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
     """One variant with one seed."""
@@ -33,7 +48,7 @@ class RunRecord:
 
     @functools.cached_property
     def state(self) -> str:
-        """`done`, `running`, `failed` or `not finished`."""
+        """`done`, `running`, `failed` or `not finished`; of runs elsewhere, ELSEWHERE."""
         if self.workdir.is_finished:
             return "done"
         if owner(self.workdir.root, "run") is not None:
@@ -52,15 +67,26 @@ class RunRecord:
         return (done["step"], done["last_step"]) if self.config.pretrain.steps and "last_step" in done else None
 
     @functools.cached_property
+    def settings(self) -> str:
+        """A digest of the options that make a variant what it is."""
+        unplaced = dataclasses.replace(self.config.data, directory="")
+        options = schema.flatten(dataclasses.replace(self.config, name="", seed=0, data=unplaced))
+        return _digest({name: value for name, value in options.items() if not schema.of_the_machine(name)})
+
+    @functools.cached_property
     def data(self) -> Path:
         """The folder of the prepared data, not the link by which the run has it."""
         return costs.folder_of((self.config, self.workdir), "prepare")
 
     @functools.cached_property
-    def questions(self) -> list[Question]:
-        """The test questions."""
+    def _questions(self) -> list[Question]:
         data = self.workdir.data(self.config.data.directory)
-        return _questions(prepared_set(self.config.questions, data).resolve())
+        return _test_questions(prepared_set(self.config.questions, data).resolve())
+
+    @functools.cached_property
+    def asked(self) -> list[Asked]:
+        """The test questions."""
+        return [Asked(one.id, one.subject, _digest(dataclasses.asdict(one))) for one in self._questions]
 
     @functools.cached_property
     def scores(self) -> np.ndarray | None:
@@ -68,13 +94,17 @@ class RunRecord:
         path = self.workdir.evaluation / "predictions_test.jsonl"
         if self.state != "done" or not path.exists():
             return None
-        pairs = zip(read_predictions(path, self.questions), self.questions, strict=True)
+        pairs = zip(read_predictions(path, self._questions), self._questions, strict=True)
         match = self.config.questions.match
         return np.array([said is not None and exact_match(said, q.answers, match) for said, q in pairs], float)
 
 
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
 @functools.lru_cache
-def _questions(folder: Path) -> list[Question]:
+def _test_questions(folder: Path) -> list[Question]:
     return load_questions(folder, "test")
 
 
@@ -90,14 +120,9 @@ class SweepRecord:
     def variants(self) -> list[str]:
         return list(dict.fromkeys(run.variant for run in self.runs))
 
-    def of(self, variant: str, state: str = "done") -> list[RunRecord]:
-        return [run for run in self.runs if run.variant == variant and run.state == state]
-
-    def matched(self, variants: Sequence[str]) -> dict[str, list[RunRecord]]:
-        """The finished runs of those of the variants that have any, with the seeds that all of them have."""
-        arms = {name: runs for name in variants if (runs := self.of(name))}
-        seeds = set.intersection(*({run.seed for run in runs} for runs in arms.values())) if arms else set()
-        return {name: [run for run in runs if run.seed in seeds] for name, runs in arms.items()}
+    def of(self, variant: str, *states: str) -> list[RunRecord]:
+        """The runs of a variant in any of these states; without any, the finished ones, here and elsewhere."""
+        return [run for run in self.runs if run.variant == variant and run.state in (states or FINISHED)]
 
     def numbers(self, variant: str, metric: str) -> list[float]:
         """A metric of the variant's finished runs that have it."""
@@ -141,14 +166,21 @@ class SweepRecord:
         """The runs of two variants with the seeds that both have; none where they answered other questions."""
         ours, theirs = ({run.seed: run for run in self.of(name) if run.scores is not None} for name in (variant, other))
         pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-        return [] if any(one.questions != two.questions for one, two in pairs) else pairs
+        return [] if any(one.asked != two.asked for one, two in pairs) else pairs
 
     def difference(self, variant: str, other: str) -> Difference | None:
         """Of exact match on test questions, over the seeds of `pairs`; None where there are none."""
         if not (pairs := self.pairs(variant, other)):
             return None
-        groups = [question.subject or question.id for question in pairs[0][0].questions]
+        groups = [question.subject or question.id for question in pairs[0][0].asked]
         return paired_difference(*(np.stack([run.scores for run in runs]) for runs in zip(*pairs, strict=True)), groups)
+
+
+def matched(arms: dict[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:
+    """Of the variants that have runs, those with the seeds that all of them have."""
+    arms = {name: runs for name, runs in arms.items() if runs}
+    seeds = set.intersection(*({run.seed for run in runs} for runs in arms.values())) if arms else set()
+    return {name: [run for run in runs if run.seed in seeds] for name, runs in arms.items()}
 
 
 def read_sweep(root: Path) -> SweepRecord:

@@ -9,8 +9,9 @@ import numpy as np
 from realm_jax.evaluation.figures import describe
 from realm_jax.evaluation.plots import Curve, draw
 from realm_jax.evaluation.report import page
-from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord, read_sweep
-from realm_jax.evaluation.sweep_tables import count, named, runs_csv, tables
+from realm_jax.evaluation.sweep_elsewhere import RUNS_CSV, SCORES_CSV, RunElsewhere, with_reports
+from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord, matched, read_sweep
+from realm_jax.evaluation.sweep_tables import count, named, runs_csv, scores_csv, tables
 from realm_jax.workdir import SweepDir, write_text
 
 CURVES = (
@@ -29,13 +30,16 @@ REFRESHING = {"index.refresh", "index.refresh_every", "index.swap_after", "index
 pretrain.checkpoint_every the probe would go, too, which chooses the checkpoint."""
 
 
-def write_sweep_report(root: Path) -> Path:
-    """Writes report/{runs.csv, <table>.csv, report.md, index.html}, in this order; returns the page's path.
+def write_sweep_report(root: Path, beside: Sequence[Path] = ()) -> Path:
+    """Writes report/{runs.csv, scores.csv, <table>.csv, report.md, index.html}, in this order; returns the page's path.
+
+    Args:
+      beside: folders of other reports, whose runs count as well where they have not finished here.
 
     Raises:
-      UserError: the folder is not a sweep's, or a file of a run is damaged.
+      UserError: a folder is not a sweep's or a report's, or a file in it is damaged.
     """
-    sweep, folder = read_sweep(root), SweepDir(root)
+    sweep, folder = with_reports(read_sweep(root), beside), SweepDir(root)
     found = tables(sweep)
     shown = [table for table in found if table.rows]
     states = [run.state for run in sweep.runs]
@@ -44,6 +48,10 @@ def write_sweep_report(root: Path) -> Path:
         f"{len(sweep.variants)} variants, {len(sweep.runs)} runs: "
         f"{', '.join(f'{count} {state}' for state, count in counts.items())}."
     )
+    if told := [run for run in sweep.runs if isinstance(run, RunElsewhere)]:
+        intro += f" What is said of those elsewhere is from {', '.join(sorted({str(run.report) for run in told}))}."
+    if unchecked := [run for run in told if "settings" not in run.figures]:
+        intro += f" Nobody recorded there with which settings {len(unchecked)} of them were run."
     if machines := sorted({run.record.machine for run in sweep.runs} - {""}):
         intro += f" Made on {'; on '.join(machines)}."
     if others := [f"{run.variant}, seed {run.seed}" for run in sweep.on_other_data]:
@@ -53,7 +61,8 @@ def write_sweep_report(root: Path) -> Path:
         )
     html = page("sweep.html.j2", sweep=sweep, intro=intro, tables=shown, curves=curves(sweep), stale=staleness(sweep))
     parts = [f"# Sweep: {sweep.name}\n\n{intro}\n", *(table.markdown() for table in shown)]
-    files = {"runs.csv": runs_csv(sweep)} | {f"{table.name}.csv": table.csv() for table in found}
+    files = {RUNS_CSV: runs_csv(sweep), SCORES_CSV: scores_csv(sweep)}
+    files |= {f"{table.name}.csv": table.csv() for table in found}
     files |= {"report.md": "\n".join(parts), "index.html": html}
     for name, text in files.items():
         write_text(folder.report / name, text)
@@ -65,12 +74,12 @@ def curves(sweep: SweepRecord) -> list[dict[str, Any]]:
     the same seeds."""
     shown, figures = set(), []
     for variant in sweep.variants:
-        runs = sweep.of(variant)
+        runs = sweep.of(variant, "done")
         folders = {run.workdir.stage("pretrain").root.resolve() for run in runs}
         if folders <= shown:
             continue
         shown |= folders
-        arms = sweep.matched([variant, sweep.reference])
+        arms = matched({name: sweep.of(name, "done") for name in (variant, sweep.reference)})
         if not arms[variant]:  # no seed of the reference's
             arms = {variant: runs}
         seeds = named([run.seed for run in arms[variant]])
@@ -96,9 +105,8 @@ def staleness(sweep: SweepRecord) -> list[dict[str, Any]]:
     """Exact match over the index's staleness, of the variants that differ from the reference in nothing else, with the
     seeds that all have."""
     points, seeds = [], []
-    for variant, runs in sweep.matched(
-        [name for name in sweep.variants if _differs_in_refreshing(sweep, name)]
-    ).items():
+    refreshed = [name for name in sweep.variants if _differs_in_refreshing(sweep, name)]
+    for variant, runs in matched({name: sweep.of(name) for name in refreshed}).items():
         values = [(run.record.number("index/max_staleness_steps"), run.record.number("qa/exact_match")) for run in runs]
         if values and None not in sum(values, ()):
             points.append((*map(float, np.mean(values, axis=0)), variant))

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from realm_jax.evaluation import paper
 from realm_jax.evaluation.bootstrap import mean_and_error
 from realm_jax.evaluation.figures import STAGE_NAMES, number
 from realm_jax.evaluation.record import summary
-from realm_jax.evaluation.sweep_record import RunRecord, SweepRecord
+from realm_jax.evaluation.sweep_elsewhere import COUNTS, RunElsewhere
+from realm_jax.evaluation.sweep_record import FINISHED, Asked, RunRecord, SweepRecord
 
 NONE = "–"
 INTERVAL = (
@@ -187,7 +189,7 @@ def table_2(sweep: SweepRecord) -> Table:
 
 def table_3(sweep: SweepRecord) -> Table:
     """The paper's example, and some held-out ones of the reference's first finished run."""
-    done = sweep.of(sweep.reference)
+    done = sweep.of(sweep.reference, "done")
     ours = done[0].record.results.get("readings", []) if done else []
     whose = f"{sweep.reference} with seed {done[0].seed}" if done else sweep.reference
     rows = [
@@ -216,11 +218,12 @@ def costs(sweep: SweepRecord) -> Table:
     jobs = list(dict.fromkeys(job for job in STAGE_NAMES for made, _ in sweep.seconds if made == job))
     rows, elsewhere = [], {}
     for name in sweep.variants:
-        runs = [sweep.cost(run) for run in sweep.of(name)]
+        done = sweep.of(name, "done")
+        runs = [sweep.cost(run) for run in done]
         if runs:
             each = {job: [run[job] for run in runs if job in run] for job in jobs}
             whole = minutes(sum(sum(run.values()) for run in runs) / len(runs))
-            missing = {STAGE_NAMES[job]: None for run in sweep.of(name) for job in sweep.jobs_without_cost(run)}
+            missing = {STAGE_NAMES[job]: None for run in done for job in sweep.jobs_without_cost(run)}
             elsewhere |= missing
             means = [minutes(sum(v) / len(v)) if v else NONE for v in each.values()]
             rows.append([name, *means, NONE if missing else whole])
@@ -244,7 +247,7 @@ def unfinished(sweep: SweepRecord) -> Table:
     rows = [
         [run.variant, str(run.seed), run.state, run.workdir.failed_job or NONE, last_words(run.workdir.log) or NONE]
         for run in sweep.runs
-        if run.state != "done"
+        if run.state not in FINISHED
     ]
     return Table(
         "unfinished",
@@ -268,13 +271,29 @@ def runs_csv(sweep: SweepRecord) -> str:
 
 def _line(sweep: SweepRecord, run: RunRecord) -> dict[str, Any]:
     line: dict[str, Any] = {"variant": run.variant, "seed": run.seed, "state": run.state}
+    if isinstance(run, RunElsewhere):
+        return run.figures | line
     if run.state == "done":
+        line["settings"] = run.settings
         figures = summary(run.record)
         line |= {name: value for name, value in figures.items() if name not in ("config", "seed") and value is not None}
+        line |= {f"{COUNTS}{name}": value for name, value in run.record.results.get("counts", {}).items()}
         if run.checkpoint:
             line |= dict(zip(("pretrain/checkpoint", "pretrain/last_step"), run.checkpoint, strict=True))
         line |= {f"seconds/{job}": round(seconds, 1) for job, seconds in sweep.cost(run).items()}
     return line
+
+
+def scores_csv(sweep: SweepRecord) -> str:
+    """One line for each test question, with a column `variant/seed` for each run: the exact match, 0 or 1, of its
+    answer; empty where it was asked other questions. So runs can be compared where their folders are not."""
+    runs = [run for run in sweep.runs if run.scores is not None]
+    columns = [f"{run.variant}/{run.seed}" for run in runs]
+    answers = [dict(zip(run.asked, map(int, run.scores), strict=True)) for run in runs]
+    lines = [[*asked, *(of.get(asked, "") for of in answers)] for asked in dict.fromkeys(itertools.chain(*answers))]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([[*Asked._fields, *columns], *lines])
+    return out.getvalue()
 
 
 def _here(sweep: SweepRecord, name: str) -> str:

@@ -1,7 +1,8 @@
 """Write the page of the run, with its curves, results and examples; with --sweep that of a sweep.
 
 Reads metrics and <workdir>/evaluation, writes <workdir>/report/index.html (one file, opens without a network) and
-summary.json. `realm report --sweep DIR` reads all runs of a sweep and writes DIR/report: index.html, report.md, CSV.
+summary.json. `realm report --sweep DIR` reads all runs of a sweep and writes DIR/report: index.html, report.md, CSV;
+with `--beside REPORT` also what another machine's report tells of runs that have not finished here.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from realm_jax.workdir import Workdir
 class OfSweep:
     sweep: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the sweep."""
+    beside: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="REPORT [REPORT ...]")] = ()
+    """Reports (folders) of the same sweep from other machines: their runs.csv and scores.csv tell of runs that have not
+    finished here."""
 
 
 def command(argv: list[str]) -> int | None:
@@ -27,7 +31,7 @@ def command(argv: list[str]) -> int | None:
     options = tyro.cli(OfSweep, args=argv, prog="realm report", description=__doc__, use_underscores=True)
     from realm_jax.evaluation.sweep_report import write_sweep_report
 
-    print(f"report: {write_sweep_report(options.sweep)}", flush=True)
+    print(f"report: {write_sweep_report(options.sweep, options.beside)}", flush=True)
     return 0
 
 

@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realm_jax.config import Config, Data, Finetune, Index, Pretrain, Questions, Sweep
+from realm_jax.config import Config, Finetune, Index, Pretrain, Questions
 from realm_jax.errors import UserError
 from realm_jax.evaluation import paper
 from realm_jax.evaluation.sweep_record import read_sweep
 from realm_jax.evaluation.sweep_report import curves, staleness, write_sweep_report
 from realm_jax.evaluation.sweep_tables import tables
 from realm_jax.jobs import cli
-from realm_jax.jobs.sharing import link
-from realm_jax.qa.predictions import write_predictions
-from realm_jax.qa.questions import Question, set_folder, write_questions
+from realm_jax.qa.questions import set_folder, write_questions
 from realm_jax.workdir import DataDir, SweepDir, write_json
+from tests.evaluation.made_up import ASKED, EVIL, base_of, make, questions
 
 RIGHT = {  # of 8 test questions, for each seed
     "reference": (0.75, 0.5),
@@ -29,17 +28,6 @@ RIGHT = {  # of 8 test questions, for each seed
     "stale_index": (0.5, 0.5),
     "slow": (0.75, None),  # the second run failed
 }
-EVIL = "<script>alert('x')</script> | and a bar"
-
-
-ASKED = {"train": 8, "dev": 4, "test": 8}
-
-
-def questions(split: str, name: str = "") -> list[Question]:
-    return [
-        Question(f"{split}-{i}", f"What{name} is {i}?", (f"answer {i}",), f"country {i // 2}")
-        for i in range(ASKED[split])
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -51,60 +39,6 @@ def folder(tmp_path_factory):
     stale = dataclasses.replace(base, index=Index(swap_after=80))
     slow = dataclasses.replace(base, finetune=Finetune(steps=3, learning_rate=1e-6))
     return make(root, dict(zip(RIGHT, (base, none, stale, slow), strict=True)), RIGHT)
-
-
-def base_of(root: Path) -> Config:
-    """An experiment, whose questions are written."""
-    data = DataDir(root / "mine")
-    write_questions(data.tfds, {split: questions(split) for split in ASKED})
-    return Config(data=Data(directory=str(data.root)), finetune=Finetune(steps=3), pretrain=Pretrain(steps=20))
-
-
-def make(root: Path, variants: dict[str, Config], right: dict[str, tuple]) -> SweepDir:
-    """Runs with seeds 0, 1, ... of which each has a share of its questions right; None: it failed."""
-    seeds = range(len(right["reference"]))
-    sweep, folder = Sweep(variants, tuple(seeds), "reference"), SweepDir(root)
-    write_json(folder.manifest, {"reference": "reference", "variants": list(reversed(right)), "seeds": list(seeds)})
-    for variant, shares in right.items():
-        for seed, share in enumerate(shares):
-            workdir, config = folder.run(variant, seed), sweep.run(variant, seed)
-            write_json(workdir.config, {"config": dataclasses.asdict(config)})
-            link(config, workdir, folder)
-            if share is None:
-                write_json(workdir.usage, {"failed": "finetune", "stages": {"finetune": 6.0}})
-                workdir.log.write_text(f"run: finetune\n{EVIL}\n\nrun: finetune failed with exit code 2; see above.\n")
-                continue
-            times = {"prepare": 30.0, "pretrain": 600.0} if variant != "slow" else {}
-            times |= {"finetune": 60.0}
-            write_json(workdir.usage, {"stages": times, "time/minutes": 11.0})
-            asked = questions("test", config.questions.test[0] if config.questions.test else "")
-            said = [q.answers[0] if i < 8 * share else "wrong" for i, q in enumerate(asked)]
-            write_predictions(workdir.evaluation, "predictions_test", asked, said, "nq_open")
-            reading = {"text": "the [MASK] of x", "truth": "y", "null": 0.1, "best": 0.9, "marginal": 0.5, "p_z": 0.25}
-            results = {
-                "qa/exact_match": share,
-                "qa/exact_match_dev": share / 2,
-                "counts": {"passages": 100} | ASKED,
-                "retrieval/recall@5_zero_shot": 0.5,
-                "index/max_staleness_steps": 100.0 if variant == "stale_index" else 40.0 * bool(config.pretrain.steps),
-                "index/snapshots_used": 1 if variant == "stale_index" else (3 + seed) * bool(config.pretrain.steps),
-                "readings": [reading | {"title": "T", "body": EVIL, "query": 0, "row": 3}],
-            }
-            write_json(workdir.evaluation / "results.json", results)
-            lines = [
-                {"step": s, "probe/span_recall@5": s / 100 + seed / 10, "retrieval/utility": share * s}
-                for s in range(0, 21, 10)
-            ]
-            if config.pretrain.steps:
-                stage = workdir.stage("pretrain")
-                # Of one, all but the metrics was removed.
-                done = stage.forgotten if variant == "stale_index" else stage.done
-                write_json(done, {"step": 0 if seed else 15, "last_step": 20})
-                metrics = stage.metrics
-                metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            (workdir.report).mkdir()
-            (workdir.report / "index.html").touch()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -446,8 +380,8 @@ def test_a_folder_that_is_no_sweep(tmp_path, capsys):
 def test_arms_that_answered_other_questions_are_not_compared(folder, monkeypatch):
     sweep = read_sweep(folder.root)
     run = sweep.of("no_pretraining")[0]
-    run.__dict__["questions"] = questions("dev")
-    run.__dict__["scores"] = np.zeros(8)
+    run.__dict__["asked"] = run.asked[:4]
+    run.__dict__["scores"] = np.zeros(4)
     other = sweep.of("no_pretraining")[1]
     other.__dict__["scores"] = None
     assert sweep.difference("no_pretraining", "reference") is None
