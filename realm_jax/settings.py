@@ -31,13 +31,20 @@ def check_ranges(part: Any, path: str = "") -> None:
     hints = get_type_hints(type(part), include_extras=True)
     for field in dataclasses.fields(part):
         value, name = getattr(part, field.name), f"{path}{field.name}"
-        if not _fits(value, hints[field.name]):
-            raise UserError(f"{name}: {value!r} is of the wrong type; it must be {_words(hints[field.name])}")
+        _check_type(value, hints[field.name], name)
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{name}.")
+        if isinstance(value, tuple):
+            for number, element in enumerate(value):
+                _check_type(element, hints[field.name].__args__[0], f"{name}[{number}]")
         for bound in getattr(hints[field.name], "__metadata__", ()):
             if isinstance(bound, Range) and value not in bound:
                 raise UserError(f"{name}: {value} is out of range; it must be {bound}")
+
+
+def _check_type(value: Any, hint: Any, name: str) -> None:
+    if not _fits(value, hint):
+        raise UserError(f"{name}: {value!r} is of the wrong type; it must be {_words(hint)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -51,7 +58,9 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _words(hint: Any) -> str:
     kind = getattr(hint, "__origin__", hint)
-    return f"one of {', '.join(map(repr, hint.__args__))}" if kind is Literal else kind.__name__
+    if kind is Literal:
+        return f"one of {', '.join(map(repr, hint.__args__))}"
+    return f"tuple of {_words(hint.__args__[0])}" if kind is tuple else kind.__name__
 
 
 def flatten(part: Any, path: str = "") -> dict[str, Any]:
@@ -73,7 +82,7 @@ def from_dict(values: dict[str, Any], kind: type, path: str = "") -> Any:
     """A `kind` from what `dataclasses.asdict` made of one.
 
     Raises:
-      UserError: for a name that `kind` lacks.
+      UserError: for a name that `kind` lacks, and whatever `kind` itself raises for its values.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := set(values) - set(fields):
@@ -81,7 +90,7 @@ def from_dict(values: dict[str, Any], kind: type, path: str = "") -> Any:
     hints = get_type_hints(kind)
 
     def typed(name: str, value: Any) -> Any:
-        if dataclasses.is_dataclass(hints[name]):
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
             return from_dict(value, hints[name], f"{path}{name}.")
         return tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
 
