@@ -353,7 +353,8 @@ class Finetune(Stage):
     """Whose embedder, with its passage vectors, is fine-tuned. `pretrain`: that of pre-training; `start`: the one that
     pre-training started from."""
     reader: Literal["pretrain", "start", "weights"] = "pretrain"
-    """Whose reader is fine-tuned. `pretrain`, `start`: as for the embedder; `weights`: as it was before its warm-up."""
+    """Whose reader is fine-tuned. `pretrain`, `start`: as for the embedder; `weights`: as it was before its warm-up;
+    of imported weights the masked-LM reader, without the published span scorer."""
     truncation: Literal["passage", "longest_first"] = "passage"
     """What is cut where a question and a body are too long together. `passage`: the body (ORQA); `longest_first`: the
     longer of the two, then both, as in the PyTorch port."""

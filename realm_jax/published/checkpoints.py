@@ -70,7 +70,7 @@ def find_checkpoint(directory: Path) -> Path | None:
     if (directory / "variables" / "variables.index").is_file():
         return directory / "variables" / "variables"
     for folder in (directory, directory / "export" / "best_default" / "checkpoint"):
-        found = {path.with_suffix("") for path in folder.glob("*.index") if not path.name.endswith(".json")}
+        found = {path.with_suffix("") for path in folder.glob("*.index")} - {folder / ENCODED.name}
         if found:
             return max(found, key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     return None

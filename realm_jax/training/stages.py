@@ -191,7 +191,8 @@ def _finetune(experiment: Experiment) -> Task:
         return start_embedder(experiment, key) if name == "embedder" else start_reader(experiment, key)
 
     def start(key: jax.Array) -> Params:
-        span_reader = None if config.pretrain.steps else restore_imported(folder, "span_reader", models)
+        published = config.finetune.reader == "pretrain" and not config.pretrain.steps
+        span_reader = restore_imported(folder, "span_reader", models) if published else None
         if span_reader is None:
             span_reader = models.span_reader(key, part("reader", key))
         return {"embedder": part("embedder", key), "reader": span_reader}

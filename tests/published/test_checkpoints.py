@@ -141,6 +141,8 @@ def test_which_checkpoint_a_folder_has(tmp_path):
     best.mkdir(parents=True)
     (best / "model.ckpt-80.index").touch()
     assert checkpoints.find_checkpoint(tmp_path) == best / "model.ckpt-80"
+    (tmp_path / "encoded.ckpt.index").touch()  # vectors, which are no model
+    assert checkpoints.find_checkpoint(tmp_path) == best / "model.ckpt-80"
     for step in (900, 1000):
         (tmp_path / f"model.ckpt-{step}.index").touch()
     assert checkpoints.find_checkpoint(tmp_path) == tmp_path / "model.ckpt-1000"

@@ -17,6 +17,7 @@ from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.jobs import cli
 from realm_jax.jobs.experiment import read_record
+from realm_jax.published import checkpoints
 from realm_jax.text import features
 from realm_jax.training import importing, sources, stages
 from realm_jax.training.builder import next_step
@@ -157,6 +158,19 @@ def test_fine_tuning_goes_on_from_the_published_reader(folders, tmp_path):
     assert realm("finetune", workdir) == 0
     found = stages.restore_result(experiment.folder, "finetune", "reader", experiment.models, "span_reader")
     assert not same(found, model.params["reader"])
+
+
+def test_fine_tuning_may_leave_the_published_span_scorer(folders, tmp_path):
+    """`finetune.reader weights` is the masked-LM reader of the sources, on which a new scorer begins."""
+    workdir = tmp_path / "nq"
+    options = ("--finetune.reader", "weights", "--finetune.steps", 1, *write_questions(tmp_path))
+    given = ("--source", folders / "encoder", folders / "open_qa")
+    assert realm("import_weights", *given, "--workdir", workdir, *options) == 0
+    start = stages.TASKS["finetune"](opened(workdir)).init(jax.random.key(0))
+    encoder, model = published.load(folders / "encoder"), published.load(folders / "open_qa")
+    assert same(start["reader"]["trunk"], encoder.params["trunk"])
+    assert not same(start["reader"]["output"], model.params["reader"]["output"])
+    assert same(start["embedder"], model.params["embedder"])
 
 
 def test_pre_training_goes_on_with_its_index(folders, tmp_path):
@@ -339,6 +353,25 @@ def test_titles_may_lie_alone(folders, tmp_path):
     shutil.copy(folders / "blocks" / "titles.tfr", tmp_path)
     passages = sources.gather([folders / "open_qa", tmp_path]).passages
     assert list(passages) == [(article.title, article.text) for article in ARTICLES]
+
+
+def test_the_folder_of_vectors_may_be_a_source(folders, tmp_path, monkeypatch):
+    """ORQA's `encoded/`, named by itself: what is in it is no model."""
+    vectors = np.zeros((len(ARTICLES), 6), np.float32)
+    variables = {"encoded.ckpt": {"block_emb": vectors}}
+    monkeypatch.setattr(
+        checkpoints,
+        "open_checkpoint",
+        lambda prefix: (
+            {name: array.shape for name, array in variables[prefix.name].items()},
+            variables[prefix.name].__getitem__,
+        ),
+    )
+    (tmp_path / "encoded").mkdir()
+    (tmp_path / "encoded" / "encoded.ckpt.index").touch()
+    for folder in (tmp_path / "encoded", tmp_path):
+        parts = sources.gather([folders / "embedder", folders / "blocks", folder])
+        assert parts.vectors is vectors
 
 
 def test_sources_have_one_vocabulary(folders, tmp_path):
