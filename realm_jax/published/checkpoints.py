@@ -13,7 +13,6 @@ Names (google-research/language: realm, orqa). A module used within a module put
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from realm_jax.config import Bert, Model
 from realm_jax.errors import UserError
 from realm_jax.published import names
 from realm_jax.published.directory import Published, assemble
-from realm_jax.published.sizes import CONFIG, VOCAB, check_vocab
+from realm_jax.published.sizes import CONFIG, VOCAB, check_vocab, read_config, whole
 
 HEAD_SIZE = 64
 """Of every published BERT's attention heads; a checkpoint does not say how many there are."""
@@ -159,7 +158,9 @@ def _sizes(
     layers = {int(match[1]) for name in found if (match := re.match(rf"{part}realm\.encoder\.layer\.(\d+)\.", name))}
     heads = hidden // HEAD_SIZE
     if config_file is not None and config_file.is_file():
-        heads = json.loads(config_file.read_text()).get("num_attention_heads", heads)
+        values = read_config(config_file)
+        if "num_attention_heads" in values:
+            heads = whole(config_file, values, "num_attention_heads")
     if not heads or hidden % heads:
         raise UserError(
             f"{where}: hidden size {hidden} is no multiple of {heads or HEAD_SIZE}; say how many heads there are by "

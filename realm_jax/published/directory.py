@@ -15,11 +15,9 @@ from realm_jax.errors import UserError
 from realm_jax.published import names, tensors
 from realm_jax.published.names import Names
 from realm_jax.published.records import RECORDS, Records, write_records
-from realm_jax.published.sizes import CONFIG, TOKENIZER, VOCAB, Sizes, check_vocab, read_sizes, write_sizes
+from realm_jax.published.sizes import CONFIG, COUNT, TOKENIZER, VOCAB, Sizes, check_vocab, read_sizes, write_sizes
 from realm_jax.workdir import publish
 
-COUNT = "num_block_records"
-"""The setting that says how many passages there are."""
 Params = dict[str, Any]
 
 

@@ -32,6 +32,10 @@ MODEL_KEYS = {
     "max_span_width": "max_span_width",
     "span_eps": "reader_layer_norm_eps",
 }
+COUNT = "num_block_records"
+"""The setting that says how many passages there are."""
+NUMBERS = (COUNT, "reader_seq_len", "reader_beam_size", "searcher_beam_size", "num_candidates")
+"""Further settings that are read here: whole numbers, where they are given."""
 FIXED = {"position_embedding_type": "absolute", "type_vocab_size": 2}
 LAYER_NORM_EPS, DROPOUT, ATTENTION_DROPOUT = "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob"
 
@@ -58,24 +62,19 @@ def read_sizes(directory: Path) -> Sizes:
       UserError: the file is missing or no JSON, or this is no model that the trunk can compute.
     """
     path = directory / CONFIG
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{directory}: {CONFIG} is missing; a folder of published weights has one") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no JSON object; this is no config of a model")
+    if not path.exists():
+        raise UserError(f"{directory}: {CONFIG} is missing; a folder of published weights has one")
+    values = read_config(path)
     if (kind := values.get("model_type", "bert")) not in ("bert", "realm"):
         raise UserError(f"{path}: model_type is {kind!r}; only 'bert' and 'realm' are known here")
     for key, right in FIXED.items():
         if values.get(key, right) != right:
             raise UserError(f"{path}: {key} is {values[key]!r}; the trunk here knows only {right!r}")
     activation = values.get("hidden_act", "gelu" if kind == "bert" else "gelu_new")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise UserError(f"{path}: hidden_act is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
     bert = config.Bert(
-        **{field: _whole(path, values, key) for field, key in BERT_KEYS.items()},
+        **{field: whole(path, values, key) for field, key in BERT_KEYS.items()},
         activation=ACTIVATIONS[activation],
         layer_norm_eps=_number(path, values, LAYER_NORM_EPS, 1e-12),
         dropout=_number(path, values, DROPOUT, 0.1),
@@ -87,24 +86,39 @@ def read_sizes(directory: Path) -> Sizes:
         model = dataclasses.replace(
             model,
             **{
-                field: _whole(path, values, key, getattr(model, field))
+                field: whole(path, values, key, getattr(model, field))
                 for field, key in MODEL_KEYS.items()
                 if field != "span_eps"
             },
             span_eps=_number(path, values, MODEL_KEYS["span_eps"], model.span_eps),
             projection_eps=bert.layer_norm_eps,
         )
-    labels = values.get("id2label") or {}
+    for key in NUMBERS:
+        if key in values:
+            whole(path, values, key)
     taken = {*BERT_KEYS.values(), *MODEL_KEYS.values(), LAYER_NORM_EPS, DROPOUT, "hidden_act", "model_type"}
     taken |= {*FIXED, "architectures", "id2label", "label2id"}
-    names = values.get("architectures") or [None]
+    names = values.get("architectures") or []
+    if not isinstance(names, list):
+        raise UserError(f"{path}: architectures is {names!r}; it must be a list, such as ['RealmForOpenQA']")
     return Sizes(
         next((kind for kind, name in KINDS.items() if name in names), None),
         bert,
         model,
-        tuple(str(labels[key]) for key in sorted(labels, key=int)),
+        _labels(path, values.get("id2label") or {}),
         {key: value for key, value in values.items() if key not in taken},
     )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a config.json holds. Raises UserError where that is no object."""
+    try:
+        values = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no JSON object; this is no config of a model")
+    return values
 
 
 def write_sizes(directory: Path, kind: str, sizes: Sizes) -> None:
@@ -139,7 +153,8 @@ def check_vocab(path: Path, vocab_size: int, source: str) -> None:
         raise UserError(f"{path}: {lines} wordpieces, but {source} says vocab_size {vocab_size}; they must agree")
 
 
-def _whole(path: Path, values: dict[str, Any], key: str, default: int | None = None) -> int:
+def whole(path: Path, values: dict[str, Any], key: str, default: int | None = None) -> int:
+    """A whole number above 0. Raises UserError where a config.json has another value, or without a default none."""
     value = values.get(key, default)
     if key not in values and default is None:
         raise UserError(f"{path}: {key} is missing; this is no config of a BERT")
@@ -150,6 +165,13 @@ def _whole(path: Path, values: dict[str, Any], key: str, default: int | None = N
 
 def _number(path: Path, values: dict[str, Any], key: str, default: float) -> float:
     value = values.get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
         raise UserError(f"{path}: {key} is {value!r}; it must be a number, 0 or above")
     return float(value)
+
+
+def _labels(path: Path, labels: Any) -> tuple[str, ...]:
+    try:
+        return tuple(str(label) for _, label in sorted(labels.items(), key=lambda item: int(item[0])))
+    except (AttributeError, ValueError):
+        raise UserError(f'{path}: id2label is {labels!r}; it must be an object, such as {{"0": "O"}}') from None

@@ -133,6 +133,25 @@ def test_heads_that_do_not_divide(tmp_path):
         checkpoints.from_variables(shapes, found.__getitem__, tmp_path / "model.ckpt")
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('{"num_attention_heads": "3"}', "config.json: num_attention_heads is '3'; it must be a whole number above 0"),
+        ('{"num_attention_heads": -3}', "config.json: num_attention_heads is -3; it must be a whole number above 0"),
+        ("[3]", "config.json: holds no JSON object"),
+        ("num_attention_heads: 3", "config.json: not valid JSON"),
+        ("{}", "hidden size 12 is no multiple of 64"),
+    ],
+)
+def test_a_config_written_by_hand(tmp_path, content, message):
+    """As a message about heads asks for one."""
+    found = variables("encoder")[1]
+    (tmp_path / "config.json").write_text(content)
+    shapes = {name: np.shape(array) for name, array in found.items()}
+    with pytest.raises(UserError, match=message):
+        checkpoints.from_variables(shapes, found.__getitem__, tmp_path / "model.ckpt", tmp_path / "config.json")
+
+
 def test_which_checkpoint_a_folder_has(tmp_path):
     assert checkpoints.find_checkpoint(tmp_path) is None
     with pytest.raises(UserError, match="holds no variables of TensorFlow"):
