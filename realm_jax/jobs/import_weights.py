@@ -36,9 +36,10 @@ def begin(base: Config | None, workdir: Workdir, options: list[str]) -> Config:
     Raises:
       UserError: there is no source, or it cannot be read, or has no passages where there is no base.
     """
-    from realm_jax.training.importing import VOCAB, import_settings, read_sources
+    from realm_jax.published.sizes import VOCAB
+    from realm_jax.training.importing import import_settings, read_sources
 
-    parts = read_sources(_required(_sources(options)), workdir.root / "source")
+    parts = read_sources(_required(_sources(options)), workdir)
     if base is None and parts.passages is None:
         raise UserError(
             f"--source: only {', '.join(parts.params)} here; a run needs passages too: name a folder of Open-QA as "

@@ -24,6 +24,7 @@ from realm_jax.corpus.store import write_store
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.index.build import make_searcher
+from realm_jax.published.sizes import VOCAB, check_vocab
 from realm_jax.qa.needed import require_training_questions
 from realm_jax.qa.prepare import prepare_questions
 from realm_jax.qa.questions import SPLITS
@@ -31,11 +32,11 @@ from realm_jax.qa.sources import read_questions
 from realm_jax.text.tokenizer import SETTINGS, Tokenizer
 from realm_jax.training import checkpoints, sources
 from realm_jax.training.experiment import Experiment
+from realm_jax.training.models import Models
 from realm_jax.training.ner import open_ner
 from realm_jax.training.sources import Parts
 from realm_jax.workdir import IMPORTED, Workdir, read_json, sole_owner, write_json
 
-VOCAB = "vocab.txt"
 PASSAGE, QUERY, JOINT = 320, 96, 384
 """Wordpieces of rows. A published passage has at most 288 in its body, which is kept whole here, as the reader gets it;
 the others are the released code's."""
@@ -48,9 +49,10 @@ Say = Callable[[str], None]
 
 
 @functools.cache
-def read_sources(given: tuple[str, ...], cache: Path) -> Parts:
+def read_sources(given: tuple[str, ...], folder: Workdir) -> Parts:
     """The parts of all sources, fetched where they are remote. Read once a process: settings and job need them."""
-    return sources.gather([sources.fetch(source, cache) for source in given])
+    folder.check_local("import_weights")
+    return sources.gather([sources.fetch(source, folder.root / "source") for source in given])
 
 
 def import_settings(base: Config | None, parts: Parts, vocab: Path) -> Config:
@@ -104,9 +106,11 @@ def check_import(config: Config, folder: Workdir, given: Sequence[str]) -> None:
       UserError: the workdir is of other sources; no source has what the settings need; questions or vectors are faulty.
     """
     _check_claim(folder, given)
-    parts = read_sources(tuple(given), folder.root / "source")
-    if not Path(config.model.vocab).exists() and parts.vocab is None:
-        raise UserError(f"--source: none has a {VOCAB}; name one by --model.vocab FILE")
+    parts = read_sources(tuple(given), folder)
+    _check_vocab(config, folder, parts)
+    models = Models(config, folder)
+    for name, tree in parts.params.items():
+        checkpoints.check_same_shapes(tree, models.shapes(name), f"--source: {name}")
     if parts.passages is not None and parts.passages.titles is None and config.pretrain.steps:
         raise UserError(
             "pretrain.steps: the sources have no titles, which passages are embedded with; name the folder that has "
@@ -124,6 +128,19 @@ def _check_claim(folder: Workdir, given: Sequence[str]) -> None:
     """An import that was stopped cannot go on with other sources."""
     if folder.sources.exists() and (before := read_json(folder.sources)) != list(given):
         raise UserError(f"--source: {' '.join(given)}; {folder.sources} says {' '.join(before)}: use another --workdir")
+
+
+def _check_vocab(config: Config, folder: Workdir, parts: Parts) -> None:
+    """Of the sources, unless an option names another."""
+    vocab = Path(config.model.vocab)
+    if vocab == folder.root.resolve() / VOCAB and not vocab.exists():
+        if parts.vocab is None:
+            raise UserError(f"--source: none has a {VOCAB}; name one by --model.vocab FILE")
+        vocab = parts.vocab
+    elif not vocab.is_file():
+        raise UserError(f"model.vocab: {config.model.vocab!r} is no file; name a {VOCAB} that goes with the sources")
+    check_vocab(vocab, config.model.bert.vocab_size, "the model of the sources")
+    Tokenizer.from_vocab(vocab)
 
 
 def _check_finite(vectors: np.ndarray) -> None:
@@ -164,9 +181,8 @@ def import_weights(config: Config, folder: Workdir, given: Sequence[str], say: S
     Raises:
       UserError: the sources are faulty or do not fit each other; another import is at work in the workdir.
     """
-    folder.check_local("import_weights")
+    parts = read_sources(tuple(given), folder)
     with sole_owner(folder.root, "import_weights"):
-        parts = read_sources(tuple(given), folder.root / "source")
         _check_claim(folder, given)
         write_json(folder.sources, list(given))
         vocab = Path(config.model.vocab)
@@ -196,8 +212,6 @@ def _import_params(experiment: Experiment, parts: Parts, say: Say) -> None:
     if stage.done.exists():
         return
     shutil.rmtree(stage.checkpoints, ignore_errors=True)  # left by a killed import
-    for name, tree in parts.params.items():
-        checkpoints.check_same_shapes(tree, experiment.models.shapes(name), f"--source: {name}")
     checkpoints.write_params(stage.checkpoints, 0, parts.params)
     say(f"import_weights: {', '.join(parts.params)} in {stage.root}")
     for part in sorted(RESULTS["pretrain"] - set(parts.params)):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from etils import epath
@@ -88,7 +89,7 @@ def fetch(source: str, cache: Path) -> Path:
     if Path(source).is_dir():
         return Path(source)
     if "://" in source:
-        return copy_remote(source, cache / re.sub(r"\W+", "_", source))
+        return copy_remote(source, cache / quote(source, safe=""))
     if not HUB_ID.fullmatch(source):
         raise UserError(f"--source: {source!r} is no folder; it must be one, or gs://..., or OWNER/NAME on the Hub")
     try:

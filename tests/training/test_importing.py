@@ -241,6 +241,7 @@ def test_a_refused_import_leaves_nothing(folders, tmp_path, capfd):
         (("--questions.test", tmp_path / "none.jsonl"), "none.jsonl: cannot be read"),
         (("--finetune.steps", 4), "finetune.steps: 4, but there are no training questions; name them by --questions.t"),
         (("--pretrain.steps", 4, "--pretrain.probe_queries", 0), "pretrain.steps: the sources have no titles"),
+        (("--model.vector_size", 3), "--source: embedder: checkpoint of another architecture; other shapes: norm/bias"),
     ):
         assert realm("import_weights", *given, *options) == 2
         assert message in capfd.readouterr().err
@@ -307,6 +308,7 @@ def cut(path, size=30):
         (lambda f: without_a_number(f / "open_qa"),
          r"model.safetensors: block_emb: 2 of 22 vectors are not finite, the first in row 7 .*; fetch the file again"),
         (lambda f: (f / "open_qa" / "vocab.txt").unlink(), "--source: none has a vocab.txt"),
+        (lambda f: (f / "open_qa" / "vocab.txt").write_text("x\n" * len(toy.VOCAB)), r"vocab.txt: lacks \[PAD\]"),
         (lambda f: cut(f / "blocks" / "titles.tfr", 10), "titles.tfr: record 21 at byte"),
         (lambda f: write_tfrecords(f / "blocks" / "titles.tfr", [b"one"]), "titles.tfr: 1 titles, but .*has more"),
         (lambda f: write_tfrecords(f / "blocks" / "titles.tfr", [b"t"] * 23), "more titles than .*has passages"),
@@ -396,6 +398,37 @@ def test_a_vocabulary_that_keeps_case_is_imported_as_such(folders, tmp_path):
     assert not opened(tmp_path / "run").tokenizer.lowercase
 
 
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("nowhere.txt", "model.vocab: '.*nowhere.txt' is no file; name a vocab.txt that goes with the sources"),
+        ("folder", "model.vocab: '.*folder' is no file"),
+        ("short.txt", "short.txt: 1 wordpieces, but the model of the sources says vocab_size"),
+        ("other.txt", r"other.txt: lacks \[PAD\]"),
+    ],
+)
+def test_a_wrong_vocabulary_is_named(folders, tmp_path, capfd, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "short.txt").write_text("[PAD]\n")
+    (tmp_path / "other.txt").write_text("x\n" * len(toy.VOCAB))
+    before = sorted(tmp_path.iterdir())
+    given = ("--source", folders / "open_qa", "--workdir", tmp_path / "run", "--model.vocab", tmp_path / name)
+    assert realm("import_weights", *given) == 2
+    error = capfd.readouterr().err
+    assert "Traceback" not in error and re.search(message, error), error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_vocabulary_may_be_named(folders, tmp_path):
+    for part in ("open_qa", "own"):
+        shutil.copytree(folders / "open_qa", tmp_path / part)
+    (tmp_path / "open_qa" / "vocab.txt").unlink()
+    given = ("--source", tmp_path / "open_qa", "--workdir", tmp_path / "run")
+    assert realm("import_weights", *given, "--model.vocab", tmp_path / "own" / "vocab.txt") == 0
+    assert not (tmp_path / "run" / "vocab.txt").exists()
+    assert realm("ask", tmp_path / "run", QUESTION) == 0
+
+
 def test_parts_alone_need_an_experiment(folders, tmp_path, capfd):
     assert realm("import_weights", "--source", folders / "encoder", "--workdir", tmp_path / "run") == 2
     error = capfd.readouterr().err
@@ -427,6 +460,13 @@ def test_remote_folders_are_copied_once(folders, tmp_path):
     assert before == {path: path.stat().st_ino for path in local.rglob("*")}
     with pytest.raises(UserError, match="holds nothing that can be imported"):
         sources.copy_remote(str(tmp_path / "nothing"), tmp_path / "none")
+
+
+def test_each_remote_folder_has_a_copy_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "copy_remote", lambda source, target: target)
+    given = ("gs://a/b-c", "gs://a/b_c", "gs://a/b/c", "gs://a/b.c", "gs://a/b")
+    copies = [sources.fetch(source, tmp_path) for source in given]
+    assert len(set(copies)) == len(given) and {copy.parent for copy in copies} == {tmp_path}
 
 
 def test_the_hub_gives_a_folder_or_a_message(folders, tmp_path, monkeypatch):
