@@ -24,7 +24,7 @@ from realm_jax.corpus.store import write_store
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.index.build import make_searcher
-from realm_jax.published.sizes import VOCAB, check_vocab
+from realm_jax.published.sizes import CONFIG, VOCAB, check_vocab
 from realm_jax.qa.needed import require_training_questions
 from realm_jax.qa.prepare import prepare_questions
 from realm_jax.qa.questions import SPLITS
@@ -61,9 +61,15 @@ def import_settings(base: Config | None, parts: Parts, vocab: Path) -> Config:
     Args:
       base: an experiment for everything else; without it, no further training, and numbers of passages as published.
       vocab: where the vocabulary will lie.
+
+    Raises:
+      UserError: the sources' config.json has numbers that are none of a run.
     """
     count = None if parts.vectors is None else len(parts.vectors)
-    config = base or published_settings(parts.bert.max_positions, parts.settings, count)
+    try:
+        config = base or published_settings(parts.bert.max_positions, parts.settings, count)
+    except UserError as error:  # of what no option has been given for yet
+        raise UserError(f"--source: by its {CONFIG}, {error}") from None
     model = dataclasses.replace(
         parts.model, weights="random", vocab=str(vocab), compute_dtype=config.model.compute_dtype,
         bert=dataclasses.replace(parts.bert, dropout=config.model.bert.dropout),

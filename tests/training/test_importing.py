@@ -294,6 +294,11 @@ def without_a_number(path):
     (path / "vocab.txt").write_bytes(vocab)
 
 
+def edit_config(folder, **changes):
+    values = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(values))
+
+
 def cut(path, size=30):
     path.write_bytes(path.read_bytes()[:-size])
 
@@ -309,6 +314,9 @@ def cut(path, size=30):
          r"model.safetensors: block_emb: 2 of 22 vectors are not finite, the first in row 7 .*; fetch the file again"),
         (lambda f: (f / "open_qa" / "vocab.txt").unlink(), "--source: none has a vocab.txt"),
         (lambda f: (f / "open_qa" / "vocab.txt").write_text("x\n" * len(toy.VOCAB)), r"vocab.txt: lacks \[PAD\]"),
+        (lambda f: edit_config(f / "open_qa", reader_seq_len=4), r"by its config.json, .*_length: \d is out of range"),
+        (lambda f: edit_config(f / "open_qa", num_candidates=1), "config.json, pretrain.candidates: 1 is out of range"),
+        (lambda f: edit_config(f / "open_qa", reader_beam_size=[]), r"config.json: reader_beam_size is \[\]; it must"),
         (lambda f: cut(f / "blocks" / "titles.tfr", 10), "titles.tfr: record 21 at byte"),
         (lambda f: write_tfrecords(f / "blocks" / "titles.tfr", [b"one"]), "titles.tfr: 1 titles, but .*has more"),
         (lambda f: write_tfrecords(f / "blocks" / "titles.tfr", [b"t"] * 23), "more titles than .*has passages"),
