@@ -16,6 +16,7 @@ from realm_jax.index import snapshots
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import search_candidates
 from realm_jax.text import features
+from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.experiment import Experiment
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.questions import query_row
@@ -46,18 +47,18 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
     With a truth, a single [MASK] stands for all its wordpieces.
     """
     config, tokenizer, models, store = experiment.config, experiment.tokenizer, experiment.models, experiment.store
-    targets = tokenizer.encode(truth).ids
+    targets = _pieces(tokenizer, truth)
     if truth and text.count(MASK) == 1:
         text = text.replace(MASK, MASK * len(targets))
     row = query_row(config, tokenizer, text)
     places = np.flatnonzero(row == tokenizer.mask_id)
+    if len(places) < text.count(MASK):
+        raise UserError(
+            f"text: [MASK] stands past the query's {config.data.query_length} wordpieces; shorten the sentence"
+        )
     if truth and len(targets) != len(places):
         raise UserError(
             f"--truth: {truth!r} is {len(targets)} wordpieces, but {len(places)} [MASK] fit; write one [MASK]"
-        )
-    if len(places) == 0:
-        raise UserError(
-            f"text: [MASK] stands past the query's {config.data.query_length} wordpieces; shorten the sentence"
         )
     params = {part: restore_result(experiment.folder, "pretrain", part, models) for part in ("embedder", "reader")}
     vectors = models.query_vectors(params["embedder"], row[None])
@@ -85,17 +86,21 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
     best = np.asarray(mixture.argmax(-1))
     _, log_p_best = log_p_of(best)
     weights = np.ones((1, len(places)), np.float32)
+
+    def marginal(log_p_y: jax.Array) -> float:
+        """log p(y|x) of all masks together."""
+        return float(objectives.marginal_log_likelihood(log_p_z, log_p_y, weights, spans).sum())
+
     utility = float(objectives.retrieval_utility(log_p_z, log_p_best, weights, spans))
     lines = [
-        f"answer: {tokenizer.decode(best)}   (log p(y|x) {float(mixture.max(-1).sum()):.2f})",
+        f"answer: {tokenizer.decode(best)}   (log p(y|x) {marginal(log_p_best):.2f})",
         f"worth of retrieval for it: {utility:+.2f} nats per mask",
     ]
     gains = np.full(len(rows), np.nan)
     if truth:
         _, log_p_truth = log_p_of(targets)
         gains = np.asarray(objectives.candidate_gain(log_p_z, log_p_truth, weights, spans))[0]
-        log_p = float(objectives.marginal_log_likelihood(log_p_z, log_p_truth, weights, spans).sum())
-        lines.append(f"truth: {truth}   (log p(y|x) {log_p:.2f})")
+        lines.append(f"truth: {truth}   (log p(y|x) {marginal(log_p_truth):.2f})")
     fillings = [tokenizer.decode(pieces) for pieces in np.asarray(logits.argmax(-1))]
     readings = [
         f"reads {filling!r}, log p(answer|z,x) {float(log_p.sum()):.2f}"
@@ -120,7 +125,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
         "embedder": restore_result(experiment.folder, "finetune", "embedder", models),
         "reader": restore_result(experiment.folder, "finetune", "reader", models, "span_reader"),
     }
-    row = query_row(config, tokenizer, text)
+    row, pieces = query_row(config, tokenizer, text), _pieces(tokenizer, truth)
     index = _index(experiment, finetuned_snapshot(config, experiment.folder))
     products, rows = index.search(models.query_vectors(params["embedder"], row[None]), count)
     scores = config.finetune.score_scale * products
@@ -138,8 +143,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
     lines = [f"answer: {spans[best]}   (p {np.exp(log_p[best].max()):.2f} among all spans)"]
     gains = np.full(len(rows), np.nan)
     if truth:
-        pieces = np.asarray(tokenizer.encode(truth).ids)[None, None]
-        labels = np.asarray(features.span_labels(joint, pieces, is_body, config.model.max_span_width))
+        labels = np.asarray(features.span_labels(joint, pieces[None, None], is_body, config.model.max_span_width))
         mass = np.where(labels, np.exp(log_p), 0.0).sum(1)
         lines.append(f"truth: {truth}   (p {mass.sum():.2f} among all spans)")
         if mass.sum() > 0:
@@ -149,6 +153,14 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
     readings = [f"reads {span!r}, p {np.exp(log_p[k].max()):.3f}" for k, span in enumerate(spans)]
     p_z = np.asarray(jax.nn.softmax(jnp.asarray(scores[0])))[order]
     return "\n".join(lines + _passages(experiment, rows, p_z, readings, gains))
+
+
+def _pieces(tokenizer: Tokenizer, truth: str) -> np.ndarray:
+    """Wordpieces of the truth; none where none is given."""
+    pieces = tokenizer.encode(truth).ids
+    if truth and not len(pieces):
+        raise UserError(f"--truth: {truth!r} has no wordpieces; give the words of the answer, or leave it out")
+    return pieces
 
 
 def _index(experiment: Experiment, step: int):

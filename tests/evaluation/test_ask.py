@@ -4,10 +4,12 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from realm_jax.errors import UserError
+from realm_jax.evaluation import ask as asking
 from realm_jax.evaluation.ask import answer_question, ask, fill_masks
 from realm_jax.jobs.ask import Arguments
 from realm_jax.training.builder import build_one
@@ -115,16 +117,35 @@ def test_neighbouring_masks_are_one_span_where_training_takes_them_so(world, exp
     assert sum(map(abs, gains(by_span))) < sum(map(abs, gains(by_token)))
 
 
+def test_an_answer_is_as_likely_as_the_same_words_given_as_the_truth(experiment, monkeypatch):
+    """Here all words are, so that any will do; of two wordpieces in one span the passages tell p(y|x) together."""
+    pretrain = dataclasses.replace(experiment.config.pretrain, marginalize="span")
+    monkeypatch.setattr(experiment, "config", dataclasses.replace(experiment.config, pretrain=pretrain))
+    log_p_z, log_p_y = np.log(np.full((1, 3), 1 / 3)), np.log([[[0.9, 0.9], [0.1, 0.1], [0.2, 0.2]]])
+    monkeypatch.setattr(asking, "_log_probs", lambda *_: (jnp.asarray(log_p_z), jnp.asarray(log_p_y)))
+    text = fill_masks(experiment, "The capital of Jura is [MASK] [MASK].", "river lake", 2)
+    expected = f"(log p(y|x) {np.log((0.81 + 0.01 + 0.04) / 3):.2f})"
+    assert re.match(rf"answer: .+   {re.escape(expected)}\n.+\ntruth: river lake   {re.escape(expected)}\n", text)
+
+
 @pytest.mark.parametrize(
     "text, truth, message",
     [
         ("The [MASK] of [MASK].", "Jena", "--truth: 'Jena' is 4 wordpieces, but 2"),
         ("river " * 40 + "[MASK]", "", r"\[MASK\] stands past the query's 32 wordpieces; shorten the sentence"),
+        ("river " * 29 + "[MASK] [MASK]", "", r"\[MASK\] stands past the query's 32 wordpieces; shorten the sentence"),
+        ("river " * 29 + "[MASK]", "Jena", r"\[MASK\] stands past the query's 32 wordpieces; shorten the sentence"),
+        ("The [MASK].", " ", "--truth: ' ' has no wordpieces; give the words of the answer, or leave it out"),
     ],
 )
 def test_masks_that_do_not_fit(experiment, text, truth, message):
     with pytest.raises(UserError, match=message):
         fill_masks(experiment, text, truth, COUNT)
+
+
+def test_a_truth_without_words(experiment):
+    with pytest.raises(UserError, match=r"--truth: '\\u200b' has no wordpieces"):
+        answer_question(experiment, "What is the capital of Jura?", "\u200b", COUNT)
 
 
 def test_more_passages_than_there_are(experiment):
