@@ -10,6 +10,10 @@ from realm_jax.index.exact import ExactIndex
 
 NULL_CANDIDATE = 0
 """Where the null passage stands among the candidates."""
+REMEDY = (
+    "take a larger corpus, or less of what asks for most of them: pretrain.candidates, pretrain.answer_within, or "
+    "`realm ask --passages`"
+)
 
 
 def search_candidates(
@@ -38,7 +42,7 @@ def search_candidates(
             row = int(allowed.sum(axis=1).argmin())
             raise UserError(
                 f"query {row} of a batch: only {allowed[row].sum()} of {depth} passages may be read, but {k - 1} are "
-                "asked for beside the null passage; take a larger corpus or a smaller pretrain.candidates"
+                f"asked for beside the null passage; {REMEDY}"
             )
         depth = min(2 * depth, index.num_passages)
 
@@ -57,7 +61,7 @@ def search_candidates_device(
     if depth > index.num_passages:
         raise UserError(
             f"{k - 1} passages beside up to {banned.shape[1]} banned ones cannot be taken from {index.num_passages}; "
-            "take a larger corpus or a smaller pretrain.candidates"
+            f"{REMEDY}"
         )
     _, found = index.search_device(queries, depth)
     forbidden = (found[:, :, None] == banned[:, None, :]).any(axis=-1)
