@@ -222,7 +222,7 @@ def test_snapshots(bucket):
     assert snapshots.remove_old(path, keep=1) == [2] and snapshots.list_steps(path) == [0, 4]
     digests = np.arange(18, dtype=np.uint64).reshape(9, 2)
     snapshots.publish_snapshot(path, 5, vectors, kind="exact", fingerprint="f", embedder="e", digests=digests)
-    known = snapshots.known_vectors(path, 5, "e")
+    known = snapshots.known_vectors(path, "e")
     np.testing.assert_array_equal(known[0], digests), np.testing.assert_array_equal(known[1], vectors)
     with pytest.raises(snapshots.SnapshotError, match="no such snapshot"):
         snapshots.load(path, 2)

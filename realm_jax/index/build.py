@@ -27,10 +27,22 @@ PROBE_QUERIES = 256
 PROBE_DEPTH = 10
 Embed = Callable[[np.ndarray], Any]
 """Token rows [R, T] int32 -> their vectors [R, E], an array of NumPy or of the device."""
-Known = tuple[np.ndarray, np.ndarray]
-"""Digests uint64 [R, 2] of rows and their vectors float32 [R, E]."""
 Progress = Callable[[int, int], None]
 """Called with the number of rows done and of all rows."""
+
+
+class Known:
+    """Vectors [R, E] that can be taken over, by `row_digests` [R, 2] of the rows that they were made from."""
+
+    def __init__(self, digests: Integer[np.ndarray, "R 2"], vectors: Float[np.ndarray, "R E"]):
+        self.vectors, self._order = vectors, np.lexsort((digests[:, 1], digests[:, 0]))
+        self._ordered = _scalars(digests[self._order])
+
+    def places(self, digests: Integer[np.ndarray, "rows 2"]) -> Int[np.ndarray, "rows"]:
+        """For each row its place among the vectors, or -1."""
+        wanted = _scalars(digests)
+        at = np.minimum(np.searchsorted(self._ordered, wanted), len(self._ordered) - 1)
+        return np.where(self._ordered[at] == wanted, self._order[at], -1)
 
 
 def embed_all(
@@ -71,8 +83,9 @@ def build_snapshot(
     """Embeds every passage, builds the index, measures its recall with noisy passage vectors as queries, and publishes
     snapshot `step`.
 
-    Where that snapshot stands already, made by the same embedder from another passage store, the vectors of passages
-    that both stores have are kept. Which old ones may go (`snapshots.remove_old`) only the caller knows.
+    Where a snapshot stands already that the same embedder made, at another step, or from another passage store, the
+    vectors of passages that both have are taken over. Which old ones may go (`snapshots.remove_old`) only the caller
+    knows.
 
     Args:
       embedder: digest of the parameters behind `embed`; without it no vector is kept. A half-done embedding by the
@@ -84,7 +97,8 @@ def build_snapshot(
     """
     start = time.monotonic()
     folder = directory / f".{step}-{embedder}-{fingerprint[:16]}{PARTS}"
-    known = known_vectors(directory, step, embedder)
+    found = known_vectors(directory, embedder)
+    known = found and Known(*found)
     if part[0]:
         published = lambda: True if step in list_steps(directory, fingerprint) else None  # noqa: E731
         if not published():  # all parts may have stood there already
@@ -195,13 +209,13 @@ def embed_new(
     rows_per_batch: int,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "rows E"]:
-    """As `embed_all`, but rows whose digests stand in `known` take their vectors from there."""
+    """As `embed_all`, but rows that are `known` take their vectors from there."""
     if known is None:
         return embed_all(embed, tokens, rows_per_batch, progress)
-    place = _places(row_digests(tokens), known[0])
+    place = known.places(row_digests(tokens))
     new = np.flatnonzero(place < 0)
-    vectors = np.empty((len(tokens), known[1].shape[1]), np.float32)
-    vectors[place >= 0] = known[1][place[place >= 0]]
+    vectors = np.empty((len(tokens), known.vectors.shape[1]), np.float32)
+    vectors[place >= 0] = known.vectors[place[place >= 0]]
     if len(new):
         vectors[new] = embed_all(embed, tokens[new], rows_per_batch, progress)
     return vectors
@@ -215,13 +229,9 @@ def row_digests(tokens: Integer[np.ndarray, "rows P"]) -> Integer[np.ndarray, "r
     return digests
 
 
-def _places(digests: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """For each digest its row in `known`, or -1."""
-    order = np.lexsort((known[:, 1], known[:, 0]))
-    ordered = np.ascontiguousarray(known[order]).view([("a", np.uint64), ("b", np.uint64)]).reshape(-1)
-    wanted = np.ascontiguousarray(digests).view(ordered.dtype).reshape(-1)
-    at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    return np.where(ordered[at] == wanted, order[at], -1)
+def _scalars(digests: np.ndarray) -> np.ndarray:
+    """One element a row, which can be compared."""
+    return np.ascontiguousarray(digests).view([("a", np.uint64), ("b", np.uint64)]).reshape(-1)
 
 
 def probe_queries(vectors: Float[np.ndarray, "N E"], seed: int) -> Float[np.ndarray, "R E"]:

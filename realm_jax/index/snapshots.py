@@ -243,13 +243,15 @@ def _fetch(folder: AnyPath) -> Path:
     return local
 
 
-def known_vectors(directory: AnyPath, step: int, embedder: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(digests uint64 [R, 2], vectors float32 [R, E]) of snapshot `step`, whatever store it was made from; None where
-    there is none, or another embedder made it."""
-    folder = directory / str(step)
-    if step not in list_steps(directory) or not embedder or _read_manifest(folder / MANIFEST).embedder != embedder:
+def known_vectors(directory: AnyPath, embedder: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """(digests uint64 [R, 2], vectors float32 [R, E]) of the newest snapshot that this embedder made, of whatever step
+    and store; None where there is none."""
+    made = [
+        step for step in list_steps(directory) if _read_manifest(directory / str(step) / MANIFEST).embedder == embedder
+    ]
+    if not (embedder and made):
         return None
-    snapshot = load(directory, step)
+    snapshot = load(directory, made[-1])
     if DIGESTS not in snapshot.manifest.files:
         return None
     return np.load(snapshot.directory / DIGESTS), snapshot.vectors

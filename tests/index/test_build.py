@@ -129,6 +129,13 @@ def test_vectors_of_unchanged_rows_are_kept(tmp_path):
     np.testing.assert_array_equal(load(tmp_path, 5).vectors, embed_by_hand(before[::-1]))
 
 
+def test_an_embedder_that_has_not_changed_embeds_nothing_anew(tmp_path):
+    tokens, settings = store([20] * 30 + [9] * 10, 32), config.Index(kind="exact", rows_per_batch=4)
+    for step, embed in ((0, embed_by_hand), (5, pytest.fail)):
+        build_snapshot(step, embed, tokens, "a", settings, tmp_path, embedder="e")
+        np.testing.assert_array_equal(load(tmp_path, step, "a").vectors, embed_by_hand(tokens))
+
+
 def build(folder, tokens, part=(0, 1), embed=embed_by_hand, embedder="e1", stop_after_s=60.0):
     exact = config.Index(kind="exact", stop_after_s=stop_after_s)
     return build_snapshot(1, embed, tokens, "f00d", exact, folder, embedder=embedder, part=part)
