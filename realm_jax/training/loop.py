@@ -68,14 +68,13 @@ def _train(
     passages: str,
 ) -> None:
     optimizer = bert_optimizer(stage)
-    params = put_params(mesh, task.init(jax.random.key(seed)))
-    moments = shardings(mesh, jax.eval_shape(optimizer.init, params))
-    state = State(params, jax.jit(optimizer.init, out_shardings=moments)(params))
+    state = _first_state(task, optimizer, seed, mesh)
     batches = iter(task.batches())
     probes: list[tuple[int, float]] = []
     step, saved = 0, agree(max(checkpoints.steps(directory.checkpoints), default=None))
     if saved is not None:
         step = saved
+        state = checkpoints.abstract(state)  # frees the first one, in whose place another is read
         state, position = checkpoints.restore(directory.checkpoints, step, state)
         if position.get("passages", passages) != passages:  # the place in the data would be one in others
             raise UserError(
@@ -167,6 +166,12 @@ def _train(
             background.shutdown(cancel_futures=True)
             writer.close()
             metrics.close()
+
+
+def _first_state(task: Task, optimizer: Any, seed: int, mesh: jax.sharding.Mesh) -> State:
+    params = put_params(mesh, task.init(jax.random.key(seed)))
+    moments = shardings(mesh, jax.eval_shape(optimizer.init, params))
+    return State(params, jax.jit(optimizer.init, out_shardings=moments)(params))
 
 
 def make_step(task: Task, optimizer: Any, key: jax.Array, parts: int = 1, layout: Any = None):

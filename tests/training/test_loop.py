@@ -1,5 +1,6 @@
 """The loop: stopping, resuming, best checkpoints, non-finite losses; with a toy task and real processes."""
 
+import gc
 import os
 import random
 import signal
@@ -83,6 +84,23 @@ def test_a_gradient_that_is_not_finite_is_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"pretrain: the gradient's norm of step 15 is nan.*learning-rate"):
         train(tmp_path / "run", Toy(steep_at=14))
     assert checkpoints.steps(StageDir(tmp_path / "run").checkpoints) == [5, 10]
+
+
+def test_a_resumed_run_holds_no_second_state(tmp_path, monkeypatch):
+    """Not even while it reads the checkpoint."""
+    with pytest.raises(UserError, match="nan"):
+        train(tmp_path / "run", Toy(nan_at=12))
+    restore, before, held = checkpoints.restore, jax.live_arrays(), []
+
+    def watched(*arguments):
+        gc.collect()
+        others = {id(array) for array in before}
+        held.append([array.shape for array in jax.live_arrays() if array.ndim == 2 and id(array) not in others])
+        return restore(*arguments)
+
+    monkeypatch.setattr(checkpoints, "restore", watched)
+    train(tmp_path / "run")
+    assert held == [[]]
 
 
 def test_best_probe_is_kept_and_named(tmp_path):
