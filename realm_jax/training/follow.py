@@ -90,7 +90,8 @@ class SnapshotFollower:
         if self._in_use is None:
             self._swap(self._await(lambda: max(self._published(), default=None), "the first snapshot"))
             self._current_since = time.monotonic()
-        if self._loading is None and self._may_look():
+        looks = self._may_look()
+        if self._loading is None and looks:
             self._start_loading(max(self._published(), default=0))
         if self._loading is not None and self._loading[1].done():
             (step, future), self._loading = self._loading, None
@@ -99,7 +100,8 @@ class SnapshotFollower:
                 self._current_since, self._warned = time.monotonic(), False
             elif step in self._published():  # else it was removed while it was read: a newer one is coming
                 future.result()
-        self._check_age()
+        if looks:
+            self._check_age()
 
     def _check_age(self) -> None:
         """Without a schedule nothing is waited for, so the time since there is a newer checkpoint stands for the
@@ -124,8 +126,8 @@ class SnapshotFollower:
             self._loading = (step, future)
 
     def _may_look(self) -> bool:
-        """Whether to look for the next snapshot: at every step, but now and then in a bucket, whose listing may take
-        as long as a step."""
+        """Whether to look for what is new: at every step, but now and then in a bucket, whose listing may take as long
+        as a step."""
         now = time.monotonic()
         if is_remote(self._stage.snapshots) and now - self._looked < REMOTE_LOOK_S:
             return False
@@ -144,13 +146,18 @@ class SnapshotFollower:
         return wait_for(
             unless_closed,
             what,
-            stop_after_s=self._config.stop_after_s,
+            stop_after_s=0.0 if self._config.refresh == "inline" else self._config.stop_after_s,
             warn_after_s=self._config.warn_after_s,
             warn=lambda text: print(text, flush=True),
             hint=self._who,
         )
 
     def _who(self) -> str:
+        if self._config.refresh == "inline":
+            return (
+                "With --index.refresh inline the trainer makes it of that checkpoint, and both were deleted: put one "
+                "back, or begin the run in another --workdir"
+            )
         pid = workdir.owner(self._stage.root, "build_index")
         if pid is None:
             where = self._stage.root

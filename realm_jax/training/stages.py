@@ -18,7 +18,7 @@ from realm_jax.text.salience import LearnedSalience
 from realm_jax.training import checkpoints, loop, queries
 from realm_jax.training.builder import build_one
 from realm_jax.training.experiment import Experiment
-from realm_jax.training.follow import SnapshotFollower, snapshot_every
+from realm_jax.training.follow import SnapshotFollower, scheduled, snapshot_every
 from realm_jax.training.mesh import check_batch, local_mesh, process_part, whole
 from realm_jax.training.models import Models
 from realm_jax.training.probe import RecallProbe
@@ -141,12 +141,24 @@ def _pretrain(experiment: Experiment) -> Task:
     start, probe = start_of_pretraining(experiment), _recall_probe(experiment)
     device_store = DeviceStore(store.tokens, mesh) if on_devices else None
 
-    def refresh(step: int, embedder: Params) -> None:
-        due = config.index.refresh == "inline" and step % snapshot_every(config) == 0
-        if due and step not in snapshots.list_steps(stage.snapshots):
-            build_one(experiment, step, whole(embedder))
-
     models = experiment.models
+
+    def refresh(step: int, embedder: Params) -> None:
+        """Makes what is searched from checkpoint `step` on, if it is not there: one that was deleted, too."""
+        if config.index.refresh != "inline":
+            return
+        due = scheduled(step, snapshot_every(config), config.index.delay)
+        if due in snapshots.list_steps(stage.snapshots):
+            return
+        if due == step or not config.pretrain.embedder_rate:
+            params = whole(embedder)
+        else:
+            try:
+                params = checkpoints.restore_part(stage.checkpoints, due, "embedder", models.shapes("embedder"))
+            except FileNotFoundError:
+                return  # the follower says so, unless it has that snapshot in use
+        build_one(experiment, due, params)
+
     return Pretrain(
         config, models, store, batches, follower, start, probe, device_store, mesh, refresh, salience, part[0]
     )

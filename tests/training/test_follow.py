@@ -202,6 +202,29 @@ def test_ready_mode_counts_from_the_checkpoint_that_has_no_snapshot(stage, follo
 
 
 @pytest.mark.parametrize("swap_after", [0, 3])
+def test_a_bucket_is_not_listed_at_every_step(stage, follower, monkeypatch, swap_after):
+    publish(stage, 0)
+    following, listed = follower(swap_after), []
+    following.at(0)
+    monkeypatch.setattr(follow, "is_remote", lambda path: True)
+    for module, name in ((follow.snapshots, "list_steps"), (follow.checkpoints, "steps")):
+        monkeypatch.setattr(module, name, lambda folder, *_: listed.append(folder) or [0])
+    following._looked = time.monotonic() - 2 * follow.REMOTE_LOOK_S
+    following.at(1)
+    looks, following._looked = len(listed), time.monotonic() + follow.REMOTE_LOOK_S
+    following.at(2)
+    assert looks and len(listed) == looks
+
+
+def test_nobody_is_waited_for_where_the_trainer_embeds(stage, follower):
+    following = follower(swap_after=3, refresh="inline")
+    with pytest.raises(
+        UserError, match="--index.refresh inline the trainer makes it of that checkpoint, and both were"
+    ):
+        following.at(2)
+
+
+@pytest.mark.parametrize("swap_after", [0, 3])
 def test_a_damaged_snapshot_is_never_searched(stage, follower, swap_after):
     publish(stage, 0)
     publish(stage, 5)

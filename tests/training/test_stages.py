@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from realm_jax.errors import UserError
-from realm_jax.index import placement
+from realm_jax.index import placement, snapshots
 from realm_jax.jobs import sharing
-from realm_jax.training import loop, stages
+from realm_jax.training import checkpoints, loop, stages
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir
 from tests.devices import have
@@ -67,6 +67,32 @@ def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_
     )
     assert lines == expected and len(lines) == 4
     assert len({line["salience/name"] for line in lines}) == 4
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.0])
+def test_a_snapshot_that_was_deleted_is_made_again(world, tmp_path, rate):
+    """That of checkpoint 0, when training goes on from 2; of an embedder that stays, without checkpoint 0."""
+    settings = {
+        "index": {"refresh": "inline", "refresh_every": 2},
+        "pretrain": {"embedder_rate": rate, "probe_queries": 0},
+    }
+    experiment = world.experiment(tmp_path, **settings)
+    stage, task = experiment.folder.stage("pretrain"), stages.TASKS["pretrain"](experiment)
+    now = task.init(jax.random.key(0))
+    then = jax.tree.map(lambda leaf: leaf + rate * 0.1 * jnp.cos(jnp.arange(leaf.size).reshape(leaf.shape)), now)
+    if rate:
+        checkpoints.write_params(stage.checkpoints, 0, then)
+    task.saved(2, now)
+    vectors = snapshots.load(stage.snapshots, 0).vectors
+    expected = experiment.models.embed(then["embedder"], experiment.store.rows(slice(None)))
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+    shutil.rmtree(stage.snapshots)
+    if rate:
+        shutil.rmtree(stage.checkpoints)
+        task.saved(2, now)
+        with pytest.raises(UserError, match="snapshot of checkpoint 0.*both were deleted: put one back"):
+            task.retrieve(jnp.zeros((1, 8)), {}, 2)
+    task.close()
 
 
 def seen(name, part, options):
