@@ -441,6 +441,11 @@ class Config:
                     f"{option}: {length} leaves no room for a passage beside a query of data.query_length "
                     f"{data.query_length}; it must be at least {data.query_length + 2}"
                 )
+        if self.closed_book.steps and data.query_length < data.answer_length + 3:
+            raise UserError(
+                f"data.query_length: {data.query_length} leaves no room for a question beside closed_book's masks, "
+                f"as many as data.answer_length {data.answer_length}; it must be at least {data.answer_length + 3}"
+            )
         self._check_corpus()
         if self.finetune.read > self.finetune.beam:
             raise UserError(

@@ -1,5 +1,6 @@
 """Questions as arrays, and which passages hold an answer."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_long_questions_are_cut_and_keep_their_masks(world):
     assert (row["query"] == world.tokenizer.mask_id).sum() == 6 and row["query"][-1] == world.tokenizer.sep_id
     row = query_row(world.config, world.tokenizer, text)
     assert (row > 0).all() and row[-1] == world.tokenizer.sep_id
+
+
+def test_masks_leave_room_for_a_question(world):
+    closed_book = dataclasses.replace(world.config.closed_book, steps=1)
+    world.settings(data={"answer_length": 29}, closed_book=closed_book)
+    with pytest.raises(
+        UserError, match="data.query_length: 32 leaves no room .* data.answer_length 30; .* at least 33"
+    ):
+        world.settings(data={"answer_length": 30}, closed_book=closed_book)
 
 
 @pytest.mark.parametrize("kind", ["tokens", "normalized", "bytes"])
