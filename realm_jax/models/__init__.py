@@ -6,7 +6,7 @@ from realm_jax.models.init import embedder_params, reader_params, span_reader_pa
 from realm_jax.models.reader import Reader
 from realm_jax.models.span_reader import SpanReader, body_of
 from realm_jax.models.token_classifier import TokenClassifier, load_token_classifier
-from realm_jax.models.weights import bert_config, fetch_minilm, resolve_vocab, resolve_weights
+from realm_jax.models.weights import bert_config, check_lengths, fetch_minilm, resolve_vocab, resolve_weights
 
 __all__ = [
     "BertTrunk",
@@ -16,6 +16,7 @@ __all__ = [
     "TokenClassifier",
     "bert_config",
     "body_of",
+    "check_lengths",
     "embedder_params",
     "fetch_minilm",
     "load_token_classifier",

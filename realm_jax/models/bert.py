@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Integer
 
 from realm_jax import config
+from realm_jax.errors import UserError
 
 PAD = 0
 NEVER = -1e9
@@ -79,7 +80,10 @@ class Embeddings(nn.Module):
     def __call__(self, tokens: Integer[Tokens, "B T"], segments: Integer[Tokens, "B T"]) -> Float[Array, "B T H"]:
         rows, length = tokens.shape
         if length > self.bert.max_positions:
-            raise ValueError(f"rows of {length} tokens, but the trunk has only {self.bert.max_positions} positions")
+            raise UserError(
+                f"rows of {length} tokens, but the trunk has only {self.bert.max_positions} positions; passage_length, "
+                "query_length and joint_length (data, finetune) must be at most as many"
+            )
         word, segment, position = (everywhere(jnp.asarray(table)) for table in (self.word, self.segment, self.position))
         position = jnp.broadcast_to(position[:length], (rows, length, self.bert.hidden_size))
         return self.norm(word[tokens] + segment[segments] + position)

@@ -47,6 +47,25 @@ def resolve_vocab(model: config.Model, cache: Path | None = None) -> Path:
     return path
 
 
+def check_lengths(experiment: config.Config) -> None:
+    """Raises UserError where rows are to be longer than the trunks have positions; the weights' files are read for
+    that."""
+    most = bert_config(experiment.model, resolve_weights(experiment.model)).max_positions
+    data = experiment.data
+    for option, length in (
+        ("data.passage_length", data.passage_length),
+        ("data.query_length", data.query_length),
+        ("data.joint_length", data.joint_length),
+        ("finetune.joint_length", experiment.finetune.joint_length),
+    ):
+        if length > most:
+            sizes_of = "model.bert.max_positions" if experiment.model.weights == "random" else "model.weights"
+            raise UserError(
+                f"{option}: {length} wordpieces, but the trunks have only {most} positions ({sizes_of}); it must be at "
+                f"most {most}"
+            )
+
+
 def bert_config(model: config.Model, directory: Path | None) -> config.Bert:
     """Sizes of the trunks: of the weights in `directory`, or of the experiment. Dropout is the experiment's."""
     if directory is None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from realm_jax import config, models, objectives
+from realm_jax.errors import UserError
 from realm_jax.models import bert
 from realm_jax.models.bert import compute_dtype, fused
 from realm_jax.models.span_reader import body_of
@@ -219,7 +220,9 @@ def test_activations_computed_again_give_the_same_gradient(random_models):
 def test_a_row_longer_than_the_positions_is_refused(random_models):
     module, params = random_models["embedder"]
     row = np.ones((1, 18), np.int32)
-    with pytest.raises(ValueError, match="rows of 18 tokens, but the trunk has only 17 positions"):
+    with pytest.raises(
+        UserError, match="rows of 18 tokens, but the trunk has only 17 positions; passage_length, query_length"
+    ):
         module.apply({"params": params}, row, row)
 
 

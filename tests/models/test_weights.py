@@ -73,6 +73,34 @@ def test_where_weights_and_vocabulary_come_from(tmp_path):
         models.resolve_vocab(config.Model(weights="random", bert=bert, vocab=str(tmp_path / "nowhere.txt")))
 
 
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"passage_length": 18}, "data.passage_length: 18 wordpieces, but"),
+        ({"query_length": 18, "joint_length": 20}, "data.query_length: 18 wordpieces, but"),
+        ({"joint_length": 19}, "data.joint_length: 19 wordpieces, but"),
+        ({"finetune": 20}, "finetune.joint_length: 20 wordpieces, but"),
+    ],
+)
+@pytest.mark.parametrize("random", [True, False])
+def test_rows_longer_than_the_positions_are_refused(tmp_path, random, changed, message):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors())
+    loaded = config.Model(weights=str(folder))
+    model = config.Model(weights="random", bert=config.Bert(max_positions=17)) if random else loaded
+
+    def check(finetune=17, **lengths):
+        data = config.Data(**{"query_length": 8, "passage_length": 17, "joint_length": 17} | lengths)
+        joint = max(finetune, data.joint_length)
+        models.check_lengths(config.Config(model=model, data=data, finetune=config.Finetune(joint_length=joint)))
+
+    check()
+    where = "model.bert.max_positions" if random else "model.weights"
+    with pytest.raises(
+        UserError, match=f"^{message} the trunks have only 17 positions .{where}.; it must be at most 17"
+    ):
+        check(**changed)
+
+
 def test_folders_that_are_no_start(tmp_path):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors())
     (folder / "vocab.txt").unlink()
