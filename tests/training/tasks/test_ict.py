@@ -1,0 +1,20 @@
+"""The inverse cloze task: what it teaches the embedder."""
+
+import numpy as np
+import pytest
+
+from realm_jax.training.queries import ict_batches
+from realm_jax.training.tasks.ict import Ict
+from tests.training.tasks.losses import gradients, learns, never
+
+
+def test_ict_teaches_the_embedder(world, experiment, params):
+    batches = ict_batches(experiment.config, world.data, world.tokenizer, experiment.store, 1)
+    task, batch = Ict(experiment.config, experiment.models, batches, never), next(iter(batches))
+    loss, metrics, found = gradients(task, {"embedder": params["embedder"]}, batch)
+    assert learns(found, "embedder")
+    queries, passages = (experiment.models.embed(params["embedder"], batch[key]) for key in ("query", "passage"))
+    f = np.asarray(queries @ passages.T, np.float64)
+    right = np.exp(np.diag(f)) / np.exp(f).sum(1)
+    assert loss == pytest.approx(-np.log(right).mean(), rel=1e-3)
+    assert metrics["retrieval/in_batch_accuracy"] == pytest.approx((f.argmax(1) == np.arange(5)).mean())
