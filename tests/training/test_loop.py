@@ -70,7 +70,8 @@ def test_learns(tmp_path):
 
 
 def test_non_finite_loss_stops_names_the_step_and_keeps_the_checkpoint(tmp_path):
-    with pytest.raises(UserError, match=r"pretrain: the loss of step 13 is nan.*learning-rate"):
+    message = r"pretrain: the loss of step 13 is nan; the last checkpoint is kept.*learning-rate"
+    with pytest.raises(UserError, match=message):
         train(tmp_path / "run", Toy(nan_at=12))
     directory = StageDir(tmp_path / "run")
     assert checkpoints.steps(directory.checkpoints) == [5, 10] and not directory.done.exists()

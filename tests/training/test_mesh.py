@@ -88,21 +88,28 @@ def test_the_run_on_one_device_is_worth_comparing_with(alone):
         assert len(set(found)) == STEPS and np.isfinite(found).all()
 
 
+@pytest.fixture
+def made(monkeypatch) -> list:
+    """The steps that a stage makes."""
+    made, make_step = [], loop.make_step
+    monkeypatch.setattr(loop, "make_step", lambda *given: made.append(make_step(*given)) or made[-1])
+    return made
+
+
 @pytest.mark.parametrize(
     "name, sizes, accumulate",
     [
         ("pretrain", (8, 1, 1), 1),
-        ("pretrain", (2, 2, 2), 1),
         ("pretrain", (1, 1, 1), 4),
         ("ict", (2, 2, 2), 2),
         ("finetune", (2, 2, 2), 2),
     ],
     ids=str,
 )
-def test_losses_agree_and_the_step_is_compiled_once(settings, alone, tmp_path, monkeypatch, name, sizes, accumulate):
+def test_losses_agree_and_the_step_is_compiled_once(
+    settings, alone, tmp_path, monkeypatch, made, name, sizes, accumulate
+):
     """The start of a stage is a checkpoint that one device wrote."""
-    made, make_step = [], loop.make_step
-    monkeypatch.setattr(loop, "make_step", lambda *given: made.append(make_step(*given)) or made[-1])
     have(monkeypatch, int(np.prod(sizes)))
     folder = begin(tmp_path, alone, name)
     stages.train(name, settings(Mesh(*sizes), accumulate), folder)
@@ -110,13 +117,15 @@ def test_losses_agree_and_the_step_is_compiled_once(settings, alone, tmp_path, m
     assert [step._cache_size() for step in made] == [1]
 
 
-def test_a_run_goes_on_on_another_mesh(settings, alone, tmp_path):
+def test_a_run_goes_on_on_another_mesh(settings, alone, tmp_path, made):
+    """From its middle; from its start, two processes below do so on this mesh."""
     folder = begin(tmp_path, alone, "finetune")
     stage = folder.stage("pretrain")
     stage.done.unlink()
     shutil.rmtree(stage.checkpoints / str(STEPS))
     stages.train("pretrain", settings(Mesh(2, 2, 2)), folder)
     np.testing.assert_allclose(losses(folder, "pretrain"), losses(alone, "pretrain"), rtol=1e-5)
+    assert [step._cache_size() for step in made] == [1]
 
 
 # Parameters and rows
