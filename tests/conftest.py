@@ -9,9 +9,16 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Virtual devices share the cores, and a busy machine may keep one from its turn for long. XLA's limit, 40 s, ends the
-# whole process; pytest's own comes first.
-os.environ["XLA_FLAGS"] = f"--xla_cpu_collective_call_terminate_timeout_seconds=600 {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        # Virtual devices share the cores, and a busy machine may keep one from its turn for long. XLA's limit, 40 s,
+        # ends the whole process; pytest's own comes first.
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+        # Compiles in a third of the time, here and, so that the same is computed, in the processes that tests start.
+        "--xla_cpu_use_fusion_emitters=false",
+        os.environ.get("XLA_FLAGS", ""),
+    )
+)
 
 import hypothesis
 import jax
