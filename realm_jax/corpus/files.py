@@ -27,7 +27,7 @@ _FRONT_MATTER = re.compile(
 _TITLE = re.compile(r"^title:[ \t]+(?:\"(.*)\"|'(.*)'|([^\s\"'|>].*?))[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _UNSEEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG_IN_LINE = re.compile(
-    r"</?(?:a|abbr|b|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|tt|u|var)\b[^<>]*>",
+    r"</?(?:a|abbr|b|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|time|tt|u|var|wbr)\b[^<>]*>",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<[/!?a-z][^<>]*>", re.IGNORECASE)
@@ -132,6 +132,8 @@ class WikiExtractor(JsonLines):
 class Folder(Source):
     """A folder of .txt and .md files, one article each: its title stands in it (Markdown), or is the file's name."""
 
+    version = "2"
+
     def __init__(self, path: str, option: str = "data.path"):
         self._path, self._option = path, option
 
@@ -233,6 +235,8 @@ def _inline(tokens: list) -> str:
             pieces.append(" ")
         elif token.type in ("text", "code_inline"):
             pieces.append(token.content)
+        elif token.type == "html_inline" and _TAG_IN_LINE.sub("", _UNSEEN.sub("", token.content)):
+            pieces.append(" ")  # <br> and the like part words
         elif token.type == "image":
             pieces.append(_inline(token.children or []))
     return "".join(pieces)

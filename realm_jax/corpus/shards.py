@@ -27,7 +27,7 @@ from realm_jax.errors import UserError
 from realm_jax.text.tokenizer import Tokenizer
 
 FORMAT = 3
-"""Raised when the same input gives other files."""
+"""Raised when the same articles give other files."""
 _ARTICLES_AT_ONCE = 64
 Record = dict[str, Any]
 
@@ -45,7 +45,8 @@ class Cutter:
 
     def key(self, shard: Shard) -> str:
         """Names the shard's file."""
-        parts = [FORMAT, type(self.source).__name__, shard.name, shard.digest, shard.first_line]
+        source = f"{type(self.source).__name__}{self.source.version}"
+        parts = [FORMAT, source, shard.name, shard.digest, shard.first_line]
         parts += [self.passage_length, self.tokenizer.fingerprint, self.settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

@@ -39,6 +39,9 @@ class Shard:
 class Source(abc.ABC):
     """Where articles come from. Picklable: shards are read in several processes."""
 
+    version = ""
+    """Raised when the same input gives other articles."""
+
     @abc.abstractmethod
     def shards(self) -> list[Shard]:
         """All parts, in the corpus's order.
@@ -63,11 +66,15 @@ def files_at(path: str, option: str, suffixes: tuple[str, ...] = ()) -> list[Pat
         raise UserError(f"{option}: {path!r} is not there; name the file or the folder that data.source is read from")
     if root.is_file():
         return [root]
-    files = sorted(p for p in root.rglob("*") if p.is_file() and not any(x.startswith(".") for x in p.parts[1:]))
+    files = sorted(p for p in root.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(root)))
     files = [file for file in files if not suffixes or file.name.endswith(suffixes)]
     if not files:
         raise UserError(f"{option}: {path}: no file in this folder ends in {', '.join(suffixes) or 'anything'}")
     return files
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def digest_of(path: Path, start: int = 0, limit: int | None = None) -> str:

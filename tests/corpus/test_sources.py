@@ -262,6 +262,11 @@ def test_markdown_without_markup():
     assert plain_markdown(text) == ("", "Intro bold.\nNext\ncode = 1\nhtml\npic > quote & more")
 
 
+def test_tags_within_a_line_of_markdown_part_words_where_a_reader_sees_them_apart():
+    text = "# The<br>bridge\n\nOslo<br>Bergen<br />2<sup>nd</sup> H<!-- two -->2O, <kbd>a</kbd>b, long<wbr>word\n"
+    assert plain_markdown(text) == ("The bridge", "Oslo Bergen 2nd H2O, ab, longword")
+
+
 @pytest.mark.parametrize(
     ("text", "title", "plain"),
     [
@@ -299,6 +304,15 @@ def test_other_files_keep_their_shards_when_one_comes(tmp_path):
     (tmp_path / "4.txt").write_text("It is changed.")
     after = set(Folder(str(tmp_path)).shards())
     assert len(after - before) == 2 and len(before - after) == 1 and files.FOLDER_SHARDS > 1000
+
+
+@pytest.mark.parametrize("source_path", ["../.cache/docs", "../here/../.cache/docs"])
+def test_only_what_is_hidden_within_the_folder_is_left_out(tmp_path, monkeypatch, source_path):
+    for name in (".cache/docs/a.md", ".cache/docs/.git/b.md", ".cache/docs/c/.d.md", "here/e.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"It is {name}.")
+    monkeypatch.chdir(tmp_path / "here")
+    assert [article.id for article in everything(Folder(source_path))] == ["a.md"]
 
 
 @pytest.mark.parametrize("source", [WikipediaDump, JsonLines, Folder, published.TfdsArticles])
