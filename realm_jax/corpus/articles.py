@@ -50,19 +50,23 @@ def check(article: Article, number: int) -> None:
         raise UserError(f"{where}: has no text; every article needs a title and a text")
     if not article.title.strip():
         raise UserError(f"{where}: has no title; every article needs a title and a text")
-    size, last = len(article.text.encode()), 0
-    for start, limit in article.sentences or []:
-        if not last <= start < limit <= size:
-            raise UserError(
-                f"{where}: sentence [{start}, {limit}) is out of order or outside the text's {size} bytes; "
-                "sentences must ascend and not overlap"
-            )
-        last = limit
+    data = article.text.encode()
+    _check_places([(*place, "sentence") for place in article.sentences or []], "sentences", data, where)
+    _check_places([(*place, f"{kind} span") for *place, kind in article.spans or []], "spans", data, where)
+
+
+def _check_places(places: list[Span], they: str, data: bytes, where: str) -> None:
+    """`places` are (start, limit, what stands there)."""
     last = 0
-    for start, limit, kind in article.spans or []:
-        if not last <= start < limit <= size:
+    for start, limit, what in places:
+        if not last <= start < limit <= len(data):
             raise UserError(
-                f"{where}: {kind} span [{start}, {limit}) is out of order or outside the text's {size} bytes; "
-                "spans must ascend and not overlap"
+                f"{where}: {what} [{start}, {limit}) is out of order or outside the text's {len(data)} bytes; "
+                f"{they} must ascend and not overlap"
+            )
+        if any(at < len(data) and data[at] & 0xC0 == 0x80 for at in (start, limit)):
+            raise UserError(
+                f"{where}: {what} [{start}, {limit}) begins or ends within a character; offsets are bytes of the "
+                "UTF-8 text at which characters begin"
             )
         last = limit

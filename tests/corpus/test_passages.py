@@ -99,6 +99,8 @@ def test_articles_are_taken_as_they_come():
         ({"sentences": [(0, 10_000)]}, "sentence"),
         ({"sentences": [(5, 9), (3, 12)]}, "sentence"),
         ({"spans": [(7, 7, "name")]}, "name span"),
+        ({"text": "Zürich is.", "sentences": [(2, 11)], "spans": []}, r"sentence \[2, 11\) .* within a character"),
+        ({"text": "Zürich is.", "sentences": [(0, 11)], "spans": [(0, 2, "LOC")]}, "LOC span .* within a character"),
     ],
 )
 def test_a_bad_record_is_named(change, says):
