@@ -195,13 +195,16 @@ class Corpus:
         self._say(f"prepare: {passages} passages in {time.monotonic() - start:.0f} s")
 
     def scan(self, faults: Faults) -> None:
-        """Learns which articles are held out; leaves out those whose id an earlier one has, and names them."""
+        """Learns which articles are held out, and how long the types of spans are; leaves out articles whose id an
+        earlier one has, and names them."""
         for role in self._keys:
             titles, ids, counts = array.array("Q"), array.array("Q"), array.array("q")
+            self.type_bytes = 0
             for number, record in enumerate(self._records(role)):
                 titles.append(_digest(record["title"]))
                 ids.append(_digest(record["id"] or f"\0{number}"))
                 counts.append(len(record["passages" if self.is_its_own_text else "sentences"]))
+                self.type_bytes = max([self.type_bytes, *(len(kind.encode()) for _, _, kind in record["spans"])])
             again = _again(np.frombuffer(ids, np.uint64))
             self._left_out[role] = again
             for number, record in enumerate(self._records(role)) if again.any() else ():
@@ -315,7 +318,7 @@ def _write_queries(
         "spans_with_few_holders": 0,
     }
     with publish(tables(data)) as folder:
-        with TableWriter(folder) as writer:
+        with TableWriter(folder, corpus.type_bytes) as writer:
 
             def examples(split: str) -> Iterator[dict[str, Any]]:
                 for record, rows in corpus.split(split == "heldout", origins):

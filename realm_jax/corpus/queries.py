@@ -164,7 +164,7 @@ def _sentence(record: bytes, number: int, index: int, masking: Masking) -> Sente
     chosen = np.arange(inside.start, inside.stop)
     if masking.kind == "salient" and len(chosen):
         pieces = np.array(fields["span_pieces"][inside])
-        chosen = chosen[_allowed(masking, np.array(counts), pieces, np.array(kinds, "S16"))]
+        chosen = chosen[_allowed(masking, np.array(counts), pieces, np.array(kinds))]
     text = fields["text"][0][start:limit].decode()
     places = characters(text, np.array([(starts[i], limits[i]) for i in chosen], np.int64).reshape(-1, 2) - start)
     return Sentence(

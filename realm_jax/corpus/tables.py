@@ -15,9 +15,10 @@ from realm_jax.workdir import DataDir
 SPLITS = ("train", "heldout")
 _TYPES = {
     "sentences": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4")]),
-    "spans": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4"), ("holders", "<i4"), ("kind", "S16")]),
+    "spans": np.dtype([("record", "<i4"), ("sentence", "<i4"), ("pieces", "<i4"), ("holders", "<i4")]),
 }
-"""One row per sentence or span, in the corpus's order. `sentence` counts within the record, `pieces` are wordpieces."""
+"""One row per sentence or span, in the corpus's order. `sentence` counts within the record, `pieces` are wordpieces.
+Rows of spans end with their `kind`, as many bytes as the longest type of the corpus has."""
 _PLACE = np.dtype([("row", "<i4"), ("first", "<i4"), ("limit", "<i4")])
 """Row of a sentence's passage; the sentence's first and past-the-last position in that row."""
 
@@ -76,10 +77,13 @@ def read_places(data: DataDir) -> np.ndarray:
 class TableWriter:
     """Writes the tables of all splits, as they grow."""
 
-    def __init__(self, folder: Path):
-        names = [(split, name) for split in SPLITS for name in _TYPES]
+    def __init__(self, folder: Path, type_bytes: int):
+        kind = ("kind", f"S{max(type_bytes, 1)}")
+        self._types = _TYPES | {"spans": np.dtype([*_TYPES["spans"].descr, kind])}
         self._arrays = {
-            (split, name): GrowingArray(folder / f"{split}_{name}.npy", _TYPES[name]) for split, name in names
+            (split, name): GrowingArray(folder / f"{split}_{name}.npy", dtype)
+            for split in SPLITS
+            for name, dtype in self._types.items()
         }
         self._records = dict.fromkeys(SPLITS, 0)
 
@@ -88,10 +92,10 @@ class TableWriter:
 
     def append(self, split: str, example: dict[str, Any]) -> None:
         """Adds the sentences and spans of a record as the builder `queries` gets it."""
-        sentences = np.zeros(len(example["origin"]), _TYPES["sentences"])
+        sentences = np.zeros(len(example["origin"]), self._types["sentences"])
         sentences["sentence"] = np.arange(len(sentences))
         sentences["pieces"] = example["places"][:, 1] - example["places"][:, 0]
-        spans = np.zeros(len(example["holder_count"]), _TYPES["spans"])
+        spans = np.zeros(len(example["holder_count"]), self._types["spans"])
         spans["sentence"] = np.searchsorted(
             [sentence["limit"] for sentence in example["sentences"]], [span["limit"] for span in example["spans"]]
         )

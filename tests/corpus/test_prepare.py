@@ -103,6 +103,23 @@ def test_masking_options_choose_sentences_and_spans(data):
         SentenceSource(data, "train", Masking(min_holders=99))
 
 
+def test_long_types_of_spans_are_told_apart(tmp_path):
+    types = ["WORK_OF_ART/LITERATURE", "WORK_OF_ART/PAINTING", "Kunst_und_Künstler"]
+    articles = [
+        dataclasses.replace(toy.article(f"Town {i}", ["It is Paris."]), spans=[(6, 11, type_)])
+        for i, type_ in enumerate(types)
+    ]
+    data, _ = prepared(tmp_path, articles)
+    found = [
+        s for source in _nonempty(data, types=(types[1], types[2])) for s in map(source.__getitem__, range(len(source)))
+    ]
+    assert sorted((s.title, span.kind) for s in found for span in s.spans) == [
+        ("Town 1", types[1]),
+        ("Town 2", types[2]),
+    ]
+    assert {kind for source in sources(data, kind="tokens") for kind in source.kinds()} == set(types)
+
+
 def test_a_source_survives_pickling(data):
     source = SentenceSource(data, "train", Masking())
     source[0]
