@@ -130,13 +130,15 @@ def body_start(sentence: str) -> int:
 def _tag_sentence(text: str, start: int, limit: int, known: frozenset[str]) -> list[Span]:
     sentence = text[start:limit]
     label = body_start(sentence)
-    taken = [match.span() for match in _TABLE_YEAR.finditer(sentence)] + [(0, label)]
+    taken = np.zeros(len(sentence), bool)
+    for a, b in [(0, label), *(match.span() for match in _TABLE_YEAR.finditer(sentence))]:
+        taken[a:b] = True
     found: list[Span] = []
 
     def take(candidates: Iterator[tuple[int, int]], kind: str) -> None:
         for a, b in candidates:
-            if a < b and all(b <= c or d <= a for c, d in taken):
-                taken.append((a, b))
+            if a < b and not taken[a:b].any():
+                taken[a:b] = True
                 found.append((start + a, start + b, kind))
 
     take((match.span() for match in _DATE.finditer(sentence, label)), "date")

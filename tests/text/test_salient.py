@@ -84,6 +84,11 @@ def test_given_sentences_count_in_bytes():
     assert ("Paris Oslo", "name") not in spans(text, ranges)
 
 
+def test_a_long_line_of_numbers_takes_time_by_its_length_alone():
+    """By its square it would take longer than pytest waits."""
+    assert len(tag("1234 " * 60_000)) == 60_000
+
+
 @given(st.lists(st.sampled_from(
     ["Paris", "of", "the", "1,234", "1990", "May", "5", "km", ".", ";", "(", ")", "é", "Ö", "US-led", "'s", ":", "%"]
 ), max_size=25).map(" ".join))  # fmt: skip

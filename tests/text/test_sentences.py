@@ -24,6 +24,25 @@ def test_examples(sentences):
     assert [text[start:limit] for start, limit in split(text)] == sentences
 
 
+N = 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("b64/" * N + " ends. So it goes.", 2),
+        ("." * N + " So it goes.", 2),
+        ("A. " * N, 1),
+        ("(" * N + "a. A" + ")" * N, 1),
+        ("." + '"' * N + " " * N + "a", 1),
+    ],
+    ids=["word", "points", "initials", "brackets", "quotes"],
+)
+def test_the_work_grows_with_the_length_alone(text, count):
+    """With its square it would take hours, and pytest would end it."""
+    assert len(split(text)) == count
+
+
 @given(st.text(st.sampled_from("abAB .!?()\"'\n1é"), max_size=80))
 def test_nothing_but_white_space_is_lost(text):
     ranges = split(text)
