@@ -1,5 +1,6 @@
 """Cutting articles into passages: whole sentences, as many as fit `[CLS] title [SEP] body [SEP]`."""
 
+import bisect
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
@@ -132,7 +133,7 @@ def _spans_within(spans: list[Span], sentences, tokens, ids) -> tuple[list[Span]
     kept, pieces = [], []
     limits = [limit for _, limit in sentences]
     for span in spans:
-        sentence = int(np.searchsorted(limits, span[1]))
+        sentence = bisect.bisect_left(limits, span[1])
         if sentence < len(sentences) and sentences[sentence][0] <= span[0]:
             first, last = tokens(span[0], span[1])
             if first < last:
