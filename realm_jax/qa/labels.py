@@ -5,6 +5,7 @@ Answers that are regular expressions have a way of their own.
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,16 +32,24 @@ def holds_answer(kind: str, passage: str | bytes | np.ndarray, answers: Sequence
         article, which begins with its title.
       answers: wordpieces for `tokens`, else text.
     """
+    stands = _search(kind, passage)
+    return any(stands(answer) for answer in answers)
+
+
+def _search(kind: str, passage: str | bytes | np.ndarray) -> Callable[[str | np.ndarray], bool]:
+    """Whether an answer stands in the passage, which is made ready once for all of them."""
     if kind == "tokens":
-        return any(_contains(np.asarray(passage), np.asarray(pieces)) for pieces in answers)
+        row = np.asarray(passage)
+        return lambda pieces: _contains(row, np.asarray(pieces))
     text = passage.decode() if isinstance(passage, bytes) else str(passage)
     if kind == "normalized":
-        text = f" {words(text)} "
-        return any(f" {found} " in text for found in (words(str(answer)) for answer in answers) if found)
+        spaced = f" {words(text)} "
+        return lambda answer: bool(found := _words_of_answer(str(answer))) and f" {found} " in spaced
     if kind == "bytes":
-        return any(str(answer).encode() in text.encode() for answer in answers if answer)
+        data = text.encode()
+        return lambda answer: bool(answer) and str(answer).encode() in data
     if kind == "regex":
-        return any(compile_pattern(str(answer)).search(text) for answer in answers)
+        return lambda answer: bool(compile_pattern(str(answer)).search(text))
     raise UserError(f"finetune.labels: {kind!r} is none of {', '.join(get_args(Kind))}")
 
 
@@ -51,6 +60,9 @@ def words(text: str) -> str:
     is a word of its own.
     """
     return " ".join(unicodedata.normalize("NFD", text).translate(_SPACED).lower().split())
+
+
+_words_of_answer = lru_cache(maxsize=100_000)(words)
 
 
 class _Spaced(dict):
@@ -100,10 +112,20 @@ class Labeller:
 
     def __call__(self, answers: Sequence[str], passages: Int[np.ndarray, "k"]) -> Bool[np.ndarray, "k"]:
         """Which of these passages hold one of the answers."""
+        return self.table([answers], passages)[0]
+
+    def table(self, questions: Sequence[Sequence[str]], passages: Int[np.ndarray, "k"]) -> Bool[np.ndarray, "B k"]:
+        """Which of these passages hold one of the answers of each question; each passage is read once."""
+        labels = np.zeros((len(questions), len(passages)), bool)
         if self.kind == "tokens":
-            pieces = list(answer_pieces(answers, self._tokenizer))
-            return contains_any(self._rows(np.asarray(passages)), pieces)
-        return np.array([holds_answer(self.kind, self._text(int(i)), answers) for i in passages], bool)
+            rows = self._rows(np.asarray(passages))
+            for i, answers in enumerate(questions):
+                labels[i] = contains_any(rows, list(answer_pieces(answers, self._tokenizer)))
+            return labels
+        for k, row in enumerate(passages):
+            stands = _search(self.kind, self._text(int(row)))
+            labels[:, k] = [any(map(stands, answers)) for answers in questions]
+        return labels
 
 
 def contains_any(rows: Int[np.ndarray, "k P"], answers: Sequence[np.ndarray]) -> Bool[np.ndarray, "k"]:

@@ -14,6 +14,8 @@ from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.task import Batch, in_batches, rng
 from realm_jax.workdir import DataDir
 
+_ROWS_AT_ONCE = 4096
+
 
 class QuestionSet:
     """One split, encoded. `queries` [n,Q] are token rows, `pieces` [n,A,L] the answers' wordpieces (none where they are
@@ -119,6 +121,14 @@ class BeamLabels:
             [self._label(self._questions.answers[i], found) for i, found in zip(questions, rows, strict=True)]
         )
 
+    def everywhere(self, questions: Int[np.ndarray, "B"], num_passages: int) -> list[np.ndarray]:
+        """Rows of all passages that hold an answer of a question, ascending, for each; each passage is read once."""
+        answers, found = [self._questions.answers[i] for i in questions], [[] for _ in questions]
+        for block in np.split(np.arange(num_passages), range(_ROWS_AT_ONCE, num_passages, _ROWS_AT_ONCE)):
+            for rows, labels in zip(found, self._label.table(answers, block), strict=True):
+                rows.append(block[labels])
+        return [np.concatenate(rows) for rows in found]
+
     def widths(
         self, questions: Int[np.ndarray, "B"], rows: Int[np.ndarray, "B k"], labels: Bool[np.ndarray, "B k"]
     ) -> Int[np.ndarray, "B k P"]:
@@ -143,13 +153,12 @@ def probe_questions(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Token rows of some questions, and the passages that hold an answer of each; those without any are left out."""
     order = rng(seed, 3).permutation(len(questions))
-    everything = np.arange(store.num_passages)
-    queries, holders = [], []
-    for i in order:
-        if len(queries) == count:
+    chosen, holders = [], []
+    for asked in np.split(order, range(count, len(order), count)):
+        held = zip(asked, labels.everywhere(asked, store.num_passages), strict=True)
+        found = [(i, rows) for i, rows in held if len(rows)][: count - len(chosen)]
+        chosen += [i for i, _ in found]
+        holders += [rows for _, rows in found]
+        if len(chosen) == count:
             break
-        rows = everything[labels(np.array([i]), everything[None])[0]]
-        if len(rows) > 0:
-            queries.append(questions.queries[i])
-            holders.append(rows)
-    return np.array(queries, np.int32).reshape(len(queries), questions.queries.shape[1]), holders
+    return questions.queries[np.array(chosen, int)], holders

@@ -12,6 +12,7 @@ from realm_jax.corpus import builders, prepare, shards
 from realm_jax.corpus.prepare import prepare_corpus
 from realm_jax.corpus.queries import SentenceSource
 from realm_jax.corpus.store import PassageStore
+from realm_jax.corpus.texts import PassageText, PassageTexts
 from realm_jax.errors import UserError
 from realm_jax.workdir import DataDir, read_json
 from tests.corpus import toy
@@ -41,12 +42,14 @@ def every_sentence(data):
 
 def test_record_i_is_row_i(data):
     store, passages = PassageStore.open(data.store), builders.read(data.tfds, "passages", "train")
-    assert len(passages) == store.num_passages
+    texts = PassageTexts(data)
+    assert len(passages) == len(texts) == store.num_passages and texts[len(texts)] == PassageText("", "")
     for i in range(len(passages)):
         record = passages[i]
         article = toy.ARTICLES[record["article"]]
         text = article.text.encode()[record["start"] : record["limit"]]
         assert record["text"] == text and record["title"].decode() == article.title
+        assert texts[i] == PassageText(article.title, text.decode())
         row = [
             TOKENIZER.cls_id,
             *TOKENIZER.encode(article.title).ids,

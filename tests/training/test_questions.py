@@ -166,6 +166,26 @@ def test_probe_questions_know_all_passages_that_hold_an_answer(experiment):
     np.testing.assert_array_equal(queries, again)
 
 
+@pytest.mark.parametrize("kind", ["normalized", "bytes"])
+def test_probe_reads_each_passage_once(world, tmp_path, monkeypatch, kind):
+    experiment = world.experiment(tmp_path, finetune={"labels": kind})
+    questions, texts, read = experiment.questions("dev"), experiment.texts, []
+
+    class Texts:
+        def __getitem__(self, row):
+            read.append(row)
+            return texts[row]
+
+    labels = experiment.labels(questions)
+    monkeypatch.setattr(labels, "_texts", Texts())
+    monkeypatch.setattr("realm_jax.training.questions._ROWS_AT_ONCE", 2)
+    queries, holders = probe_questions(labels, questions, experiment.store, len(questions), seed=1)
+    assert read == list(range(experiment.store.num_passages))
+    assert len(queries) > 1 and all(holder.tolist() == sorted(set(holder.tolist())) for holder in holders)
+    few, _ = probe_questions(labels, questions, experiment.store, 2, seed=1)
+    np.testing.assert_array_equal(few, queries[:2])
+
+
 def test_probe_leaves_out_questions_that_no_passage_answers(experiment):
     questions = experiment.questions("dev")
     questions.answers[1] = ["nowhere at all"]
