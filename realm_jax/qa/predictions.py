@@ -43,7 +43,8 @@ def read_predictions(path: Path, questions: Sequence[Question]) -> list[str | No
     Of questions with the same wording each takes a line of its own, in their order, or all take the only one.
 
     Raises:
-      UserError: lines that are no predictions, ask what no question asks, or answer a question again.
+      UserError: lines that are no predictions, ask what no question asks, or answer a question again, be it by its
+        wording, its id or its place.
     """
     try:
         data = path.read_bytes()
@@ -53,7 +54,7 @@ def read_predictions(path: Path, questions: Sequence[Question]) -> list[str | No
     for i, asked in enumerate(questions):
         for key in (("question", _wording(asked.question)), ("id", asked.id), ("line", str(i + 1))):
             places.setdefault(key, []).append(i)
-    said: dict[Key, list[str]] = {}
+    said: dict[Key, list[tuple[str, str]]] = {}
     faults = Faults("predictions", f"In a file of predictions {FORMS}.")
     for number, (where, line) in enumerate(lines(path, data), 1):
         try:
@@ -62,15 +63,18 @@ def read_predictions(path: Path, questions: Sequence[Question]) -> list[str | No
                 raise UserError(f"{where}: {key[0]} {key[1]!r} is none of this split's {len(questions)}")
             if len(said.setdefault(key, [])) == len(places[key]):
                 raise UserError(f"{where}: {key[0]} {key[1]!r} has been answered already; one line a question")
-            said[key].append(prediction)
+            said[key].append((where, prediction))
         except UserError as fault:
             faults.add(str(fault))
-    faults.settle()
-    found: list[str | None] = [None] * len(questions)
+    found: dict[int, tuple[str, str]] = {}
     for key, predictions in said.items():
         for i, row in enumerate(places[key]):
-            found[row] = predictions[i] if i < len(predictions) else predictions[-1]
-    return found
+            where, prediction = predictions[min(i, len(predictions) - 1)]
+            if row in found:
+                faults.add(f"{where}: {key[0]} {key[1]!r} has been answered already, at {found[row][0]}")
+            found[row] = where, prediction
+    faults.settle()
+    return [found[row][1] if row in found else None for row in range(len(questions))]
 
 
 def _parse(where: str, line: bytes, number: int) -> tuple[Key, str]:

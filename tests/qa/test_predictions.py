@@ -64,6 +64,19 @@ def test_questions_of_one_wording(tmp_path):
 @pytest.mark.parametrize(
     "line, complaint",
     [
+        ({"id": "b", "prediction": "y"}, "id 'b' has been answered already, at {file}:1"),
+        ([{"span": "y"}], "line '2' has been answered already, at {file}:1"),
+    ],
+)
+def test_a_question_answered_in_two_ways(tmp_path, line, complaint):
+    with pytest.raises(UserError) as error:
+        read(tmp_path, {"question": "where is Málaga?", "prediction": "x"}, line)
+    assert f"{tmp_path}/predictions:2: {complaint.format(file=tmp_path / 'predictions')}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line, complaint",
+    [
         ({"question": "who else?", "prediction": "x"}, "question 'who else?' is none of this split's 4"),
         ({"id": "z", "prediction": "x"}, "id 'z' is none of this split's 4"),
         ({"prediction": "x"}, "neither 'question' nor 'id'; here are 'prediction'"),
