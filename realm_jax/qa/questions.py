@@ -46,10 +46,12 @@ class Questions(builders.LocalBuilder):
 
 
 def set_folder(settings: schema.Questions, data: DataDir) -> Path:
-    """TFDS's data_dir of the set. Every choice of files has its own: several sets may be asked of one corpus."""
+    """TFDS's data_dir of the set. Every choice of files has its own: several sets may be asked of one corpus. An option
+    that may change while a run goes on chooses none."""
     if not (settings.train or settings.dev or settings.test):
         return data.tfds
-    key = hashlib.sha256(json.dumps(dataclasses.asdict(settings)).encode()).hexdigest()[:8]
+    chosen = dataclasses.asdict(dataclasses.replace(settings, skip_faulty=False))
+    key = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
     return data.tfds / f"questions_{key}"
 
 

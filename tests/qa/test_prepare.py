@@ -74,6 +74,16 @@ def test_faulty_files_leave_what_was_prepared(tmp_path):
     assert [question.question for question in load_questions(set_folder(settings, data), "test")] == ["b?"]
 
 
+def test_what_may_change_in_a_run_chooses_no_folder(tmp_path):
+    data, file = DataDir(tmp_path / "data"), tmp_path / "test"
+    write(file, "b?")
+    file.write_text(file.read_text() + "{}\n")
+    skipping = Questions(test=(str(file),), skip_faulty=True)
+    prepare.prepare_questions(Config(questions=skipping), data, lambda line: None)
+    settings = Questions(test=(str(file),))
+    assert [question.question for question in load_questions(set_folder(settings, data), "test")] == ["b?"]
+
+
 def test_sets_lie_side_by_side(tmp_path):
     data = DataDir(tmp_path / "data")
     sets = [Questions(test=(write(tmp_path / name, f"{name}?"),)) for name in ("one", "two")]
