@@ -6,6 +6,7 @@ holds a split in memory, or in one file on disk that it then sorts in memory.
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ class Queries(LocalBuilder, skip_registration=True):
 
 def write(builder: type[LocalBuilder], data_dir: Path, splits: dict[str, Examples]) -> None:
     """Writes all splits in the order of their examples, whole or not at all, holding one record at a time."""
+    shutil.rmtree(data_dir / builder.name, ignore_errors=True)  # TFDS would take over what a part of it says
     made = builder(data_dir=data_dir)
     with publish(data_dir / builder.name / VERSION) as folder:
         infos = [_write_split(made, folder, split, examples()) for split, examples in splits.items()]
@@ -139,7 +141,12 @@ def _write_split(builder: LocalBuilder, folder: Path, split: str, examples: Iter
 
 
 def is_written(builder: type[LocalBuilder], data_dir: Path) -> bool:
-    return (data_dir / builder.name / VERSION / "dataset_info.json").exists()
+    """Whether the data set is there, with every file of it."""
+    folder = data_dir / builder.name / VERSION
+    if not all((folder / name).exists() for name in ("dataset_info.json", "features.json")):
+        return False
+    splits = tfds.builder_from_directory(str(folder)).info.splits
+    return all(Path(file).exists() for split in splits.values() for file in split.filepaths)
 
 
 def read(data_dir: Path, name: str, split: str, *, raw: bool = False):

@@ -13,6 +13,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from realm_jax.corpus.holders import Holders
 from realm_jax.corpus.same_text import read_origins, write_origins
 from realm_jax.corpus.shards import Cutter, Record
 from realm_jax.corpus.source import Source
-from realm_jax.corpus.store import PassageStore, write_store
-from realm_jax.corpus.tables import SPLITS, TableWriter, tables, write_places
+from realm_jax.corpus.store import PassageStore, is_written, write_store
+from realm_jax.corpus.tables import COUNTS, SPLITS, TableWriter, are_written, tables, write_places
 from realm_jax.corpus.taggers import RULE_TAGGERS, Tagger
 from realm_jax.errors import Faults, UserError
 from realm_jax.text.tokenizer import Tokenizer
@@ -67,34 +68,35 @@ def prepare_corpus(
     corpus = Corpus(config.data, data, tokenizer, articles, ner, say)
     faults = Faults("records in the corpus", FAULTS_ADVICE)
     corpus.cut(faults)
-    is_complete = corpus.is_assembled() and data.manifest.exists()
+    is_assembled = corpus.is_assembled()
+    is_complete = is_assembled and data.manifest.exists() and _has_every_part(corpus, data)
     if not is_complete:
         corpus.scan(faults)
     faults.settle(say if config.data.skip_faulty else None)
     if is_complete:
         return read_json(data.manifest)
-    if not corpus.is_assembled():
-        if data.manifest.exists() and data.root.is_symlink():  # as a sweep's runs have one to data that they share
-            raise UserError(
-                f"{config.data.path}: has changed since {data.root.resolve()} was prepared from it, which other runs "
-                "use; stop them and give `realm sweep` again: runs that are not finished then get data of their own"
-            )
-        data.manifest.unlink(missing_ok=True)
-        for part in (data.store, data.tfds / builders.Passages.name, data.tfds / builders.Queries.name, tables(data)):
+    # A sweep's runs have a link to data that they share.
+    if not is_assembled and data.manifest.exists() and data.root.is_symlink():
+        raise UserError(
+            f"{config.data.path}: has changed since {data.root.resolve()} was prepared from it, which other runs use; "
+            "stop them and give `realm sweep` again: runs that are not finished then get data of their own"
+        )
+    data.manifest.unlink(missing_ok=True)
+    if not is_assembled:
+        for part in _parts(data):
             shutil.rmtree(part, ignore_errors=True)
-    if not data.store.exists():
+    if not is_written(data.store):
         _write_store(corpus, config.data, data, tokenizer)
         corpus.claim()
     store = PassageStore.open(data.store)
     if not builders.is_written(builders.Passages, data.tfds):
         say(f"prepare: writing {store.num_passages} passages")
         builders.write(builders.Passages, data.tfds, {"train": lambda: _passages(corpus)})
-    if not (builders.is_written(builders.Queries, data.tfds) and tables(data).exists()):
-        shutil.rmtree(data.tfds / builders.Queries.name, ignore_errors=True)
+    if not _has_queries(corpus, data):
         _write_queries(config, data, corpus, store, tokenizer, say)
     shutil.rmtree(data.root / "origins", ignore_errors=True)
     corpus.sweep()
-    counts = read_json(tables(data) / "counts.json") | {"faulty": len(faults)}
+    counts = read_json(tables(data) / COUNTS) | {"faulty": len(faults)}
     manifest = counts | {"fingerprint": store.fingerprint} | settings
     write_json(data.manifest, manifest)
     return manifest
@@ -115,7 +117,7 @@ def _claim(settings: Data, data: DataDir, tokenizer: Tokenizer) -> dict[str, Any
         "vocabulary": tokenizer.fingerprint,
     }
     path = data.root / "settings.json"
-    found = read_json(path) if path.exists() and data.store.exists() else wanted
+    found = read_json(path) if path.exists() and any(part.exists() for part in _parts(data)) else wanted
     for name in wanted:
         if found.get(name, wanted[name]) != wanted[name]:  # earlier versions had fewer settings
             option = "model.vocab" if name == "vocabulary" else f"data.{name}"
@@ -125,6 +127,19 @@ def _claim(settings: Data, data: DataDir, tokenizer: Tokenizer) -> dict[str, Any
             )
     write_json(path, wanted)
     return wanted
+
+
+def _parts(data: DataDir) -> tuple[Path, ...]:
+    return data.store, data.tfds / builders.Passages.name, data.tfds / builders.Queries.name, tables(data)
+
+
+def _has_every_part(corpus: "Corpus", data: DataDir) -> bool:
+    """Each whole: files of them may have been deleted by hand."""
+    return is_written(data.store) and builders.is_written(builders.Passages, data.tfds) and _has_queries(corpus, data)
+
+
+def _has_queries(corpus: "Corpus", data: DataDir) -> bool:
+    return builders.is_written(builders.Queries, data.tfds) and are_written(data, not corpus.is_its_own_text)
 
 
 class Corpus:
@@ -337,7 +352,7 @@ def _write_queries(
             )
         if not corpus.is_its_own_text:
             write_places(folder, corpus.knowledge())
-        (folder / "counts.json").write_text(json.dumps(counts) + "\n")
+        (folder / COUNTS).write_text(json.dumps(counts) + "\n")
     say(
         f"prepare: {counts['sentences']} sentences with {counts['spans']} salient spans, "
         f"{counts['spans_with_few_holders']} of them in 1 to 10 other passages, in {time.monotonic() - start:.0f} s"

@@ -29,7 +29,7 @@ class PassageStore:
     @classmethod
     def open(cls, directory: Path) -> "PassageStore":
         """Raises UserError where there is no whole store."""
-        if not (directory / _META).exists():
+        if not is_written(directory):
             raise UserError(f"{directory}: holds no passage store; run `prepare` first")
         meta = read_json(directory / _META)
         tokens = np.load(directory / _TOKENS, mmap_mode="r")
@@ -56,6 +56,11 @@ class PassageStore:
     def rows(self, ids: np.ndarray | np.integer | int | slice) -> np.ndarray:
         """int32 [..., P], in memory."""
         return np.asarray(self.tokens[ids], np.int32)
+
+
+def is_written(directory: Path) -> bool:
+    """Whether there is a store, with every file of it."""
+    return all((directory / name).exists() for name in (_TOKENS, _META))
 
 
 def write_store(directory: Path, rows: Iterable[np.ndarray], passage_length: int, tokenizer: Tokenizer) -> int:

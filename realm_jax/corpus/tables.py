@@ -29,6 +29,13 @@ def tables(data: DataDir) -> Path:
 
 _ROWS_AT_ONCE = 1 << 18
 _PLACES = "places.npy"
+COUNTS = "counts.json"
+
+
+def are_written(data: DataDir, with_places: bool) -> bool:
+    """Whether the tables are there, every one of them."""
+    names = [COUNTS, *(f"{split}_{name}.npy" for split in SPLITS for name in _TYPES), *[_PLACES] * with_places]
+    return all((tables(data) / name).exists() for name in names)
 
 
 def read_blocks(data: DataDir, split: str, name: str) -> Iterator[np.ndarray]:
@@ -68,8 +75,7 @@ def read_places(data: DataDir) -> np.ndarray:
     path = tables(data) / _PLACES
     if not path.exists():
         raise UserError(
-            f"{path}: not there, but ict.steps needs it where data.text_source is another corpus; run `prepare` first, "
-            "with another data.directory where an earlier version has prepared this one"
+            f"{path}: not there, but ict.steps needs it where data.text_source is another corpus; run `prepare` first"
         )
     return np.load(path, mmap_mode="r")
 

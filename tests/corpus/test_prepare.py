@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +163,23 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path, monkeypatch, data, part
     disturbed, found = prepared(tmp_path / "disturbed")
     assert found == read_json(data.manifest)
     assert [s.text for s in every_sentence(disturbed)] == [s.text for s in every_sentence(data)]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["store", "store/tokens.npy", "tfds/passages", "tfds/*/*/features.json", "tfds/queries/*/*-train.array_record*"]
+    + ["sentences/heldout_spans.npy", "sentences/counts.json", "manifest.json"],
+)
+def test_what_was_deleted_is_made_again(tmp_path, data, pattern):
+    shutil.copytree(data.root, tmp_path / "data", dirs_exist_ok=True)
+    before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    found = list((tmp_path / "data").glob(pattern))
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _, manifest = prepared(tmp_path / "data", ())
+    assert found and manifest == read_json(data.manifest)
+    assert set(before) == {path for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    assert all(path.read_bytes() == content for path, content in before.items() if "record" not in path.name)
 
 
 def _stop_in(patch, part):
