@@ -168,7 +168,8 @@ def _run(argv: list[str]) -> int:
         code = 2
         raise
     finally:
-        if code == 2 and not peers.is_worker():
+        # Of several processes one may fail at its options, and all others by that.
+        if code in (2, peers.PEER_FAILED) and not peers.is_worker():
             take_back(record, config, workdir)
     return code
 

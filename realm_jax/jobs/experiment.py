@@ -161,8 +161,9 @@ def take_back(record: Record | None, config: Config, workdir: Workdir) -> None:
         if record.config != config:
             write_json(workdir.config, dataclasses.asdict(record))
         return
-    made = (path for path in remote.files(workdir.root) if not path.name.startswith("."))
-    if all(path in (workdir.config, workdir.usage) for path in made):
+    made = [str(path.relative_to(workdir.root)) for path in remote.files(workdir.root)]
+    # What is dotted, or lies in a folder that is, is the processes' own: locks, signs of life.
+    if all(name.startswith(".") or "/." in name or name in (workdir.config.name, workdir.usage.name) for name in made):
         workdir.usage.unlink(missing_ok=True)
         workdir.config.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ import pytest
 from realm_jax import __version__
 from realm_jax.config import Config, Pretrain, flatten
 from realm_jax.errors import UserError
-from realm_jax.jobs import cli
+from realm_jax.jobs import cli, peers
 from realm_jax.jobs.signals import Terminated
 from realm_jax.workdir import write_json
 
@@ -150,6 +150,20 @@ class TestCalls:
         before = Path("runs/mine/config.json").read_text()
         assert cli.main(["prepare", "mine.py", "--mesh.fsdp", "9"]) == 2
         assert Path("runs/mine/config.json").read_text() == before
+
+    @pytest.mark.parametrize("code", [2, peers.PEER_FAILED])
+    def test_nor_are_those_of_a_job_of_several_processes(self, folder, monkeypatch, code):
+        """Whether this one failed, or only another: its supervisor has left its own files by then."""
+        monkeypatch.setattr(cli, "load_job", lambda name: fake_job(None, Arguments=peers.Processes))
+        supervise, worker = peers.supervise, [sys.executable, "-S", "-c", f"raise SystemExit({code})"]
+        monkeypatch.setattr(peers, "supervise", lambda *given: supervise(*given[:3], worker))
+        words = ["pretrain", "mine.py", "--coordinator", "localhost:1", "--process_count", "1", "--process_id", "0"]
+        assert cli.main([*words, "--seed", "9"]) == code
+        assert Path("runs/mine/pretrain/.pretrain.peers/0.json").exists()
+        assert not Path("runs/mine/config.json").exists()
+        (Path("runs/mine/pretrain") / "metrics.jsonl").touch()
+        assert cli.main([*words, "--seed", "9"]) == code
+        assert Path("runs/mine/config.json").exists()
 
     def test_options_of_what_was_made_are_kept_when_it_fails(self, folder, monkeypatch):
         def makes(config, workdir, arguments):
