@@ -39,7 +39,10 @@ class Child:
         """With a `prefix`, each line of the job's output is passed on behind it; with a `log`, it is added to it;
         else it writes to our own output. It and what it starts run on `cores` alone, if any are named."""
         self.job = job
-        with open(log, "ab") if log else contextlib.nullcontext(subprocess.PIPE if prefix else None) as output:
+        with (
+            open(log, "ab") if log else contextlib.nullcontext(subprocess.PIPE if prefix else None) as output,
+            _on(cores),
+        ):
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, **env, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
@@ -49,9 +52,6 @@ class Child:
                 start_new_session=True,
             )
         self.pid = self._process.pid
-        if cores:
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(self.pid, cores)
         self._output = None
         if prefix:
             self._output = threading.Thread(target=_pass_on, args=(self._process.stdout, prefix), daemon=True)
@@ -72,6 +72,20 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+
+
+@contextlib.contextmanager
+def _on(cores: Collection[int]) -> Iterator[None]:
+    """What is started meanwhile has these cores, if any are named, from its first moment on: before it has threads."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)  # of this thread
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _pass_on(stream: IO[bytes], prefix: str) -> None:

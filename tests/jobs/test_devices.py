@@ -126,9 +126,11 @@ class TestRuns:
 def test_a_job_and_what_it_starts_keep_to_their_cores(tmp_path):
     core = max(os.sched_getaffinity(0))
     says = "import os; print(sorted(os.sched_getaffinity(0)), flush=True)"
-    code = f"import subprocess, sys, time; time.sleep(.3); {says}; subprocess.run([sys.executable, '-c', {says!r}])"
+    code = f"import subprocess, sys; {says}; subprocess.run([sys.executable, '-c', {says!r}])"
+    before = os.sched_getaffinity(0)
     child = Child("job", [sys.executable, "-c", code], {}, log=tmp_path / "log", cores=[core])
     end = time.monotonic() + 60
     while child.exit_code() is None and time.monotonic() < end:
         time.sleep(0.02)
     assert (tmp_path / "log").read_text().split("\n") == [f"[{core}]"] * 2 + [""]
+    assert os.sched_getaffinity(0) == before

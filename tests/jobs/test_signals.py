@@ -56,7 +56,7 @@ def test_lives_on_without_a_parent(monkeypatch):
 ORPHAN = """
 import os, signal
 from realm_jax.jobs import signals
-signals.LAST_S = 0.2
+signals.LAST_S = {last}
 with signals.stoppable():
     {hears}
     signals.stop_with_parent(0.0)
@@ -67,12 +67,13 @@ with signals.stoppable():
 
 
 @pytest.mark.parametrize(
-    ("hears", "error"), [("pass", "Terminated"), ("signal.signal(signal.SIGTERM, lambda *_: None)", "")]
+    ("hears", "last", "error"),
+    [("pass", 60.0, "Terminated"), ("signal.signal(signal.SIGTERM, lambda *_: None)", 0.2, "")],
 )
-def test_stops_when_the_parent_is_another_now(hears, error):
+def test_stops_when_the_parent_is_another_now(hears, last, error):
     """At once; and though it hears no signal, as where it waits for a device. A process of its own: it is ended."""
     environment = os.environ | {PARENT: str(os.getppid())}
-    command = [sys.executable, "-c", ORPHAN.format(hears=hears)]
+    command = [sys.executable, "-c", ORPHAN.format(hears=hears, last=last)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert error in done.stderr and "AssertionError" not in done.stderr
     assert done.returncode == (1 if error else 128 + signal.SIGTERM)
