@@ -17,6 +17,7 @@ from realm_jax.jobs import peers
 from realm_jax.jobs.peers import PEER_FAILED, Processes, resolve, several
 from realm_jax.jobs.processes import Child
 from realm_jax.workdir import write_json
+from tests.clock import Clock
 
 SUPERVISOR = """
 import sys
@@ -111,22 +112,6 @@ def test_the_process_that_dies_is_named_by_all_others(job):
         assert code == PEER_FAILED and "process 1 of 3" in error and "exit code 137" in error
         assert socket.gethostname() in error and "go on from the last checkpoint" in error
         assert not psutil.pid_exists(workers[me])
-
-
-class Clock:
-    """Seconds that pass only where they are slept through; `show` is called at each moment."""
-
-    def __init__(self, show):
-        self.now, self._show = 0.0, show
-
-    def monotonic(self) -> float:
-        return self.now
-
-    time = monotonic
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self._show(self.now)
 
 
 class Worker(Child):

@@ -19,6 +19,7 @@ from realm_jax.errors import UserError
 from realm_jax.jobs import pipeline, processes, run
 from realm_jax.jobs.pipeline import Pipeline, Step, steps_of, steps_of_builder
 from realm_jax.workdir import Workdir, sole_owner, write_json
+from tests.clock import Clock
 
 PRELUDE = """
 import os, pathlib, signal, sys, time
@@ -78,7 +79,7 @@ def made(tmp_path):
             os.kill(int(path.read_text()), signal.SIGKILL)
 
 
-def wait_until(true, seconds: float = 10.0) -> None:
+def wait_until(true, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -189,10 +190,15 @@ class TestBuilder:
         assert made.log().count("b start") == 2
         assert "b died (exit code 137); starting it again" in capsys.readouterr().err
 
-    def test_is_restarted_twice_and_no_more(self, made, steps, capsys):
-        # The trainer lives until the builder has died for the third time, and as much longer as that takes to be seen.
-        thrice = "while (root / 'log').read_text().count('b start') < 3: time.sleep(0.01)\n"
-        scripts = {"t": f"{thrice}time.sleep(1.5); sys.exit(2)", "b": "sys.exit(1)"}
+    def test_is_restarted_twice_and_no_more(self, made, steps, capsys, monkeypatch):
+        def say(message: str) -> None:
+            if "not started again" in message:
+                (made.root / "told").touch()
+            told(message)
+
+        told = pipeline.say
+        monkeypatch.setattr(pipeline, "say", say)
+        scripts = {"t": "wait_for('told'); time.sleep(0.3); sys.exit(2)", "b": "sys.exit(1)"}
         assert made.pipeline(scripts).run(steps) == 2
         assert made.log().count("b start") == 3
         message = capsys.readouterr().err
@@ -266,7 +272,7 @@ class TestStopping:
     def test_both_are_stopped_cleanly(self, made, tmp_path, number, code):
         process = self.start(made, tmp_path, {"t": FOREVER, "b": FOREVER})
         process.send_signal(number)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=60)
         assert process.returncode == code, output
         assert b"Traceback" not in output
         assert sorted(made.log()) == ["b SIGINT", "b start", "t SIGINT", "t start"]
@@ -278,7 +284,7 @@ class TestStopping:
         deafer = "ignored |= {signal.SIGINT, signal.SIGTERM}\n"
         process = self.start(made, tmp_path, {"t": deafer + FOREVER, "b": deaf + FOREVER}, patience=(0.2, 0.3))
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=60)
         assert process.returncode == 130
         assert b"realm: t did not stop; killing it" in output
         assert sorted(made.log()[2:]) == ["b SIGINT", "b SIGTERM", "t SIGINT", "t SIGTERM"]
@@ -290,7 +296,7 @@ class TestStopping:
         process.send_signal(signal.SIGINT)
         wait_until(lambda: "t SIGINT" in made.log() and "b SIGINT" in made.log())
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         assert process.returncode == 130
         assert self.gone(made, "t", "b")
 
@@ -299,7 +305,7 @@ class TestStopping:
         script = watching.format([str(Path(run.__file__).parents[2])]) + FOREVER
         process = self.start(made, tmp_path, {"t": script, "b": script})
         process.kill()
-        process.communicate(timeout=10)  # the trainer, which writes to the same output, is gone too
+        process.communicate(timeout=60)  # the trainer, which writes to the same output, is gone too
         wait_until(lambda: sorted(made.log()[2:]) == ["b SIGTERM", "t SIGTERM"])
 
 
@@ -312,7 +318,7 @@ class TestUsage:
         first = made.usage()
         made.pipeline({"a": script}).run(steps)
         second = made.usage()
-        assert 0.3 <= first["stages"]["a"] < 5
+        assert first["stages"]["a"] >= 0.3
         assert second["stages"]["a"] >= first["stages"]["a"] + 0.3
         assert second["time/minutes"] >= first["time/minutes"] + 0.3 / 60
         assert second["memory/peak_gib"] >= first["memory/peak_gib"] > 0
@@ -420,20 +426,19 @@ class TestSeveralMachines:
             assert late.run(steps) == 0 and works.result(30) == 0
 
     @pytest.mark.parametrize("always", [False, True])
-    def test_one_whose_first_is_gone_ends(self, made, capsys, always):
-        """As where it was killed: its record says nothing more."""
-        step = made.step("prepare", always=always)
-        waiting = made.pipeline({}, together=("--x",), first=False, poll_s=0.02, peer_timeout_s=1.0)
-        with ThreadPoolExecutor(1) as pool:
-            waits, shown = pool.submit(waiting.run, [step]), time.monotonic()
-            for minutes in range(15):  # in all longer than the limit
-                if waits.done():  # where this machine is as slow as that
-                    break
-                write_json(made.root / "run.json", {"done": [], "time/minutes": minutes})
-                shown = time.monotonic()
-                time.sleep(0.1)
-            assert waits.result(30) == 75 and time.monotonic() - shown > 0.9
-        message = f"waiting for prepare: process 0 has given no sign of life in {made.root}/run.json for 1 s; start"
+    def test_one_whose_first_is_gone_ends(self, made, capsys, monkeypatch, always):
+        """As where it was killed: its record says nothing more. By a clock of the test's own."""
+
+        def show(now: float) -> None:
+            if now <= 900:  # in all longer than the limit
+                write_json(made.root / "run.json", {"done": [], "time/minutes": now // 60})
+
+        clock = Clock(show)
+        monkeypatch.setattr(pipeline, "time", clock)
+        waiting = made.pipeline({}, together=("--x",), first=False, poll_s=10.0, peer_timeout_s=100.0)
+        assert waiting.run([made.step("prepare", always=always)]) == 75
+        assert clock.now == 1010
+        message = f"waiting for prepare: process 0 has given no sign of life in {made.root}/run.json for 100 s; start"
         assert message in capsys.readouterr().err
 
     def test_a_builder_elsewhere_is_waited_for(self, tmp_path):

@@ -261,6 +261,7 @@ def test_a_checkpoint_that_is_deleted_under_it_is_passed_over(trainer, monkeypat
             threading.Timer(0.3, shutil.rmtree, (folder,), {"ignore_errors": True}).start()
 
     monkeypatch.setattr(checkpoints, "check_same_tree", delete)
+    monkeypatch.setattr(checkpoints, "DELETION_S", 60.0)  # a slow machine may delete slowly
     running = Running(trainer)
     until(lambda: not folder.exists())
     trainer.save(2)
