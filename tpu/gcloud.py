@@ -11,6 +11,9 @@ from typing import Any
 from realm_jax.errors import UserError
 
 SHOWN_LINES = 12
+LONGEST_S = 3600.0
+"""Of one command; slices are created, and workers set up, in less."""
+TAKEN = r"ALREADY_EXISTS|already exists"
 # What gcloud says, what that means, and what to do. The first that fits counts: quota before capacity.
 MISTAKES = (
     (
@@ -35,7 +38,7 @@ MISTAKES = (
         r"no more capacity|RESOURCE_EXHAUSTED|stockout|ZONE_RESOURCE_POOL",
         "the zone has none left now; run the same command with --queued, which waits for one, or in another --zone",
     ),
-    (r"ALREADY_EXISTS|already exists", "the name is taken; choose another --name, or go on there with --on-existing"),
+    (TAKEN, "the name is taken; choose another --name, or go on there with --on-existing"),
     (
         r"PERMISSION_DENIED|does not have permission|\b403\b",
         "your account may not do that; the roles are roles/tpu.admin and roles/storage.admin, given with "
@@ -57,6 +60,11 @@ class Refused(UserError):
         """Whether what was asked about does not exist."""
         return bool(re.search(GONE, self.said))
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether what was to be made exists."""
+        return bool(re.search(TAKEN, self.said))
+
 
 class Gcloud:
     """Runs `gcloud ...`. In a dry run it prints the commands and runs none; reading then gives what is pretended."""
@@ -73,13 +81,17 @@ class Gcloud:
         """Standard output.
 
         Raises:
-          Refused: gcloud failed; the message says what to do.
+          Refused: gcloud failed, or gave no answer; the message says what to do.
         """
         command = ["gcloud", *arguments]
         if self.dry_run:
             self._say(shlex.join(command))
             return pretend
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST_S)
+        except subprocess.TimeoutExpired:
+            said = f"no answer within {LONGEST_S / 60:.0f} minutes, so it was ended"
+            raise Refused(f"`{shlex.join(command)}` failed: {said}", said) from None
         if done.returncode == 0:
             return done.stdout
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-SHOWN_LINES:])

@@ -81,12 +81,22 @@ def keep(launch: Launch, gcloud: Gcloud) -> None:
         return
     path = path_of(launch.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dataclasses.asdict(launch), indent=2) + "\n")
-    gcloud("storage", "cp", str(path), f"{launch.folder}/launch.json")
+    path.write_text(_text(launch))
+    gcloud("storage", "cp", str(path), _place(launch))
+
+
+def current(launch: Launch, gcloud: Gcloud) -> Launch:
+    """The launch as the bucket has it: a `resume`, perhaps on another machine, has given it another deadline."""
+    try:
+        return read(gcloud("storage", "cat", _place(launch), pretend=_text(launch)), _place(launch))
+    except Refused as error:
+        if error.is_gone:
+            return launch
+        raise
 
 
 def find(arguments: argparse.Namespace, gcloud: Gcloud) -> Launch:
-    """The record of a launch."""
+    """The record of a launch; where the bucket cannot be read, what this machine last knew of it."""
     path, name = path_of(arguments.name), arguments.name
     if arguments.bucket:
         check_bucket(arguments.bucket)
@@ -97,7 +107,11 @@ def find(arguments: argparse.Namespace, gcloud: Gcloud) -> Launch:
                 f"--bucket {arguments.bucket}: {name} of this machine is {found.workdir}, not {asked}; leave --bucket "
                 f"out, or move {path} away"
             )
-        return found
+        try:
+            return current(found, gcloud)
+        except Refused as error:
+            print(f"warning: {name}: what this machine knows of it may be old: {error}", file=sys.stderr)
+            return found
     if not arguments.bucket:
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
         raise UserError(
@@ -147,6 +161,14 @@ def end_for_watchers(launch: Launch, gcloud: Gcloud) -> None:
                     gcloud("storage", "cp", str(code), _end_of(launch, one))
             except Refused as error:
                 print(f"warning: a watcher of {launch.name} must be ended by hand: {error}", file=sys.stderr)
+
+
+def _place(launch: Launch) -> str:
+    return f"{launch.folder}/launch.json"
+
+
+def _text(launch: Launch) -> str:
+    return json.dumps(dataclasses.asdict(launch), indent=2) + "\n"
 
 
 def _end_of(launch: Launch, one: Slice) -> str:

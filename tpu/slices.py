@@ -13,6 +13,8 @@ from tpu.types import slice_type
 PORT = 8476
 """Where worker 0 opens the coordinator."""
 POLL_S = 15.0
+DELETION_S = 1800.0
+"""Within which a slice is gone that Google has agreed to delete."""
 LOST = ("PREEMPTED", "TERMINATED", "SUSPENDING", "SUSPENDED", "FAILED", "DELETING", "STOPPED")
 """States from which a slice never comes back by itself."""
 QUEUED, TPU_VM = ("compute", "tpus", "queued-resources"), ("compute", "tpus", "tpu-vm")
@@ -54,19 +56,21 @@ class Slice:
             return found["state"]["state"] if found else ""
         return found["state"] if found else ""
 
-    def wait(self, gcloud: Gcloud, say: Callable[[str], None]) -> None:
+    def wait(self, gcloud: Gcloud, hours: float, say: Callable[[str], None]) -> None:
         """Waits until the slice is ready, and says each state on the way.
 
         Raises:
-          UserError: it never will be.
+          UserError: it never will be, or is not within so many hours.
         """
-        seen = None
+        seen, end = None, time.monotonic() + hours * 3600
         while (state := self.state(gcloud)) != "READY":
             if state in LOST or not state:
                 raise UserError(
                     f"{self.name}: the slice is {state or 'gone'} before it was ready; "
                     f"`gcloud {shlex.join([*(QUEUED if self.queued else TPU_VM), 'describe', *self.where])}` says why"
                 )
+            if time.monotonic() > end:
+                raise UserError(f"{self.name}: the slice is {state}, and was not ready within {hours:g} hours")
             if state != seen:
                 say(f"{self.name}: {state} (Ctrl-C deletes what was asked for)")
                 seen = state
@@ -89,8 +93,18 @@ class Slice:
                 raise
 
     def await_deletion(self, gcloud: Gcloud) -> None:
-        """Its name is free only afterwards."""
-        while not gcloud.dry_run and self.state(gcloud):
+        """Waits for the end of what was deleted: its name is free only then.
+
+        Raises:
+          UserError: it does not come.
+        """
+        end = time.monotonic() + DELETION_S
+        while not gcloud.dry_run and (state := self.state(gcloud)):
+            if time.monotonic() > end:
+                raise UserError(
+                    f"{self.name}: {state} still, {DELETION_S / 60:.0f} minutes after Google agreed to delete it, and "
+                    f"may cost: run `gcloud {shlex.join(self.delete_command())}`"
+                )
             time.sleep(POLL_S)
 
     def addresses(self, gcloud: Gcloud) -> list[str]:

@@ -15,7 +15,7 @@
 #   COORDINATOR  HOST:PORT of worker 0
 #   PROCESSES    number of workers
 #   DEADLINE     seconds since 1970: the job ends then, and the slice is deleted
-#   DELETE       command that deletes the slice; empty where it is not ours to delete
+#   DELETE       command that deletes the slice, run until it succeeds; empty where it is not ours to delete
 #
 # TPU_WORKER_ID, if set (as on GKE), is this worker's number, which else the metadata server tells. REALM_PYTHON, if
 # set, is a Python with everything installed: nothing is then. RETRY_S: seconds before a failed job is started again; the lock of a
@@ -27,8 +27,12 @@ mkdir -p "$home"
 cd "$home"
 
 worker() {
-  echo "${TPU_WORKER_ID:-$(curl -sSf -H 'Metadata-Flavor: Google' \
-    http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number)}"
+  if [ -n "${TPU_WORKER_ID:-}" ]; then
+    echo "$TPU_WORKER_ID"
+  else
+    curl -sSf --max-time 30 -H 'Metadata-Flavor: Google' \
+      http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number
+  fi
 }
 
 is_running() { [ -e pid ] && kill -0 "$(cat pid)" 2>/dev/null; }
@@ -60,26 +64,36 @@ start() {
   echo $! >session
 }
 
-# In the background, in a session of its own.
-run() {
-  local id code begun arguments
-  id=$(worker)
+# Runs the job once, as worker $1; returns its exit code.
+job() {
+  local arguments
   eval "arguments=($ARGUMENTS)"
   arguments+=(--workdir "$WORKDIR")
   if [ "$PROCESSES" -gt 1 ]; then
-    arguments+=(--coordinator "$COORDINATOR" --process_count "$PROCESSES" --process_id "$id")
+    arguments+=(--coordinator "$COORDINATOR" --process_count "$PROCESSES" --process_id "$1")
   fi
+  echo "start.sh: worker $1 of $PROCESSES: realm ${arguments[*]}"
+  timeout --signal=TERM --kill-after=120 "$(($(left) > 1 ? $(left) : 1))" \
+    "${REALM_PYTHON:-../venv/bin/python}" -m realm_jax "${arguments[@]}" &
+  echo $! >../pid
+  # `stop` saw the process before, if it came just now.
+  if [ -e ../stopped ]; then kill -TERM $! 2>/dev/null || true; fi
+  wait $!
+}
+
+# In the background, in a session of its own.
+run() {
+  local id code begun
   cd source
   while true; do
     begun=$SECONDS
-    echo "start.sh: worker $id of $PROCESSES: realm ${arguments[*]}"
-    timeout --signal=TERM --kill-after=120 "$(($(left) > 1 ? $(left) : 1))" \
-      "${REALM_PYTHON:-../venv/bin/python}" -m realm_jax "${arguments[@]}" &
-    echo $! >../pid
-    # `stop` saw the process before, if it came just now.
-    if [ -e ../stopped ]; then kill -TERM $! 2>/dev/null || true; fi
     code=0
-    wait $! || code=$?
+    if id=$(worker); then
+      job "$id" || code=$?
+    else
+      id=unknown code=1
+      echo "start.sh: this worker cannot learn its number, see above"
+    fi
     echo "start.sh: worker $id: exit code $code"
     case $code in 0 | 130 | 143) break ;; esac
     if [ -e ../stopped ]; then break; fi
@@ -91,13 +105,14 @@ run() {
   done
   cd ..
   echo $code >exit
-  gcloud storage cp log "$WORKDIR/logs/$JOB-$id-$DEADLINE.log" || true
-  if [ "$id" = 0 ]; then
+  timeout --foreground 300 gcloud storage cp log "$WORKDIR/logs/$JOB-$id-$DEADLINE.log" || true
+  # One that does not know its number may be worker 0.
+  if [ "$id" = 0 ] || [ "$id" = unknown ]; then
     echo $code >ended
-    gcloud storage cp ended "$WORKDIR/launch/$JOB-$DEADLINE.ended" || true
+    timeout --foreground 300 gcloud storage cp ended "$WORKDIR/launch/$JOB-$DEADLINE.ended" || true
     # After a failure the slice stays to be looked at, until the deadline.
     while [ $code != 0 ] && [ "$(left)" -gt 0 ]; do sleep "$(($(left) < 60 ? $(left) : 60))"; done
-    eval "$DELETE"
+    if [ -n "$DELETE" ]; then until eval "timeout --foreground 600 $DELETE"; do sleep "${RETRY_S:-75}"; done; fi
   fi
 }
 

@@ -23,12 +23,12 @@ def bring_up(launch: Launch, gcloud: Gcloud, missing: Sequence[Slice]) -> None:
 
     Whatever goes wrong before the job runs: slices that were created here are deleted, or named.
     """
-    with _undone_on_failure(gcloud, missing):
+    with _undone_on_failure(gcloud) as made:
         for one in missing:
             print(f"{one.name}: creating {one.type} in {one.zone}" + (" (spot)" if one.spot else ""), flush=True)
-            one.create(gcloud, launch.max_hours)
+            _create(one, gcloud, launch.max_hours, made)
         for one in missing:
-            one.wait(gcloud, say)
+            one.wait(gcloud, launch.max_hours, say)
         launch = dataclasses.replace(launch, deadline=int(time.time() + launch.max_hours * 3600))
         record.keep(launch, gcloud)
         for one in launch.slices:
@@ -51,11 +51,13 @@ def bring_up(launch: Launch, gcloud: Gcloud, missing: Sequence[Slice]) -> None:
 
 
 @contextlib.contextmanager
-def _undone_on_failure(gcloud: Gcloud, slices: Sequence[Slice]) -> Iterator[None]:
+def _undone_on_failure(gcloud: Gcloud) -> Iterator[list[Slice]]:
+    """Gives a list: slices that are added to it are deleted, or named, where what is done meanwhile fails."""
+    made: list[Slice] = []
     try:
-        yield
+        yield made
     except BaseException:
-        for one in slices:
+        for one in made:
             try:
                 one.delete(gcloud)
                 said = "deleted again"
@@ -66,8 +68,19 @@ def _undone_on_failure(gcloud: Gcloud, slices: Sequence[Slice]) -> Iterator[None
         raise
 
 
+def _create(one: Slice, gcloud: Gcloud, hours: float, made: list[Slice]) -> None:
+    made.append(one)  # at once: Google may have it when Ctrl-C comes
+    try:
+        one.create(gcloud, hours)
+    except Refused as error:
+        if error.is_taken:  # by somebody else's, such as another watcher's
+            made.remove(one)
+        raise
+
+
 def look_after(launch: Launch, gcloud: Gcloud) -> None:
-    """Until every job has ended, or the time is up; slices of ours whose job is done are deleted.
+    """Until every job has ended, or the time is up; slices of ours whose job is done are deleted. After a `resume`,
+    perhaps on another machine, all this begins anew.
 
     Raises:
       UserError: gcloud has done nothing but fail for `GIVE_UP_S`.
@@ -77,6 +90,10 @@ def look_after(launch: Launch, gcloud: Gcloud) -> None:
     while going:
         for one in list(going):
             try:
+                if (found := record.current(launch, gcloud)).deadline != launch.deadline:
+                    launch, going, failed = found, list(found.slices), set()
+                    say(f"{launch.name}: was resumed, and ends at {launch.until()}")
+                    break
                 if _is_over(launch, one, failed, gcloud):
                     going.remove(one)
                 answered = time.monotonic()
@@ -129,12 +146,12 @@ def _make_again(launch: Launch, one: Slice, state: str, gcloud: Gcloud) -> None:
     """A slice that was taken away; where there is none to be had, the next look tries again."""
     left = (launch.deadline - time.time()) / 3600
     try:
-        with _undone_on_failure(gcloud, [one]):
-            if state:
-                one.delete(gcloud)
-                one.await_deletion(gcloud)
-            one.create(gcloud, max(left, 0.1))
-            one.wait(gcloud, say)
+        if state:
+            one.delete(gcloud)
+            one.await_deletion(gcloud)
+        with _undone_on_failure(gcloud) as made:
+            _create(one, gcloud, max(left, 0.1), made)
+            one.wait(gcloud, max(left, 0.1), say)
             one.start(gcloud, launch.folder, launch.variables(one), say)
         print(f"{one.name}: back, from the last checkpoint on", flush=True)
     except UserError as error:

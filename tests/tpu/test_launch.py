@@ -106,16 +106,14 @@ def wait_until(true, seconds: float = 60.0) -> None:
 
 
 @pytest.fixture
-def tree(tmp_path, monkeypatch) -> Path:
+def tree(tmp_path, git, monkeypatch) -> Path:
     """A committed work tree that is launched in place of this one."""
     tree = tmp_path / "tree"
     (tree / "experiments").mkdir(parents=True)
     (tree / "experiments/small.py").write_text(SMALL)
     (tree / "tpu").mkdir()
     shutil.copy(ROOT / "tpu/requirements.txt", tree / "tpu")
-    git = ["git", "-C", str(tree), "-c", "user.name=me", "-c", "user.email=me@example.org"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        subprocess.run([*git, *words], check=True)
+    git(tree)
     monkeypatch.setattr(source, "ROOT", tree)
     monkeypatch.chdir(tree)
     return tree
@@ -314,6 +312,25 @@ class TestLife:
         _, err = run("status", "yours", "--bucket", "gs://b", code=2)
         assert "no launch yours there" in err
 
+    def test_what_another_machine_resumed_counts_on_this_one(self, cloud, run, tmp_path, monkeypatch):
+        run(*START, "--type", "v5e-8")
+        wait_until(lambda: cloud.ran("mine-trainer"))
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+            run("stop", "mine", "--bucket", "gs://b")
+            run("resume", "mine", "--bucket", "gs://b", "--max-hours", "48")
+        out, _ = run("status", "mine")
+        assert re.search(r"in 4[78]\.\d h", out)
+        run("delete", "mine")  # the end of what runs now is told to those who watch it
+        deadline = json.loads(cloud.object("mine/launch/launch.json").read_text())["deadline"]
+        assert cloud.object(f"mine/launch/mine-trainer-{deadline}.ended").exists()
+
+    def test_a_bucket_that_cannot_be_read_does_not_keep_a_slice(self, cloud, run):
+        run(*START, "--type", "v5e-8")
+        cloud.refuse(("storage", "PERMISSION_DENIED"))
+        _, err = run("delete", "mine")
+        assert "warning: mine: what this machine knows of it may be old" in err and not cloud.nodes()
+
     def test_a_launch_of_the_same_name_in_another_bucket_is_not_taken_for_it(self, cloud, run):
         run(*START, "--type", "v5e-8")
         _, err = run("delete", "mine", "--bucket", "gs://other", code=2)
@@ -447,13 +464,13 @@ class TestMistakes:
         assert "run `gcloud compute tpus tpu-vm delete mine-trainer --zone=us-west4-a --quiet" in err
 
     @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-    def test_a_launcher_that_is_ended_in_the_queue_leaves_nothing(self, cloud, number):
+    def test_a_launcher_that_is_ended_in_the_queue_leaves_nothing(self, cloud, project, number):
         """No worker runs yet that would delete the slice."""
         cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES"])
-        words = ["experiments/factbook.py", *START[1:], "--type", "v5e-8", "--queued", "--allow-dirty"]
+        words = ["experiments/factbook.py", *START[1:], "--type", "v5e-8", "--queued"]
         # Else the launcher leaves alone what nohup ignores, if that is how the tests were started.
         heard = ["env", f"--default-signal={number.name.removeprefix('SIG')}"]
-        launcher = subprocess.Popen([*heard, sys.executable, "-m", "tpu.launch", *words], cwd=ROOT)
+        launcher = subprocess.Popen([*heard, sys.executable, "-m", "tpu.launch", *words], cwd=project)
         try:
             wait_until(lambda: cloud.commands("queued-resources describe"))
             launcher.send_signal(number)
@@ -575,15 +592,15 @@ def test_a_trainer_alone_embeds_the_passages_unless_told_otherwise(options, inli
     assert one.arguments(trainer) == ["run", one.config, *(["--index.refresh", "inline"] if inline else []), *options]
 
 
-def test_the_launcher_needs_the_standard_library_alone():
-    words = ["experiments/factbook_no_pretraining.py", *START[1:], "--type", "v5e-8", "--allow-dirty", "--dry-run"]
+def test_the_launcher_needs_the_standard_library_alone(project):
+    words = ["experiments/factbook_no_pretraining.py", *START[1:], "--type", "v5e-8", "--dry-run"]
     code = (
         f"import sys; import tpu.launch, tpu.types; assert tpu.launch.main({words}) == 0; "
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     environment = {"PYTHONPATH": "", "PATH": os.environ["PATH"]}
     done = subprocess.run(
-        [sys.executable, "-S", "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-S", "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=True
     )
     loaded = done.stdout.splitlines()[-1].split()
     assert set(loaded) <= {*sys.stdlib_module_names, "__main__", "tpu", "realm_jax"}

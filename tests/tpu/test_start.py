@@ -14,7 +14,7 @@ import pytest
 from realm_jax.workdir import read_json
 from tests import world
 from tests.test_own_documents import TINY
-from tests.tpu.test_launch import Cloud
+from tests.tpu.test_launch import Cloud, wait_until
 from tpu import source
 
 pytestmark = pytest.mark.timeout(900)  # a machine may be busy
@@ -57,8 +57,59 @@ def port() -> int:
         return free.getsockname()[1]
 
 
-def test_two_workers_to_the_end_of_the_experiment(cloud, documents, tmp_path):
+@pytest.fixture
+def alone(cloud, tmp_path):
+    """Runs start.sh on a worker that knows nothing of itself but what `curl` says, which fails at first."""
+    cloud.executable("curl", "#!/bin/sh\ntest -e $HOME/number || { echo 'curl: (22) 503' >&2; exit 22; }\necho 0\n")
+
+    def start(seconds: int, delete: str) -> Path:
+        home = cloud.root / "homes" / "mine-trainer" / "0"
+        (home / "realm/mine-trainer/source").mkdir(parents=True)
+        settings = {
+            "JOB": "mine-trainer",
+            "WORKDIR": "gs://b/mine",
+            "ARGUMENTS": "run",
+            "COORDINATOR": "localhost:1",
+            "PROCESSES": "2",
+            "DEADLINE": str(int(time.time()) + seconds),
+            "DELETE": delete,
+            "REALM_PYTHON": str(cloud.root / "bin/python"),
+            "RETRY_S": "0.1",
+            "FAKE_CLOUD": str(cloud.root),
+            "FAKE_NODE": "mine-trainer",
+            "PATH": f"{cloud.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(home),
+        }
+        environment = {name: value for name, value in os.environ.items() if name != "TPU_WORKER_ID"} | settings
+        subprocess.run(["bash", str(ROOT / "tpu/start.sh"), "start"], env=environment, check=True)
+        return home
+
+    return start
+
+
+def test_a_worker_that_cannot_learn_its_number_tries_again(cloud, alone, tmp_path):
+    home = alone(600, f"touch {tmp_path / 'deleted'}")
+    log = home / "realm/mine-trainer/log"
+    wait_until(lambda: log.exists() and "cannot learn its number" in log.read_text())
+    cloud.finish(0)
+    (home / "number").touch()
+    wait_until((tmp_path / "deleted").exists)
+    assert "--process_count 2 --process_id 0" in (home / "ran").read_text() and "curl: (22) 503" in log.read_text()
+
+
+def test_a_worker_that_never_learns_its_number_deletes_the_slice_at_the_end(cloud, alone, tmp_path):
+    """And tries that until it succeeds."""
+    tries = tmp_path / "tries"
+    home = alone(1, f"echo x >>{tries}; test $(wc -l <{tries}) = 3")
+    wait_until(lambda: tries.exists() and len(tries.read_text()) == 6)
+    assert not (home / "ran").exists()
+    (end,) = cloud.object("mine/launch").glob("mine-trainer-*.ended")
+    assert end.read_text() == "1\n"
+
+
+def test_two_workers_to_the_end_of_the_experiment(cloud, documents, project, tmp_path, monkeypatch):
     archive, workdir = tmp_path / "source.tar.gz", tmp_path / "run"
+    monkeypatch.setattr(source, "ROOT", project)
     source.pack(archive)
     settings = {
         "JOB": "mine-trainer",

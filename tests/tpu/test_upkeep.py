@@ -1,5 +1,7 @@
 """What the watcher does with slices, in the fake cloud."""
 
+import dataclasses
+import json
 import os
 import time
 from pathlib import Path
@@ -7,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from realm_jax.errors import UserError
+from tests.clock import Clock
 from tests.tpu.test_launch import Cloud
-from tpu import upkeep
-from tpu.gcloud import Gcloud
+from tpu import gcloud, slices, upkeep
+from tpu.gcloud import Gcloud, Refused
 from tpu.record import Launch
 from tpu.slices import Slice
 from tpu.upkeep import look_after
@@ -31,10 +34,15 @@ def launched(cloud: Cloud, code: int | None = None, ours: bool = True, hours: fl
     deadline = int(time.time() + hours * 3600)
     launch = Launch("mine", "gs://b/mine", "c", "x.py", [], 24.0, deadline, [one])
     if code is not None:
-        ended: Path = cloud.object(f"mine/launch/mine-trainer-{deadline}.ended")
-        ended.parent.mkdir(parents=True)
-        ended.write_text(f"{code}\n")
+        end(cloud, launch, code)
     return launch
+
+
+def end(cloud: Cloud, launch: Launch, code: int) -> None:
+    """What a worker leaves when its job has ended."""
+    ended: Path = cloud.object(f"mine/launch/mine-trainer-{launch.deadline}.ended")
+    ended.parent.mkdir(parents=True, exist_ok=True)
+    ended.write_text(f"{code}\n")
 
 
 @pytest.mark.parametrize(("ours", "left"), [(True, set()), (False, {"mine-trainer"})])
@@ -63,10 +71,67 @@ def test_a_command_that_fails_is_told_and_tried_again(cloud, monkeypatch, capsys
 
 
 def test_nothing_but_failures_end_the_watch_with_a_word(cloud, monkeypatch):
-    launch, moments = launched(cloud), []
+    launch, clock = launched(cloud), Clock()
     cloud.refuse(("describe", "The service is currently unavailable."))
-    monkeypatch.setattr(upkeep, "GIVE_UP_S", 0.5)
-    monkeypatch.setattr(upkeep.time, "sleep", lambda seconds: moments.append(time.monotonic()))
+    monkeypatch.setattr(upkeep, "GIVE_UP_S", 150.0)
+    monkeypatch.setattr(upkeep, "time", clock)
     with pytest.raises(UserError, match="mine-trainer may cost.*watch mine.*delete mine.*\n.*unavailable"):
         look_after(launch, Gcloud())
-    assert moments and cloud.nodes()
+    assert clock.now == 180.0 and cloud.nodes()
+
+
+def test_a_resume_elsewhere_counts_for_who_watches(cloud, monkeypatch, capsys):
+    """What the watcher began with says that the time is up, and that the job has ended."""
+    old = launched(cloud, code=143, hours=-1.0)
+    new = dataclasses.replace(old, deadline=int(time.time()) + 3600)
+    cloud.object("mine/launch/launch.json").write_text(json.dumps(dataclasses.asdict(new)))
+
+    def sleep(seconds: float) -> None:
+        assert cloud.nodes() == {"mine-trainer"}
+        end(cloud, new, code=0)
+
+    monkeypatch.setattr(upkeep.time, "sleep", sleep)
+    look_after(old, Gcloud())
+    said = capsys.readouterr().out
+    assert f"mine: was resumed, and ends at {new.until()}" in said and "mine-trainer: its job is done" in said
+    assert "hours are over" not in said and not cloud.nodes()
+
+
+def test_a_slice_that_another_watcher_makes_again_is_left_to_it(cloud, monkeypatch, capsys):
+    launch, node = launched(cloud), cloud.root / "nodes/mine-trainer.json"
+    cloud.refuse(("tpu-vm create", "ALREADY_EXISTS: Resource 'nodes/mine-trainer' already exists"))
+    there = node.read_text()
+    node.unlink()
+
+    def sleep(seconds: float) -> None:
+        node.write_text(there)
+        end(cloud, launch, code=1)
+        monkeypatch.setattr(upkeep.time, "sleep", lambda seconds: end(cloud, launch, code=0))
+
+    monkeypatch.setattr(upkeep.time, "sleep", sleep)
+    look_after(launch, Gcloud())
+    assert "not back yet" in capsys.readouterr().err
+    assert len(cloud.commands("tpu-vm delete")) == 1  # when its job was done
+
+
+def test_a_deletion_that_does_not_come_is_told(cloud, monkeypatch):
+    monkeypatch.setattr(slices, "POLL_S", 0.01)
+    monkeypatch.setattr(slices, "DELETION_S", 0.0)
+    (one,) = launched(cloud).slices
+    with pytest.raises(UserError, match="mine-trainer: READY still, 0 minutes after .* run `gcloud .* delete mine-tr"):
+        one.await_deletion(Gcloud())
+
+
+def test_a_slice_that_never_gets_ready_is_told(cloud, monkeypatch):
+    monkeypatch.setattr(slices, "POLL_S", 0.01)
+    (one,) = launched(cloud).slices
+    cloud.write("nodes/mine-trainer.json", {"state": "REPAIRING"})
+    with pytest.raises(UserError, match="the slice is REPAIRING, and was not ready within 0 hours"):
+        one.wait(Gcloud(), 0.0, lambda message: None)
+
+
+def test_a_gcloud_that_gives_no_answer_is_ended(cloud, monkeypatch):
+    monkeypatch.setattr(gcloud, "LONGEST_S", 0.1)
+    cloud.executable("gcloud", "#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(Refused, match="`gcloud auth list` failed: no answer within 0 minutes, so it was ended"):
+        Gcloud()("auth", "list")
