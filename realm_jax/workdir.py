@@ -107,6 +107,11 @@ class Workdir:
             raise ValueError(f"stage {name!r} is none of {STAGES}")
         return StageDir(self.root / name)
 
+    def stage_of(self, job: str) -> "StageDir | None":
+        """The stage in which a job works; None for a job that works in none."""
+        name = "pretrain" if job == "build_index" else job
+        return self.stage(name) if name in STAGES else None
+
     def result(self, name: str) -> tuple["StageDir", int]:
         """The checkpoint that a finished stage left for later ones: the folder of the stage it lies in, and its step.
 

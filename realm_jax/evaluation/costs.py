@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from realm_jax.config import Config
-from realm_jax.workdir import STAGES, Workdir, read_json
+from realm_jax.workdir import Workdir, read_json
 
 Run = tuple[Config, Workdir]
 Made = tuple[str, Path]
@@ -16,7 +16,8 @@ def folder_of(run: Run, job: str) -> Path:
     config, workdir = run
     if job == "prepare":
         return workdir.data(config.data.directory).root.resolve()
-    return (workdir.stage(job).root if job in STAGES else workdir.root).resolve()
+    stage = workdir.stage_of(job)
+    return (stage.root if stage else workdir.root).resolve()
 
 
 def seconds(runs: Iterable[Run]) -> dict[Made, list[float]]:

@@ -62,9 +62,6 @@ settings are then used. Every setting is an option: realm JOB EXPERIMENT --help 
 READERS = ("evaluate", "report", "ask")
 """Jobs that only look at what others made: they begin no workdir."""
 
-STAGE_OF = {"build_index": "pretrain"}
-"""Where a job works, if not in the folder of its own name."""
-
 WORKDIR_HELP = (
     "Folder of the run: settings, checkpoints, snapshots, metrics, report. "
     "The first job there records its settings in config.json; later jobs take them from there."
@@ -180,7 +177,7 @@ def _start(name: str, job: ModuleType, argv: list[str], config: Config, workdir:
         joins = getattr(job, "joins", True)
         if not peers.is_worker():
             command = [sys.executable, "-m", "realm_jax", *argv]
-            folder = workdir.stage(STAGE_OF.get(name, name)).root if joins else workdir.root
+            folder = workdir.stage_of(name).root if joins else workdir.root
             return peers.supervise(name if joins else job.label(arguments), folder, arguments, command)
         if joins:
             peers.join(arguments)

@@ -49,14 +49,6 @@ FILES = (
     "data.path", "data.text_path", "data.tagger_weights", "questions.train", "questions.dev", "questions.test",
     "model.weights", "model.vocab",
 )  # fmt: skip
-JOBS = {
-    "ict": "ict",
-    "warm_up": "warm_up",
-    "build_index": "pretrain",
-    "finetune": "finetune",
-    "closed_book": "closed_book",
-}
-"""The job after which a stage's checkpoints are needed by none that is part of it."""
 
 
 def made_from(config: Config) -> dict[str, dict[str, Any]]:
@@ -117,9 +109,9 @@ def link(config: Config, workdir: Workdir, sweep: SweepDir) -> None:
 
 def prune(workdir: Workdir, job: str) -> None:
     """Removes all checkpoints of the stage that `job` completed, but for the parameters of its result."""
-    if job not in JOBS:
+    stage = workdir.stage_of(job)
+    if stage is None or job == "pretrain":  # whose checkpoints build_index needs, which comes after it
         return
-    stage: StageDir = workdir.stage(JOBS[job])
     done = read_json(stage.done)
     if "stage" in done:  # its result lies in another one
         return
