@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -89,6 +90,20 @@ def test_local_copies_follow(bucket, tmp_path):
             "manifest.json": content,
             content: content,
         }
+
+
+def test_who_waits_for_another_copy_says_so(tmp_path, capfd):
+    def copy() -> str:
+        with remote.exclusive(tmp_path / "lock"):
+            return "done"
+
+    said = ""
+    with ThreadPoolExecutor(1) as pool:
+        with remote.exclusive(tmp_path / "lock"):
+            other = pool.submit(copy)
+            while "lock: waiting for another process" not in said:
+                said += capfd.readouterr().err
+        assert other.result(60) == "done"
 
 
 def write_data(data, **files):
