@@ -29,6 +29,8 @@ cd "$home"
 worker() {
   if [ -n "${TPU_WORKER_ID:-}" ]; then
     echo "$TPU_WORKER_ID"
+  elif [ "${PROCESSES:-}" = 1 ]; then
+    echo 0
   else
     curl -sSf --max-time 30 -H 'Metadata-Flavor: Google' \
       http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number

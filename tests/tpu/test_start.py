@@ -62,7 +62,7 @@ def alone(cloud, tmp_path):
     """Runs start.sh on a worker that knows nothing of itself but what `curl` says, which fails at first."""
     cloud.executable("curl", "#!/bin/sh\ntest -e $HOME/number || { echo 'curl: (22) 503' >&2; exit 22; }\necho 0\n")
 
-    def start(seconds: int, delete: str) -> Path:
+    def start(seconds: int, delete: str, workers: int = 2) -> Path:
         home = cloud.root / "homes" / "mine-trainer" / "0"
         (home / "realm/mine-trainer/source").mkdir(parents=True)
         settings = {
@@ -70,7 +70,7 @@ def alone(cloud, tmp_path):
             "WORKDIR": "gs://b/mine",
             "ARGUMENTS": "run",
             "COORDINATOR": "localhost:1",
-            "PROCESSES": "2",
+            "PROCESSES": str(workers),
             "DEADLINE": str(int(time.time()) + seconds),
             "DELETE": delete,
             "REALM_PYTHON": str(cloud.root / "bin/python"),
@@ -107,6 +107,13 @@ def test_a_worker_that_never_learns_its_number_deletes_the_slice_at_the_end(clou
     assert end.read_text() == "1\n"
 
 
+def test_the_only_worker_needs_no_number(cloud, alone, tmp_path):
+    cloud.finish(0)
+    home = alone(600, f"touch {tmp_path / 'deleted'}", workers=1)
+    wait_until((tmp_path / "deleted").exists)
+    assert (home / "ran").read_text() == "-m realm_jax run --workdir gs://b/mine\n"
+
+
 def test_two_workers_to_the_end_of_the_experiment(cloud, documents, project, tmp_path, monkeypatch):
     archive, workdir = tmp_path / "source.tar.gz", tmp_path / "run"
     monkeypatch.setattr(source, "ROOT", project)
@@ -137,7 +144,7 @@ def test_two_workers_to_the_end_of_the_experiment(cloud, documents, project, tmp
             subprocess.run(["bash", str(ROOT / "tpu/start.sh"), word], env=worker, check=True)
     ends = [home / "realm/mine-trainer/exit" for home in homes]
     logs = [home / "realm/mine-trainer/log" for home in homes]
-    while not all(end.exists() for end in ends):
+    while not all(end.exists() and end.read_text() for end in ends):
         time.sleep(0.2)
         said = "\n".join(log.read_text() for log in logs)
         assert "Traceback" not in said and "exit code 2\n" not in said, said
@@ -149,6 +156,6 @@ def test_two_workers_to_the_end_of_the_experiment(cloud, documents, project, tmp
     first, second = (log.read_text() for log in logs)
     assert "run: pretrain done" in first and "run: pretrain done" in second  # both computed
     assert "run: report done" in first and "waiting for report" in second  # one of them alone
-    while not (tmp_path / "deleted").exists():  # by worker 0, once
-        time.sleep(0.1)
-    assert (tmp_path / "deleted").read_text() == "deleted\n"
+    deleted = tmp_path / "deleted"
+    wait_until(lambda: deleted.exists() and deleted.read_text())  # by worker 0, once
+    assert deleted.read_text() == "deleted\n"
