@@ -89,15 +89,15 @@ class TestSlurm:
         assert self.jobs() == 14 and read_json(self.folder / "runs" / "slow" / "0" / "slurm_job.json") == {"job": "109"}
 
     @pytest.mark.parametrize(
-        ("squeue", "why"),
+        ("squeue", "limit", "why"),
         [
-            ("echo slurm_load_jobs error: down >&2; exit 1", "slurm_load_jobs error: down"),
-            ("exec sleep 60", "timed out"),
-            (None, "No such file"),
+            ("echo slurm_load_jobs error: down >&2; exit 1", 60.0, "slurm_load_jobs error: down"),
+            ("exec sleep 60", 0.1, "timed out"),
+            (None, 60.0, "No such file"),
         ],
     )
-    def test_a_queue_that_does_not_tell(self, experiment, capsys, monkeypatch, squeue, why):
-        monkeypatch.setattr(slurm, "SQUEUE_S", 1.0)
+    def test_a_queue_that_does_not_tell(self, experiment, capsys, monkeypatch, squeue, limit, why):
+        monkeypatch.setattr(slurm, "SQUEUE_S", limit)
         self.submit(experiment, "--seeds", "0")
         if squeue:
             self.executable(self.squeue, squeue)

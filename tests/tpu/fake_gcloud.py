@@ -96,7 +96,14 @@ def read(folder: str, name: str) -> dict | None:
 
 def write(folder: str, name: str, value: dict) -> None:
     (CLOUD / folder).mkdir(exist_ok=True)
-    (CLOUD / folder / f"{name}.json").write_text(json.dumps(value))
+    put(CLOUD / folder / f"{name}.json", json.dumps(value).encode())
+
+
+def put(path: Path, data: bytes) -> None:
+    """Whole or not at all: others read it at any moment."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def make_node(name: str, flags: dict[str, str], runtime: str) -> None:
@@ -185,13 +192,11 @@ def main(words: list[str]) -> None:
             fail(f"(gcloud.storage.buckets.describe) {name} not found: 404.")
         print(json.dumps({"name": bucket.name, "location": (bucket / ".location").read_text()}))
     elif short == "storage cp":
-        import shutil
-
         origin, target = map(object_path, places)
         if not origin.is_file():
             fail(f"(gcloud.storage.cp) The following URLs matched no objects or files:\n-{name}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(origin, target)
+        put(target, origin.read_bytes())
     elif short == "storage cat":
         if not object_path(name).is_file():
             fail(f"(gcloud.storage.cat) The following URLs matched no objects or files:\n-{name}")

@@ -53,13 +53,19 @@ class Cloud:
         path.chmod(0o755)
 
     def write(self, name: str, value) -> None:
-        (self.root / name).write_text(json.dumps(value))
+        self.put(name, json.dumps(value))
+
+    def put(self, name: str, text: str) -> None:
+        """Whole or not at all: jobs and watchers read it at any moment."""
+        part = self.root / f".{Path(name).name}"
+        part.write_text(text)
+        part.replace(self.root / name)
 
     def refuse(self, *refusals: tuple[str, str]) -> None:
         self.write("refusals.json", refusals)
 
     def finish(self, code: int) -> None:
-        (self.root / "finish").write_text(str(code))
+        self.put("finish", str(code))
 
     def commands(self, words: str = "") -> list[str]:
         path = self.root / "commands"
@@ -78,8 +84,8 @@ class Cloud:
         return path.read_text().splitlines() if path.exists() else []
 
     def preempt(self, name: str) -> None:
-        path = self.root / "nodes" / f"{name}.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "PREEMPTED"}))
+        node = json.loads((self.root / "nodes" / f"{name}.json").read_text())
+        self.write(f"nodes/{name}.json", node | {"state": "PREEMPTED"})
         self.end_processes(name)
 
     def end_processes(self, name: str | None = None) -> None:
