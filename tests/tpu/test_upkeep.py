@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +26,16 @@ def cloud(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_CLOUD", str(cloud.root))
     monkeypatch.setenv("PATH", f"{cloud.root / 'bin'}{os.pathsep}{os.environ['PATH']}")
     return cloud
+
+
+@pytest.fixture
+def sleeps(monkeypatch):
+    """Gives the watcher another sleep; nobody else, such as `subprocess`, has it."""
+
+    def sleeps(sleep: Callable[[float], None]) -> None:
+        monkeypatch.setattr(upkeep, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=sleep))
+
+    return sleeps
 
 
 def launched(cloud: Cloud, code: int | None = None, ours: bool = True, hours: float = 1.0) -> Launch:
@@ -46,8 +58,8 @@ def end(cloud: Cloud, launch: Launch, code: int) -> None:
 
 
 @pytest.mark.parametrize(("ours", "left"), [(True, set()), (False, {"mine-trainer"})])
-def test_a_slice_whose_job_is_done_is_deleted_if_it_is_ours(cloud, monkeypatch, capsys, ours, left):
-    monkeypatch.setattr(upkeep.time, "sleep", lambda seconds: pytest.fail("it waits"))
+def test_a_slice_whose_job_is_done_is_deleted_if_it_is_ours(cloud, sleeps, capsys, ours, left):
+    sleeps(lambda seconds: pytest.fail("it waits"))
     look_after(launched(cloud, code=0, ours=ours), Gcloud())
     assert cloud.nodes() == left
     assert "mine-trainer: its job is done" in capsys.readouterr().out
@@ -61,10 +73,10 @@ def test_when_the_time_is_up_only_ours_is_deleted(cloud, capsys):
 
 
 @pytest.mark.parametrize("refused", ["describe", "storage cat", "delete"])
-def test_a_command_that_fails_is_told_and_tried_again(cloud, monkeypatch, capsys, refused):
+def test_a_command_that_fails_is_told_and_tried_again(cloud, sleeps, capsys, refused):
     launch = launched(cloud, code=0)
     cloud.refuse((refused, "The service is currently unavailable."))
-    monkeypatch.setattr(upkeep.time, "sleep", lambda seconds: cloud.refuse())
+    sleeps(lambda seconds: cloud.refuse())
     look_after(launch, Gcloud())
     assert "unavailable" in (said := capsys.readouterr()).err and "looking again in 60 s" in said.err
     assert not cloud.nodes()
@@ -80,7 +92,7 @@ def test_nothing_but_failures_end_the_watch_with_a_word(cloud, monkeypatch):
     assert clock.now == 180.0 and cloud.nodes()
 
 
-def test_a_resume_elsewhere_counts_for_who_watches(cloud, monkeypatch, capsys):
+def test_a_resume_elsewhere_counts_for_who_watches(cloud, sleeps, capsys):
     """What the watcher began with says that the time is up, and that the job has ended."""
     old = launched(cloud, code=143, hours=-1.0)
     new = dataclasses.replace(old, deadline=int(time.time()) + 3600)
@@ -90,14 +102,14 @@ def test_a_resume_elsewhere_counts_for_who_watches(cloud, monkeypatch, capsys):
         assert cloud.nodes() == {"mine-trainer"}
         end(cloud, new, code=0)
 
-    monkeypatch.setattr(upkeep.time, "sleep", sleep)
+    sleeps(sleep)
     look_after(old, Gcloud())
     said = capsys.readouterr().out
     assert f"mine: was resumed, and ends at {new.until()}" in said and "mine-trainer: its job is done" in said
     assert "hours are over" not in said and not cloud.nodes()
 
 
-def test_a_slice_that_another_watcher_makes_again_is_left_to_it(cloud, monkeypatch, capsys):
+def test_a_slice_that_another_watcher_makes_again_is_left_to_it(cloud, sleeps, capsys):
     launch, node = launched(cloud), cloud.root / "nodes/mine-trainer.json"
     cloud.refuse(("tpu-vm create", "ALREADY_EXISTS: Resource 'nodes/mine-trainer' already exists"))
     there = node.read_text()
@@ -106,9 +118,9 @@ def test_a_slice_that_another_watcher_makes_again_is_left_to_it(cloud, monkeypat
     def sleep(seconds: float) -> None:
         node.write_text(there)
         end(cloud, launch, code=1)
-        monkeypatch.setattr(upkeep.time, "sleep", lambda seconds: end(cloud, launch, code=0))
+        sleeps(lambda seconds: end(cloud, launch, code=0))
 
-    monkeypatch.setattr(upkeep.time, "sleep", sleep)
+    sleeps(sleep)
     look_after(launch, Gcloud())
     assert "not back yet" in capsys.readouterr().err
     assert len(cloud.commands("tpu-vm delete")) == 1  # when its job was done
