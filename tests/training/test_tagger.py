@@ -114,6 +114,7 @@ def test_what_the_job_learns_ner_finds(home, capsys):
     (home / "docs" / "a.txt").write_text(text)
     tagged = ["--data.source", "folder", "--data.path", "docs", "--data.taggers", "ner"]
     tagged += ["--data.tagger_weights", str(weights), "--data.passage_length", "24", "--data.query_length", "16"]
+    tagged += ["--data.joint_length", "24", "--finetune.joint_length", "24"]
     assert cli.main(["prepare", EXPERIMENT, *TINY[:-2], "--workdir", "v", *tagged]) == 0, capsys.readouterr().err
     assert read_json(home / "v" / "data" / "manifest.json")["spans"] == len(spans)
 
