@@ -5,19 +5,22 @@ import contextlib
 import csv
 import dataclasses
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from realm_jax.errors import UserError
 from realm_jax.evaluation.record import Record
-from realm_jax.evaluation.sweep_record import ELSEWHERE, Asked, RunRecord, SweepRecord
+from realm_jax.evaluation.sweep_record import ELSEWHERE, FINISHED, Asked, RunRecord, SweepRecord
 
 RUNS_CSV, SCORES_CSV = "runs.csv", "scores.csv"
 """Files of a report: a line for each run, and one for each test question (evaluation/sweep_tables.py)."""
 COUNTS = "counts/"
 """Before the columns that say how many questions were asked."""
+EXACT_MATCH = "qa/exact_match"
+ROUNDING = 1e-4
 Key = tuple[str, str]
 """A variant and a seed, as they are written."""
 Scores = tuple[list[Asked], np.ndarray]
@@ -43,7 +46,8 @@ class RunElsewhere(RunRecord):
         """Its figures, no more."""
         results = {name: _value(text) for name, text in self.figures.items()}
         counts = {name.removeprefix(COUNTS): value for name, value in results.items() if name.startswith(COUNTS)}
-        return Record(self.config, results | {"counts": counts}, {}, {}, [], "", "")
+        counts |= {"test": len(self.answers[0])} if self.answers else {}
+        return Record(self.config, results | {"counts": counts}, {}, {}, [], "", self.figures.get("machine", ""))
 
     @functools.cached_property
     def checkpoint(self) -> tuple[int, int] | None:
@@ -61,45 +65,71 @@ class RunElsewhere(RunRecord):
 
 def with_reports(sweep: SweepRecord, reports: Sequence[Path]) -> SweepRecord:
     """The sweep, with what the reports tell of its runs that have not finished here; of a run that several tell of,
-    what the first of them says.
+    what the first says that has its scores, or else the first.
 
     Raises:
-      UserError: a folder is no report, a file in it is damaged, or a run had other settings than here.
+      UserError: a folder is no report or none of this sweep, a file in it is damaged, or a run had other settings.
     """
-    found: dict[Key, tuple[Path, dict[str, str], Scores | None]] = {}
+    runs = {(run.variant, str(run.seed)): run for run in sweep.runs}
+    found: dict[Key, RunElsewhere] = {}
     for report in reports:
-        scores = _scores(report / SCORES_CSV)
-        for key, figures in _runs(report / RUNS_CSV).items():
-            found.setdefault(key, (report, figures, scores.get(key)))
+        told, scores = _runs(report / RUNS_CSV), _scores(report / SCORES_CSV)
+        if not runs.keys() & told.keys():
+            raise UserError(f"--beside: {report} tells of no finished run of this sweep's variants and seeds")
+        for key in runs.keys() & told.keys():
+            here, figures, answers = runs[key], told[key], scores.get(key)
+            if figures.get("settings", here.settings) != here.settings:
+                raise UserError(
+                    f"{report / RUNS_CSV}: {here.variant} with seed {here.seed} had other settings there than in this "
+                    "sweep; leave this report out of --beside, or give the variant another name"
+                )
+            _check_scores(report, key, figures, answers)
+            if key not in found or (answers and not found[key].answers):
+                found[key] = RunElsewhere(here.variant, here.seed, here.config, here.workdir, report, figures, answers)
+    return dataclasses.replace(
+        sweep, runs=[run if run.state == "done" else found.get(key, run) for key, run in runs.items()]
+    )
 
-    def told(run: RunRecord) -> RunRecord:
-        key = (run.variant, str(run.seed))
-        if run.state == "done" or key not in found:
-            return run
-        report, figures, answers = found[key]
-        if figures.get("settings", run.settings) != run.settings:
-            raise UserError(
-                f"{report / RUNS_CSV}: {run.variant} with seed {run.seed} had other settings there than in this sweep; "
-                "leave this report out of --beside, or give the variant another name"
-            )
-        return RunElsewhere(run.variant, run.seed, run.config, run.workdir, report, figures, answers)
 
-    return dataclasses.replace(sweep, runs=[told(run) for run in sweep.runs])
+def _check_scores(report: Path, key: Key, figures: dict[str, str], answers: Scores | None) -> None:
+    """Of a file that was cut, or of columns that were mixed up, intervals would be wrong."""
+    if answers is None or EXACT_MATCH not in figures:
+        return
+    right, count = float(answers[1].mean()), figures.get(f"{COUNTS}test", str(len(answers[0])))
+    if abs(right - float(figures[EXACT_MATCH])) > ROUNDING or count != str(len(answers[0])):
+        raise UserError(
+            f"{report / SCORES_CSV}: {'/'.join(key)} has {len(answers[0])} questions of which {right:.4f} are right; "
+            f"{RUNS_CSV} says {count} and {figures[EXACT_MATCH]}: one of the files is not what the report wrote"
+        )
 
 
 def _runs(path: Path) -> dict[Key, dict[str, str]]:
     """The finished runs of a runs.csv."""
     if not path.exists():
-        raise UserError(f"--beside: {path.parent} has no {path.name}; name a folder that `realm report --sweep` wrote")
+        inner = path.parent / "report"
+        near = f"; did you mean {inner}?" if (inner / path.name).exists() else ""
+        raise UserError(
+            f"--beside: {path.parent} has no {path.name}; name a folder that `realm report --sweep` wrote{near}"
+        )
     columns, lines = _read(path)
     if missing := {"variant", "seed", "state"} - set(columns):
         raise UserError(f"{path}: no column {min(missing)!r}; this is not what `realm report --sweep` wrote")
-    named = [dict(zip(columns, line, strict=True)) for line in lines]
-    return {
-        (line["variant"], line["seed"]): {name: text for name, text in line.items() if text}
-        for line in named
-        if line["state"] in ("done", ELSEWHERE)
-    }
+    found: dict[Key, dict[str, str]] = {}
+    for number, line in lines:
+        figures = {name: text for name, text in zip(columns, line, strict=True) if text}
+        key = figures.get("variant", ""), figures.get("seed", "")
+        if figures.get("state") not in FINISHED:
+            continue
+        if key in found:
+            raise UserError(f"{path}:{number}: {key[0]} with seed {key[1]} stands there already; take one line out")
+        for name, text in figures.items():
+            value = _value(text)
+            if name == EXACT_MATCH and not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise UserError(f"{path}:{number}: {name} is {text!r}; it must be a number between 0 and 1")
+            if name.startswith(COUNTS) and not (isinstance(value, int) and value >= 0):
+                raise UserError(f"{path}:{number}: {name} is {text!r}; it must be a number of questions")
+        found[key] = figures
+    return found
 
 
 def _scores(path: Path) -> dict[Key, Scores]:
@@ -111,28 +141,45 @@ def _scores(path: Path) -> dict[Key, Scores]:
         raise UserError(f"{path}: the first columns must be {', '.join(Asked._fields)}")
     found = {}
     for place, column in enumerate(columns[3:], 3):
-        answered = [line for line in lines if line[place]]
-        for number, line in enumerate(lines, 2):
+        for number, line in lines:
             if line[place] not in ("", "0", "1"):
                 raise UserError(f"{path}:{number}: {column} is {line[place]!r}; it must be 0, 1 or empty")
+        answered = [line for _, line in lines if line[place]]
         variant, _, seed = column.rpartition("/")
-        scores = np.array([float(line[place]) for line in answered])
-        found[variant, seed] = [Asked(*line[:3]) for line in answered], scores
+        if answered:
+            scores = np.array([float(line[place]) for line in answered])
+            found[variant, seed] = [Asked(*line[:3]) for line in answered], scores
     return found
 
 
-def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Columns and lines."""
-    with open(path, newline="", encoding="utf-8") as file:
-        columns, *lines = list(csv.reader(file)) or [[]]
-    for number, line in enumerate(lines, 2):
+def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Columns, and lines with their numbers; what a spreadsheet adds (a mark at the front, empty lines) is left out."""
+    with _said(path), open(path, newline="", encoding="utf-8-sig") as file:
+        lines = [(number, line) for number, line in enumerate(csv.reader(file), 1) if line]
+    if not lines:
+        raise UserError(f"{path}: is empty; a report has a line of names there")
+    (_, columns), *lines = lines
+    if len(set(columns)) < len(columns):
+        raise UserError(f"{path}: two columns of one name; this is not what `realm report --sweep` wrote")
+    for number, line in lines:
         if len(line) != len(columns):
             raise UserError(f"{path}:{number}: {len(line)} fields; the first line names {len(columns)}")
     return columns, lines
 
 
+@contextlib.contextmanager
+def _said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is no CSV file in UTF-8 ({error})") from None
+
+
 def _value(text: str) -> int | float | str:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
-            return kind(text)
+            if math.isfinite(value := kind(text)):
+                return value
     return text

@@ -13,12 +13,13 @@ from realm_jax.evaluation.bootstrap import mean_and_error
 from realm_jax.evaluation.figures import STAGE_NAMES, number
 from realm_jax.evaluation.record import summary
 from realm_jax.evaluation.sweep_elsewhere import COUNTS, RunElsewhere
-from realm_jax.evaluation.sweep_record import FINISHED, Asked, RunRecord, SweepRecord
+from realm_jax.evaluation.sweep_record import ELSEWHERE, FINISHED, Asked, RunRecord, SweepRecord
 
 NONE = "–"
 INTERVAL = (
     "The 95 % interval is a paired bootstrap over seeds and questions, the questions of one subject drawn together: of "
-    "one seed it tells of other questions alone, of two or three it is somewhat too short."
+    "one seed it tells of other questions alone, of two or three it is somewhat too short. Where answers are not at "
+    "hand question by question, nothing is compared."
 )
 METRICS = (
     # column, metric, digits
@@ -236,8 +237,8 @@ def costs(sweep: SweepRecord) -> Table:
         "What a run costs",
         "Wall-clock minutes, means over the finished runs of a variant, with the stages that it shares with others as "
         "if it had made them itself; pre-training includes the builder beside it. Runs at the same time slow each "
-        "other. The last row is what the sweep took, failed and unfinished runs and what was made again included."
-        + dash,
+        "other. The last row is what the sweep took, failed and unfinished runs and what was made again included; runs "
+        "elsewhere are not." + dash,
         ["variant", *(STAGE_NAMES[job] for job in jobs), "a whole run"],
         rows,
     )
@@ -307,16 +308,20 @@ def named(seeds: Sequence[int]) -> str:
 
 
 def progress(sweep: SweepRecord, variant: str) -> str:
-    """`2 of 3: seeds 0, 2, failed`."""
+    """`2 of 3: seeds 0, 2 (2 elsewhere), failed`."""
     done = [run.seed for run in sweep.of(variant)]
+    elsewhere = ", ".join(str(run.seed) for run in sweep.of(variant, ELSEWHERE))
     text = f"{len(done)} of {sum(run.variant == variant for run in sweep.runs)}"
-    return text + (f": {named(done)}" if done else "") + (", failed" if sweep.of(variant, "failed") else "")
+    text += (f": {named(done)}" if done else "") + (f" ({elsewhere} elsewhere)" if elsewhere else "")
+    return text + (", failed" if sweep.of(variant, "failed") else "")
 
 
 def count(sweep: SweepRecord, variants: Sequence[str], split: str) -> str:
     """`773 test questions`: of those that these variants answered."""
-    asked = sweep.asked(variants, split)
-    return f"{' or '.join(map(str, asked))} {split} questions" if asked else f"no {split} questions answered yet"
+    if asked := sweep.asked(variants, split):
+        return f"{' or '.join(map(str, asked))} {split} questions"
+    answered = any(sweep.of(name) for name in variants)
+    return f"{split} questions whose number nobody recorded" if answered else f"no {split} questions answered yet"
 
 
 def mean(sweep: SweepRecord, variant: str, metric: str, digits: int = 3, scale: float = 1.0) -> str:

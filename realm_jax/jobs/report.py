@@ -2,7 +2,8 @@
 
 Reads metrics and <workdir>/evaluation, writes <workdir>/report/index.html (one file, opens without a network) and
 summary.json. `realm report --sweep DIR` reads all runs of a sweep and writes DIR/report: index.html, report.md, CSV;
-with `--beside REPORT` also what another machine's report tells of runs that have not finished here.
+with `--beside REPORT` also what another machine's report tells of runs that have not finished here (`realm report
+--sweep DIR --help`).
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class OfSweep:
 
 def command(argv: list[str]) -> int | None:
     """The report of a sweep; None where it is not asked for."""
-    if not any(word == "--sweep" or word.startswith("--sweep=") for word in argv):
+    if not any(word.partition("=")[0] in ("--sweep", "--beside") for word in argv):
         return None
     options = tyro.cli(OfSweep, args=argv, prog="realm report", description=__doc__, use_underscores=True)
     from realm_jax.evaluation.sweep_report import write_sweep_report
