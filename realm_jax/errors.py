@@ -7,6 +7,8 @@ from pathlib import Path
 SHOWN = 10
 PREFIX = "realm: error: "
 """Stands before the message, on the command line and in logs."""
+STOPPED = "realm: stopped by Ctrl-C"
+"""What a job says that was stopped."""
 
 
 class UserError(Exception):
@@ -48,14 +50,15 @@ def near_miss(word: str, known: Sequence[str], they: str) -> str:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a run's log that a job wrote, not `run` about it, or all of the error that it belongs to.
+    """The last line of a run's log that a job wrote, not `run` about it, or all of the error that it belongs to. That
+    the job beside the one that failed was stopped is no such line.
 
     "" where there is none.
     """
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     said: list[str] = []
     for line in reversed(lines):
-        if line.startswith("run: ") or not line.strip():
+        if line.startswith("run: ") or line.endswith(f"| {STOPPED}") or not line.strip():
             if said:
                 break
             continue

@@ -14,7 +14,7 @@ import tyro
 
 from realm_jax import __version__
 from realm_jax.config import Config
-from realm_jax.errors import PREFIX, UserError, near_miss
+from realm_jax.errors import PREFIX, STOPPED, UserError, near_miss
 from realm_jax.jobs import peers
 from realm_jax.jobs.experiment import (
     load_experiment,
@@ -103,7 +103,7 @@ def _main(argv: Sequence[str] | None) -> int:
         print("realm: stopped by SIGTERM", file=sys.stderr)
         return 143
     except KeyboardInterrupt:
-        print("realm: stopped by Ctrl-C", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 130
 
 

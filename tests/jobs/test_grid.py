@@ -212,6 +212,9 @@ def test_the_last_words_of_an_error_are_all_of_it(tmp_path):
         "run: prepare failed with exit code 2; see above.\n"
     )
     assert last_words(log) == "realm: error: 2 faulty lines: a.jsonl:1: no answer Mend them."
+    with open(log, "a") as file:  # the other of two jobs is then stopped
+        file.write("realm: error: no space\nrun: pretrain failed; see above.\nbuild_index | realm: stopped by Ctrl-C\n")
+    assert last_words(log) == "realm: error: no space"
     with open(log, "a") as file:
         file.write("run: prepare\nprepare: 8 passages\nprepare: done\n")
     assert last_words(log) == "prepare: done"
