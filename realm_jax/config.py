@@ -223,8 +223,8 @@ class Index:
     warn_after_s: NotNegative = 120.0
     """Seconds without the snapshot that is due, after which the trainer warns."""
     stop_after_s: NotNegative = 900.0
-    """Seconds without the snapshot that is due, after which the trainer stops with an error; and without any sign of
-    progress from the others, after which a builder of several processes does."""
+    """Seconds without the snapshot that is due, and without a passage embedded, after which the trainer stops with an
+    error; and without any sign of progress from the others, after which a builder of several processes does."""
     keep: Annotated[int, Range(2)] = 3
     """Newest snapshots kept on disk; step 0's is always kept."""
     rows_per_batch: Positive = 32

@@ -365,22 +365,23 @@ def wait_for(
     warn_after_s: float | None = None,
     warn: Callable[[str], None] = print,
     hint: Callable[[], str] = str,
-    interval_s: float = 0.2,
+    got_on: Callable[[], bool] = bool,
 ) -> T:
     """Calls `poll` until it returns something.
 
     Raises:
-      UserError: nothing came within `stop_after_s` seconds; the message says `what` was waited for, and `hint()`.
+      UserError: for `stop_after_s` seconds nothing came, nor did those `got_on` who are waited for.
     """
     start = time.monotonic()
     while (result := poll()) is None:
         waited = time.monotonic() - start
-        if waited > stop_after_s:
+        if waited > stop_after_s and not got_on():
             raise UserError(f"waited {waited:.0f} s for {what}, in vain. {hint()}".rstrip())
+        start = start if waited <= stop_after_s else time.monotonic()
         if warn_after_s is not None and waited > warn_after_s:
             warn(f"warning: waiting for {what} since {waited:.0f} s. {hint()}".rstrip())
             warn_after_s = None
-        time.sleep(interval_s)
+        time.sleep(0.2)
     return result
 
 

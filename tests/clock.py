@@ -7,7 +7,7 @@ class Clock:
     """Seconds that pass only where they are slept through; `show` is called at each new moment."""
 
     def __init__(self, show: Callable[[float], None] = lambda now: None):
-        self.now, self._show = 0.0, show
+        self.now, self.show = 0.0, show
 
     def monotonic(self) -> float:
         return self.now
@@ -16,4 +16,4 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
-        self._show(self.now)
+        self.show(self.now)

@@ -1,6 +1,5 @@
 """From an embedder and a passage store to a published snapshot. The embedder is a function of token rows, no more."""
 
-import functools
 import hashlib
 import io
 import os
@@ -163,12 +162,17 @@ def embed_part(
     folder.mkdir(parents=True, exist_ok=True)
     mine = blocks(len(tokens), part[1])[part[0] :: part[1]]
     total, before = sum(stop - start for start, stop in mine), 0
+
+    def done(count: int, _: int) -> None:
+        if not is_remote(folder):
+            os.utime(folder)  # by which a trainer that waits sees that there is something to wait for
+        if progress is not None:
+            progress(before + count, total)
+
     for start, stop in mine:
         path = folder / f"{start}-{stop}.npy"
         if not path.exists():
-            done = progress and functools.partial(lambda before, done, _: progress(before + done, total), before)
-            vectors = embed_new(embed, tokens[start:stop], known, rows_per_batch, done)
-            _save(path, vectors)
+            _save(path, embed_new(embed, tokens[start:stop], known, rows_per_batch, done))
         before += stop - start
 
 

@@ -6,6 +6,7 @@
 <snapshots>/<step>/manifest.json   what it is, and the checksum of every other file
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -266,6 +267,17 @@ def load_index(
 ) -> Index:
     """The searcher of a snapshot, which `load` has checked."""
     return load(directory, step, fingerprint).index(mesh, dtype)
+
+
+def signs_of_work(directory: AnyPath) -> list[tuple[str, int]]:
+    """What changes while a builder embeds: its unfinished folders with the time of the last batch; in a bucket, the
+    blocks in them."""
+    parts = [path for path in directory.iterdir() if path.name.endswith(PARTS)] if directory.exists() else []
+    if is_remote(directory):
+        return sorted((str(path), 0) for part in parts for path in remote.files(part))
+    with contextlib.suppress(FileNotFoundError):  # published just now
+        return [(path.name, path.stat().st_mtime_ns) for path in parts]
+    return []
 
 
 def remove_old(directory: AnyPath, keep: int, keep_always: Collection[int] = (FIRST_STEP,)) -> list[int]:

@@ -57,6 +57,7 @@ class SnapshotFollower:
         self._in_use: InUse | None = None
         self._current_since = time.monotonic()
         self._warned, self._looked = False, -REMOTE_LOOK_S
+        self._signs: list[tuple[str, int]] = []
         self._closed = threading.Event()
         self.waited_s = 0.0
         """Seconds spent waiting for snapshots after the first one."""
@@ -111,7 +112,9 @@ class SnapshotFollower:
             self._current_since = time.monotonic()
         age = time.monotonic() - self._current_since
         what = f"no snapshot newer than that of step {self._in_use.step} since {age:.0f} s"
-        if age > self._config.stop_after_s:
+        if age > self._config.stop_after_s and self._builder_got_on():
+            self._current_since = time.monotonic()
+        elif age > self._config.stop_after_s:
             raise UserError(f"{what} (--index.stop-after-s {self._config.stop_after_s:g}). {self._who()}")
         if age > self._config.warn_after_s and not self._warned:
             self._warned = True
@@ -143,6 +146,7 @@ class SnapshotFollower:
                 raise UserError(f"stopped while waiting for {what}")
             return poll()
 
+        self._signs = snapshots.signs_of_work(self._stage.snapshots)
         return wait_for(
             unless_closed,
             what,
@@ -150,7 +154,14 @@ class SnapshotFollower:
             warn_after_s=self._config.warn_after_s,
             warn=lambda text: print(text, flush=True),
             hint=self._who,
+            got_on=self._builder_got_on,
         )
+
+    def _builder_got_on(self) -> bool:
+        """Whether passages have been embedded since this was last asked: a large corpus, or a slow machine, may take
+        longer than any limit."""
+        before, self._signs = self._signs, snapshots.signs_of_work(self._stage.snapshots)
+        return bool(self._signs) and self._signs != before
 
     def _who(self) -> str:
         if self._config.refresh == "inline":

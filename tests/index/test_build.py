@@ -1,6 +1,7 @@
 """Every passage is embedded once, with its own tokens and little padding, and what is published is searchable."""
 
 import collections
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +15,7 @@ from realm_jax import config
 from realm_jax.errors import UserError
 from realm_jax.index import build as build_module
 from realm_jax.index.build import build_snapshot, embed_all
-from realm_jax.index.snapshots import SnapshotError, list_steps, load, load_index, remove_old
+from realm_jax.index.snapshots import PARTS, SnapshotError, list_steps, load, load_index, remove_old, signs_of_work
 
 
 def store(lengths, width, seed=0, dtype=np.uint16):
@@ -202,3 +203,20 @@ def test_a_half_done_embedding_is_gone_on_with_by_the_same_embedder_alone(tmp_pa
         shutil.copytree(kept, parts, dirs_exist_ok=True)
     remove_old(tmp_path, keep=2)
     assert not parts.exists()
+
+
+def test_each_batch_is_a_sign_of_work(tmp_path):
+    """By which a trainer knows that a builder gets on, whatever the size of its blocks."""
+    folder, seen = tmp_path / f".0-x-y{PARTS}", []
+
+    def embed(rows):
+        os.utime(folder, ns=(0, 0))
+        return np.ones((len(rows), 2), np.float32)
+
+    assert signs_of_work(tmp_path / "none") == []
+    build_module.embed_part(
+        embed, store([3] * 8, 4), 2, folder, (0, 1), lambda *_: seen.append(signs_of_work(tmp_path))
+    )
+    assert len(seen) == 4
+    for ((name, changed),) in seen:
+        assert name == folder.name and changed > 0

@@ -188,6 +188,22 @@ def test_a_builder_that_runs_and_brings_nothing_is_named(stage, follower, clock,
     assert f"process {os.getpid()}" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("swap_after", [0, 3])
+def test_a_builder_that_gets_on_is_waited_for(stage, follower, clock, swap_after):
+    """Embedding takes longer than the limit, which counts from the last batch."""
+    following, parts = follower(swap_after, stop_after_s=50.0), stage.snapshots / f".0-x-y{snapshots.PARTS}"
+    parts.mkdir(parents=True)
+
+    def embeds(now):
+        if now <= 170:
+            os.utime(parts, ns=(0, int(now * 1e9)))
+
+    clock.show = embeds
+    with pytest.raises(UserError, match="in vain"):
+        following.at(0)
+    assert 170 + 50 < clock.now < 170 + 3 * 50
+
+
 def test_ready_mode_counts_from_the_checkpoint_that_has_no_snapshot(stage, follower, clock, capfd):
     publish(stage, 0)
     following = follower(swap_after=0, warn_after_s=20.0, stop_after_s=80.0)
