@@ -93,9 +93,8 @@ def test_what_finished_here_counts_and_of_reports_the_first(whole, part, report)
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
         writer.writerows(line | {zero_shot: "0.999"} for line in lines)
-    first, second = (
-        with_reports(read_sweep(part.root), two) for two in ([report, whole.report], [whole.report, report])
-    )
+    both = [report, whole.report]
+    first, second = (with_reports(read_sweep(part.root), reports) for reports in (both, both[::-1]))
     assert first.numbers("no_pretraining", zero_shot) == [0.999, 0.5]
     assert second.numbers("no_pretraining", zero_shot) == [0.5, 0.5]
     (report / "scores.csv").unlink()  # without them, it gives way
