@@ -323,6 +323,9 @@ class TestUsage:
         assert second["time/minutes"] >= first["time/minutes"] + 0.3 / 60
         assert second["memory/peak_gib"] >= first["memory/peak_gib"] > 0
         assert second["date"] == f"{datetime.date.today()}" and " GiB of memory, " in second["machine"]
+        told = Path("/proc/cpuinfo").read_text().splitlines()
+        models = [line.partition(": ")[2] for line in told if line.startswith("model name")]
+        assert all(f", {model}, " in second["machine"] for model in models)
         write_json(made.root / "run.json", second | {"date": "2026-01-31"})
         made.pipeline({}).run([])  # nothing is left to do
         assert made.usage()["date"] == "2026-01-31"
