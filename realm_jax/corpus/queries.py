@@ -2,7 +2,7 @@
 
 import bisect
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from realm_jax.config import Masking
 from realm_jax.corpus import builders
 from realm_jax.corpus.holders import MAX_HOLDERS
-from realm_jax.corpus.tables import read_blocks, read_places
+from realm_jax.corpus.tables import SPLITS, read_blocks, read_places
 from realm_jax.errors import UserError
 from realm_jax.text.tokenizer import characters
 from realm_jax.workdir import DataDir
@@ -60,7 +60,8 @@ class SentenceSource:
     """The sentences of a split that can be masked, in the corpus's order; picklable, as Grain wants it."""
 
     def __init__(self, data: DataDir, split: str, masking: Masking):
-        """Raises UserError if there are no prepared data, or no sentence has a span that `masking` allows."""
+        """Raises UserError if there are no prepared data, no sentence has a span that `masking` allows, or it names
+        a type that no span of the corpus has."""
         self._data, self._split, self._masking = data, split, masking
         self._pairs = _distinct(np.concatenate([np.zeros((0, 2), np.int32), *_blocks(data, split, masking)]))
         if not len(self._pairs):
@@ -69,12 +70,18 @@ class SentenceSource:
                 f"masking.min_holders {masking.min_holders}, masking.max_holders {masking.max_holders} and "
                 f"masking.max_masks {masking.max_masks} allow; relax them"
             )
+        if masking.kind == "salient" and masking.types:
+            kinds = _kinds(data, SPLITS)
+            if unknown := [type_ for type_ in masking.types if type_ not in kinds]:
+                raise UserError(
+                    f"{data.root}: no salient span is of type {unknown[0]!r}, which masking.types names; there are "
+                    f"{', '.join(kinds)}"
+                )
         self._records  # noqa: B018  (what is missing is missed here, not at the first sentence)
 
     def kinds(self) -> tuple[str, ...]:
         """Kinds of all salient spans of the split, in the order of the alphabet."""
-        found = {kind for rows in read_blocks(self._data, self._split, "spans") for kind in np.unique(rows["kind"])}
-        return tuple(sorted(kind.decode() for kind in found))
+        return _kinds(self._data, [self._split])
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -126,6 +133,12 @@ class PlaceSource:
     @cached_property
     def _places(self) -> np.ndarray:
         return read_places(self._data)
+
+
+def _kinds(data: DataDir, splits: Iterable[str]) -> tuple[str, ...]:
+    """Kinds of all salient spans, in the order of the alphabet."""
+    tables = (rows for split in splits for rows in read_blocks(data, split, "spans"))
+    return tuple(sorted({kind.decode() for rows in tables for kind in np.unique(rows["kind"])}))
 
 
 def _blocks(data: DataDir, split: str, masking: Masking) -> Iterator[np.ndarray]:

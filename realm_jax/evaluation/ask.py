@@ -36,6 +36,9 @@ def ask(config: Config, folder: Workdir, arguments: Any) -> None:
     """
     require(config.mesh.platform)
     experiment = Experiment(config, folder)
+    pieces, room = len(experiment.tokenizer.encode(arguments.text)), config.data.query_length - 2
+    if pieces > room:
+        print(f"of the text's {pieces} wordpieces the first {room} are read (data.query_length {room + 2})")
     show = fill_masks if MASK in arguments.text else answer_question
     print(show(experiment, arguments.text, arguments.truth, arguments.passages), flush=True)
 

@@ -124,6 +124,12 @@ def test_long_types_of_spans_are_told_apart(tmp_path):
     assert {kind for source in sources(data, kind="tokens") for kind in source.kinds()} == set(types)
 
 
+def test_a_type_that_no_span_has(data):
+    with pytest.raises(UserError, match=r"of type 'names', which masking\.types names; there are date, name, number$"):
+        SentenceSource(data, "train", Masking(types=("name", "names")))
+    assert len(SentenceSource(data, "train", Masking(kind="tokens", types=("names",)))), "of no account there"
+
+
 def test_a_source_survives_pickling(data):
     source = SentenceSource(data, "train", Masking())
     source[0]

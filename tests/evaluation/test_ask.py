@@ -164,3 +164,10 @@ def test_the_text_decides_which_model_is_asked(experiment, capsys):
         ask(experiment.config, experiment.folder, Arguments(text, passages=COUNT))
         said = capsys.readouterr().out
         assert said.startswith(start) and ("(the null passage)" in said) == ("[MASK]" in text)
+
+
+@pytest.mark.parametrize("count, is_cut", [(30, False), (31, True)])
+def test_a_text_that_is_cut_is_said_to_be(experiment, capsys, count, is_cut):
+    ask(experiment.config, experiment.folder, Arguments("river " * count, passages=COUNT))
+    note = f"of the text's {count} wordpieces the first 30 are read (data.query_length 32)\n"
+    assert capsys.readouterr().out.startswith(note if is_cut else "answer: ")
