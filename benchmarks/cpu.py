@@ -4,7 +4,8 @@
 
 1. Embedding passages in buckets of like length (`embed_all`), against whole rows of P wordpieces in the store's order.
 2. A step of pre-training, against its floor: the matrix products that it cannot do without, at the rate that plain
-   matrix products of its own shapes reach here.
+   matrix products of its own shapes reach here; and against the same step in a process whose memory is not kept
+   (`jobs/run.py: KEEP_MEMORY`).
 3. ScaNN, against the exact index.
 
 Models are of MiniLM's size with random weights, rows are random wordpieces of the lengths that the Factbook's passages
@@ -14,6 +15,7 @@ have: nothing needs to be prepared or fetched. Times are medians. Takes under tw
 import functools
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +31,7 @@ from realm_jax.config import Bert, Config, Data, Model, Pretrain
 from realm_jax.index.build import embed_all
 from realm_jax.index.exact import ExactIndex, recall_against_exact
 from realm_jax.index.scann import ScannIndex
+from realm_jax.jobs.run import KEEP_MEMORY
 from realm_jax.training.checkpoints import State
 from realm_jax.training.loop import make_step
 from realm_jax.training.models import Models
@@ -48,8 +51,9 @@ FOUND = 10
 LENGTHS = (22, 29, 34, 43, 52, 59, 62, 63, 64)
 """Wordpieces of the Factbook's passages at these shares of them:"""
 SHARES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 1.0)
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""As `realm run` starts its jobs."""
+MEMORY = "GLIBC_TUNABLES"
+STEP = "--step"
+"""Prints the seconds of a step, no more."""
 Row = tuple[str, str, str, str]
 
 
@@ -82,7 +86,7 @@ def embedding(models: Models, embedder: dict, generator: np.random.Generator) ->
     yield "embed passages, in buckets", f"{ROWS / fast:.0f} rows/s", "speed, over whole rows", f"{slow / fast:.2f}"
 
 
-def training(models: Models, params: dict, generator: np.random.Generator) -> Iterator[Row]:
+def step_seconds(models: Models, params: dict, generator: np.random.Generator) -> float:
     b, k = CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates
     passages, store = passage_rows(b * k, generator).reshape(b, k, -1), NullStore(CONFIG)
     passages[:, 0] = store.null_row
@@ -99,12 +103,19 @@ def training(models: Models, params: dict, generator: np.random.Generator) -> It
         number += 1
         return figures["loss/total"]
 
-    step()
-    taken, operations, rate = seconds(step, 5), step_operations(CONFIG), matmul_rate(b * k * CONFIG.data.joint_length)
+    return seconds(step, 7, warm_up=2)
+
+
+def training(models: Models, params: dict, generator: np.random.Generator) -> Iterator[Row]:
+    b, k = CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates
+    plain = float(subprocess.check_output([sys.executable, __file__, STEP], env=os.environ | {MEMORY: ""}))
+    taken, operations = step_seconds(models, params, generator), step_operations(CONFIG)
+    rate = matmul_rate(b * k * CONFIG.data.joint_length)
     floor = operations / rate
     yield "matrix products of the step's shapes", f"{rate / 1e9:.0f} GFLOP/s", "rate of the floor", ""
     yield f"floor: {operations / 1e9:.0f} GFLOP of them", f"{floor:.3f} s", "baseline", "1.00"
     yield f"pre-training step, B={b} K={k}", f"{taken:.3f} s", "time, over the floor", f"{taken / floor:.2f}"
+    yield "the same, memory given back after use", f"{plain:.3f} s", "time, over memory kept", f"{plain / taken:.2f}"
 
 
 def matmul_rate(rows: int) -> float:
@@ -141,14 +152,17 @@ def search(generator: np.random.Generator) -> Iterator[Row]:
 
 
 def main() -> None:
-    if not os.environ.keys() & HUGE_PAGES.keys():  # read when a process starts: start again
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | HUGE_PAGES)
+    if MEMORY not in os.environ:  # read when a process starts: start again, as `realm run` starts its jobs
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {MEMORY: KEEP_MEMORY})
     start, generator = time.perf_counter(), np.random.default_rng(0)
-    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         models = Models(CONFIG, Workdir(Path(folder)))
     key, rows = jax.random.key(0), passage_rows(32, generator)
     params = {"embedder": models.embedder(key, rows), "reader": models.reader(key, rows)}
+    if sys.argv[1:] == [STEP]:
+        print(step_seconds(models, params, generator))
+        return
+    print(machine())
     form = "{:<46} {:>14}   {:<24} {:>5}"
     print(form.format("what", "measured", "compared", "ratio"))
     print("-" * 92)

@@ -34,6 +34,14 @@ class Arguments(peers.Processes):
     start from, which is a tenth of all."""
 
 
+KEEP_MEMORY = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {"hugetlb": 1, "arena_max": 1, "mmap_max": 0, "trim_threshold": 1 << 40}.items()
+)
+"""A step on the CPU takes gigabytes and gives them back, and the kernel clears each page that it hands out anew, which
+takes up to a fifth of the step. So pages are huge, and what was given back stays with the process for the next step;
+from one arena, as the others hold 64 MiB each at most. (`benchmarks/cpu.py` compares.)"""
+
 joins = False
 """The jobs that it starts are processes of JAX; it is none itself."""
 
@@ -79,8 +87,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
 def environment(workdir: Workdir) -> dict[str, str]:
     """What jobs are run with, unless the user has set it."""
     defaults = {
-        # Huge pages make a step on the CPU a quarter faster.
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+        "GLIBC_TUNABLES": KEEP_MEMORY,
         # A job that is started again need not compile again.
         "JAX_COMPILATION_CACHE_DIR": str(workdir.jax_cache.resolve()),
     }

@@ -350,7 +350,7 @@ class TestRunJob:
     def test_environment_leaves_what_the_user_set(self, tmp_path, monkeypatch):
         monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-        assert run.environment(Workdir(tmp_path)) == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        assert run.environment(Workdir(tmp_path)) == {"GLIBC_TUNABLES": run.KEEP_MEMORY}
 
     def test_jobs_are_given_the_workdir(self, tmp_path, monkeypatch):
         """Prepare fails at once: its data folder is a file."""
