@@ -4,12 +4,12 @@
 
 1. Embedding passages in buckets of like length (`embed_all`), against whole rows of P wordpieces in the store's order.
 2. A step of pre-training, against its floor: the matrix products that it cannot do without, at the rate that plain
-   matrix products of its own shapes reach here; and against the same step in a process whose memory is not kept
-   (`jobs/run.py: KEEP_MEMORY`).
+   matrix products of its own shapes reach here; and against the same step with glibc's own settings of memory, in
+   place of `jobs/run.py: KEEP_MEMORY`.
 3. ScaNN, against the exact index.
 
 Models are of MiniLM's size with random weights, rows are random wordpieces of the lengths that the Factbook's passages
-have: nothing needs to be prepared or fetched. Times are medians. Takes under two minutes on two idle cores.
+have: nothing needs to be prepared or fetched. Times are medians. Takes some three minutes on two idle cores.
 """
 
 import functools
@@ -115,7 +115,7 @@ def training(models: Models, params: dict, generator: np.random.Generator) -> It
     yield "matrix products of the step's shapes", f"{rate / 1e9:.0f} GFLOP/s", "rate of the floor", ""
     yield f"floor: {operations / 1e9:.0f} GFLOP of them", f"{floor:.3f} s", "baseline", "1.00"
     yield f"pre-training step, B={b} K={k}", f"{taken:.3f} s", "time, over the floor", f"{taken / floor:.2f}"
-    yield "the same, memory given back after use", f"{plain:.3f} s", "time, over memory kept", f"{plain / taken:.2f}"
+    yield "the same, glibc's own settings of memory", f"{plain:.3f} s", "time, over memory kept", f"{plain / taken:.2f}"
 
 
 def matmul_rate(rows: int) -> float:
