@@ -7,8 +7,9 @@ The closed-book rival and BM25, which no ablation changes, are left out; `factbo
 
 A part of it: `--seeds 0 --variants reference no_pretraining`.
 
-Time: on one CPU core (`--jobs 2` on two), 19 minutes for a run with a pre-training of its own (29 with 8
-candidates), 8 to 12 where that is shared; so some 10 hours for all on two cores.
+Time: on one CPU core (`--jobs 2` on two), 15 minutes for a run with a pre-training of its own (20 with 8
+candidates), 5 where that is shared, and 3 for each seed's warm-up; so some 8 hours for all on two cores of an
+AMD EPYC with AVX-512, three times as long without.
 Expected: (three seeds, docs/results/factbook) test exact match of REALM 0.772, of `no_pretraining` 0.727, of
 `warm_up_only` 0.786; recall@5 of test questions before fine-tuning 0.812, without pre-training 0.682.
 """
