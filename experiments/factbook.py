@@ -8,7 +8,7 @@ Questions: made from its fields by templates, split by country: they test new co
 Warm start: a 6-layer MiniLM sentence encoder that was trained on question-passage pairs, so "zero-shot" means no more
 than "no Factbook questions"; it has no masked-LM head, which `warm_up` trains.
 
-Time: 15.1 minutes and 3.8 GiB on two idle CPU cores, set-up included (2026-11-23).
+Time: 11.7 minutes and 5.0 GiB on two idle CPU cores, set-up included (2026-11-29).
 Expected: (seed 0, docs/results/factbook-seed0.json) recall@5 of held-out spans 0.323 -> 0.485; test questions: recall@5
 0.682 at the start, 0.788 after pre-training, 0.974 after fine-tuning (BM25 0.860); exact match 0.746.
 """
