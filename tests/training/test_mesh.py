@@ -72,7 +72,7 @@ def alone(settings, tmp_path_factory) -> Workdir:
     folder = Workdir(tmp_path_factory.mktemp("alone"))
     experiment, draw = Experiment(settings(), folder), np.random.default_rng(7)
     params = {part: getattr(experiment.models, part)(jax.random.key(0), experiment.sample_rows()) for part in PARTS}
-    params = jax.tree.map(lambda leaf: leaf + 0.2 * draw.normal(size=leaf.shape).astype(np.float32), params)
+    params = jax.tree.map(lambda leaf: leaf + 0.4 * draw.normal(size=leaf.shape).astype(np.float32), params)
     checkpoints.write_params(folder.stage(IMPORTED).checkpoints, 0, params)
     write_json(folder.stage(IMPORTED).done, {"step": 0, "parts": PARTS})
     with pytest.MonkeyPatch.context() as patch:
@@ -96,12 +96,6 @@ def made(monkeypatch) -> list:
     return made
 
 
-def assert_agree(found, expected):
-    """To rounding, but for one step: there rounding may decide which of two all but equal passages is read."""
-    difference = np.abs(np.divide(found, expected) - 1)
-    assert (difference > 1e-5).sum() <= 1 and difference.max() < 1e-3, difference
-
-
 @pytest.mark.parametrize(
     "name, sizes, accumulate",
     [
@@ -119,7 +113,7 @@ def test_losses_agree_and_the_step_is_compiled_once(
     have(monkeypatch, int(np.prod(sizes)))
     folder = begin(tmp_path, alone, name)
     stages.train(name, settings(Mesh(*sizes), accumulate), folder)
-    assert_agree(losses(folder, name), losses(alone, name))
+    np.testing.assert_allclose(losses(folder, name), losses(alone, name), rtol=1e-5)
     assert [step._cache_size() for step in made] == [1]
 
 
