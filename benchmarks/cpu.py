@@ -28,13 +28,13 @@ import numpy as np
 from _common import CLS, SEP, NullStore, clustered, machine, masked_queries, near, seconds, step_operations, words
 
 from realm_jax.config import Bert, Config, Data, Model, Pretrain
-from realm_jax.index.build import embed_all
+from realm_jax.index.embed_passages import embed_all
 from realm_jax.index.exact import ExactIndex, recall_against_exact
 from realm_jax.index.scann import ScannIndex
 from realm_jax.jobs.run import KEEP_MEMORY
 from realm_jax.training.checkpoints import State
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.loop import make_step
-from realm_jax.training.models import Models
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.tasks.pretrain import Pretrain as PretrainTask
 from realm_jax.workdir import Workdir

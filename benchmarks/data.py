@@ -26,11 +26,11 @@ from realm_jax.config import Config, Data, Masking, Pretrain, WarmUp
 from realm_jax.corpus import shards
 from realm_jax.corpus.articles import Article
 from realm_jax.corpus.passages import cut_articles, with_sentences
-from realm_jax.corpus.prepare import Corpus, prepare_corpus
-from realm_jax.corpus.sources import open_source
+from realm_jax.corpus.preparation import Corpus, prepare_corpus
+from realm_jax.corpus.source import open_source
 from realm_jax.corpus.taggers import Dates, Links, spans_of
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.queries import MaskedQueries
+from realm_jax.training.masked_queries import MaskedQueries
 from realm_jax.workdir import DataDir
 
 PASSAGES = 13_353_718

@@ -30,9 +30,9 @@ from realm_jax.index.device_store import DeviceStore
 from realm_jax.index.exact import ExactIndex
 from realm_jax.training.checkpoints import State
 from realm_jax.training.follow import InUse
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.loop import make_step
 from realm_jax.training.mesh import WHOLE, local_mesh, put_params, put_rows, shardings
-from realm_jax.training.models import Models
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.tasks.pretrain import Pretrain as PretrainTask
 from realm_jax.workdir import Workdir

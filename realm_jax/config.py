@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from realm_jax import settings
 from realm_jax.errors import UserError
+from realm_jax.kinds import SOURCES
 from realm_jax.settings import Range, check_ranges
 
 Count = Annotated[int, Range(0)]
@@ -19,10 +20,6 @@ NotNegative = Annotated[float, Range(0.0)]
 Size = Annotated[int, Range(-1)]
 
 
-Sources = Literal[
-    "factbook", "wikipedia", "wikiextractor", "jsonl", "folder", "tfds_wikipedia", "salient_span_wikipedia", "orqa",
-    "published",
-]  # fmt: skip
 TAGGERS = ("rules", "dates", "links", "ner")
 
 
@@ -30,12 +27,12 @@ TAGGERS = ("rules", "dates", "links", "ner")
 class Data:
     """The corpus and how it becomes tokens."""
 
-    source: Sources = "factbook"
+    source: Literal[*SOURCES] = "factbook"
     """Where articles come from; docs/own_documents.md and docs/corpora.md have the formats. `published`: the passages
     that `import_weights` brought."""
     path: str = ""
     """File or folder of the source; `factbook` and `published` need none."""
-    text_source: Literal["", "jsonl", "folder"] = ""
+    text_source: Literal["", *(name for name, kind in SOURCES.items() if kind.is_text)] = ""
     """Pre-training text X, where it is not the knowledge corpus Z itself: as in the paper, which masks CC-News and
     retrieves from Wikipedia. ICT draws from the knowledge corpus all the same."""
     text_path: str = ""

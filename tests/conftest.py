@@ -43,7 +43,7 @@ hypothesis.settings.load_profile("realm_jax")
 
 LONGEST = (
     *("test_end_to_end", "test_mesh", "test_ablations", "test_pretrain", "test_start", "test_stages", "test_launch"),
-    *("test_importing", "test_finetune", "test_excerpt", "test_loop", "test_grid", "test_object_store"),
+    *("test_published_run", "test_finetune", "test_excerpt", "test_loop", "test_grid", "test_object_store"),
 )
 
 

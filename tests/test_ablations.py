@@ -11,10 +11,10 @@ import pytest
 from realm_jax import config as schema
 from realm_jax.config import Config
 from realm_jax.errors import UserError
-from realm_jax.jobs import experiment, sharing
+from realm_jax.runtime import experiment, sharing
 from realm_jax.training import checkpoints, stages
-from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
+from realm_jax.training.open_run import OpenRun
 from realm_jax.workdir import Workdir
 from tests.devices import have
 from tests.trees import same
@@ -234,7 +234,7 @@ def test_the_others_run_together(ablations, steps, done, tmp_path):
 
 def test_fine_tuning_starts_from_what_it_says(ablations, steps, done, tmp_path):
     """Of checkpoint 0: bit for bit what ICT, warm-up and pre-training left."""
-    experiment = Experiment(steps, done)
+    experiment = OpenRun(steps, done)
 
     def result(stage: str, part: str):
         return stages.restore_result(done, stage, part, experiment.models)

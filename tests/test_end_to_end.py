@@ -18,16 +18,16 @@ from pathlib import Path
 import jax
 import pytest
 
-from realm_jax.corpus import factbook_source
-from realm_jax.evaluation.record import SUMMARY_KEYS
+from realm_jax.factbook import package
 from realm_jax.index import snapshots
 from realm_jax.index.scann import BRUTE_FORCE_BELOW
 from realm_jax.jobs import cli
-from realm_jax.jobs.experiment import read_record
+from realm_jax.reports.run_record import SUMMARY_KEYS
+from realm_jax.runtime.experiment import read_record
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import State
-from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
+from realm_jax.training.open_run import OpenRun
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.workdir import Workdir, read_json, write_json
 from tests.trees import same
@@ -72,8 +72,8 @@ SHRUNK = {
 
 def write_part_of_the_factbook(packages: Path) -> None:
     """A package of every fourth country, for processes that find it before the whole one."""
-    data = packages / factbook_source.PACKAGE / "data"
-    countries = sorted(factbook_source._data_folder().glob("*/*.json"), key=lambda path: path.stem)[1::4]
+    data = packages / package.PACKAGE / "data"
+    countries = sorted(package._data_folder().glob("*/*.json"), key=lambda path: path.stem)[1::4]
     assert {"cd", "fr"} <= {path.stem for path in countries}, "Chad, which is asked about, and France"
     for path in countries:
         (data / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def until(true, process: subprocess.Popen, seconds: float = 300.0) -> None:
 
 
 def result(workdir: Workdir) -> tuple[State, dict]:
-    experiment = Experiment(read_record(workdir).config, workdir)
+    experiment = OpenRun(read_record(workdir).config, workdir)
     params = {part: experiment.models.shapes(part) for part in ("embedder", "reader")}
     moments = jax.eval_shape(bert_optimizer(experiment.config.pretrain).init, params)
     return checkpoints.restore(workdir.stage("pretrain").checkpoints, STEPS, State(params, moments))

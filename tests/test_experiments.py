@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from realm_jax import config as schema
-from realm_jax.jobs.experiment import load_experiment, load_sweep
-from realm_jax.jobs.sharing import made_from
+from realm_jax.runtime.experiment import load_experiment, load_sweep
+from realm_jax.runtime.sharing import made_from
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 CLOSED_BOOK = {f"closed_book.{name}" for name in ("steps", "batch_size", "bias_correction")}

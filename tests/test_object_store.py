@@ -17,13 +17,13 @@ from orbax.checkpoint._src.path import gcs_utils
 
 from realm_jax import remote
 from realm_jax.errors import UserError
+from realm_jax.importing.published_run import import_weights
 from realm_jax.index import snapshots
 from realm_jax.jobs import cli
-from realm_jax.jobs.sharing import prune
 from realm_jax.remote import path_of
+from realm_jax.runtime.sharing import prune
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
-from realm_jax.training.importing import import_weights
 from realm_jax.training.metrics import MetricsWriter, read_metrics
 from realm_jax.workdir import DataDir, StageDir, Workdir, owner, publish, read_json, sole_owner, write_json
 from tests import object_store

@@ -12,7 +12,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-from realm_jax.corpus import factbook
+from realm_jax.factbook import articles
 
 SPECIAL = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -22,7 +22,7 @@ def write(path: Path, count: int) -> None:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=count, special_tokens=SPECIAL, show_progress=False)
-    some = itertools.islice(factbook.articles(), 0, 1000, 2)
+    some = itertools.islice(articles.articles(), 0, 1000, 2)
     tokenizer.train_from_iterator((article.text for article in some), trainer)
     pieces = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
     assert len(pieces) == count

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax.config import Bert, Config, Data, Finetune, Index, Masking, Model, Pretrain, Questions, Stage, WarmUp
-from realm_jax.corpus.prepare import prepare_corpus
-from realm_jax.qa.prepare import prepare_questions
+from realm_jax.corpus.preparation import prepare_corpus
+from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.questions import Question, write_questions
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.experiment import Experiment
+from realm_jax.training.open_run import OpenRun
 from realm_jax.workdir import DataDir, Workdir
 from tests.corpus import toy
 from tests.vocabulary import SPECIAL
@@ -67,8 +67,8 @@ class World:
         prepare_questions(self.settings(questions=settings), self.data, lambda line: None)
         return settings
 
-    def experiment(self, folder: Path, **changes: Any) -> Experiment:
-        return Experiment(self.settings(**changes), Workdir(folder))
+    def experiment(self, folder: Path, **changes: Any) -> OpenRun:
+        return OpenRun(self.settings(**changes), Workdir(folder))
 
 
 def _pattern(answer: str) -> str:

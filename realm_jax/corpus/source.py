@@ -8,9 +8,11 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.errors import UserError
+from realm_jax.kinds import SOURCES
 
 MAX_RECORD = 16 << 20
 """Bytes of the longest record that is read; a longer one is bad, and is passed over without being held in memory."""
@@ -53,6 +55,36 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
         """The articles of a shard, and in their places the records that are none; holds one at a time."""
+
+    def questions(self) -> dict[str, list[Any]]:
+        """Questions by split, of a source that brings them (`kinds.SourceKind`)."""
+        raise NotImplementedError
+
+
+class Given(Source):
+    """Articles that are there already, in one shard."""
+
+    def __init__(self, articles: Iterator[Article], name: str = "given"):
+        self._articles, self._name = articles, name
+
+    def shards(self) -> list[Shard]:
+        return [Shard(self._name, "")]
+
+    def read(self, shard: Shard) -> Iterator[Article | Bad]:
+        yield from self._articles
+
+
+def open_source(name: str, path: str, option: str = "data.path") -> Source:
+    """The source `name` at `path`; `option` names the path in messages.
+
+    Raises:
+      UserError: `published`, which has passages and no articles.
+    """
+    return SOURCES[name].load()(path, option)
+
+
+def nothing_to_cut(path: str, option: str) -> Source:
+    raise UserError("data.source: published passages are brought by `import_weights`; there is nothing to cut")
 
 
 def files_at(path: str, option: str, suffixes: tuple[str, ...] = ()) -> list[Path]:

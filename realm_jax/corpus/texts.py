@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from realm_jax.corpus import builders
+from realm_jax.corpus import tfds_files
 from realm_jax.workdir import DataDir
 
 
@@ -19,7 +19,7 @@ class PassageTexts:
 
     def __init__(self, data: DataDir):
         """Raises UserError where the passages are not prepared."""
-        self._records = builders.read(data.tfds, "passages", "train", raw=True)
+        self._records = tfds_files.read(data.tfds, "passages", "train", raw=True)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -27,5 +27,5 @@ class PassageTexts:
     def __getitem__(self, row: int | np.integer) -> PassageText:
         if row == len(self):
             return PassageText("", "")
-        fields = builders.Fields(self._records[int(row)])
+        fields = tfds_files.Fields(self._records[int(row)])
         return PassageText(*(fields[name][0].decode() for name in ("title", "text")))

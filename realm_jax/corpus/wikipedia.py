@@ -14,12 +14,22 @@ from pathlib import Path
 from realm_jax.corpus import wikitext
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.corpus.source import BLOCK, MAX_RECORD, Shard, Source, digest_of, files_at
+from realm_jax.packages import Package, fetch
 
 SHARD_BYTES = 8 << 20
 """Packed bytes of a shard, about; some 10,000 pages."""
 _MAGIC = re.compile(rb"BZh[1-9]\x31\x41\x59\x26\x53\x59")
 """A bzip2 stream begins so; by chance, so do one in 10^23 places."""
 _PAGE, _END = b"<page>", b"</page>"
+EXCERPT = Package(
+    name="gensim",
+    version="4.4.0",
+    sha256="91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+    folder="gensim/test/test_data",
+    files=("enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2",),
+    target=("--python-version", "3.11", "--abi", "cp311", "--platform", "manylinux_2_28_x86_64"),
+)
+"""206 pages of a real dump, 96 articles among them; the wheel's code is left alone."""
 
 
 class WikipediaDump(Source):
@@ -141,3 +151,8 @@ def _article(page: bytes, where: str) -> Article | Bad | None:
     cleaned, links = wikitext.clean(text)
     # A page of nothing but tables or a list has no running text, and that is no fault of the dump's.
     return Article(title, title, cleaned, links=links, origin=where, id=title) if cleaned else None
+
+
+def dump_or_excerpt(path: str, option: str = "data.path") -> WikipediaDump:
+    """The dump at `path`; for the path `excerpt`, `EXCERPT` out of the package registry."""
+    return WikipediaDump(str(fetch(EXCERPT, option) / EXCERPT.files[0]) if path == "excerpt" else path)

@@ -17,9 +17,9 @@ from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import search_candidates
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.experiment import Experiment
 from realm_jax.training.mesh import local_mesh, require
-from realm_jax.training.questions import query_row
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.question_arrays import query_row
 from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step
 from realm_jax.training.tasks.finetune import read_spans
 from realm_jax.training.tasks.pretrain import read_candidates
@@ -35,21 +35,21 @@ def ask(config: Config, folder: Workdir, arguments: Any) -> None:
       UserError: a stage that is needed is not finished, or the text does not fit.
     """
     require(config.mesh.platform)
-    experiment = Experiment(config, folder)
-    pieces, room = len(experiment.tokenizer.encode(arguments.text)), config.data.query_length - 2
+    run = OpenRun(config, folder)
+    pieces, room = len(run.tokenizer.encode(arguments.text)), config.data.query_length - 2
     if pieces > room:
         print(f"of the text's {pieces} wordpieces the first {room} are read (data.query_length {room + 2})")
     show = fill_masks if MASK in arguments.text else answer_question
-    print(show(experiment, arguments.text, arguments.truth, arguments.passages), flush=True)
+    print(show(run, arguments.text, arguments.truth, arguments.passages), flush=True)
 
 
-def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str:
+def fill_masks(run: OpenRun, text: str, truth: str, count: int) -> str:
     """The pre-trained model on a sentence: the null passage and the best `count` passages are read and marginalised
     over.
 
     With a truth, a single [MASK] stands for all its wordpieces.
     """
-    config, tokenizer, models, store = experiment.config, experiment.tokenizer, experiment.models, experiment.store
+    config, tokenizer, models, store = run.config, run.tokenizer, run.models, run.store
     targets = _pieces(tokenizer, truth)
     if truth and text.count(MASK) == 1:
         text = text.replace(MASK, MASK * len(targets))
@@ -63,9 +63,9 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
         raise UserError(
             f"--truth: {truth!r} is {len(targets)} wordpieces, but {len(places)} [MASK] fit; write one [MASK]"
         )
-    params = {part: restore_result(experiment.folder, "pretrain", part, models) for part in ("embedder", "reader")}
+    params = {part: restore_result(run.folder, "pretrain", part, models) for part in ("embedder", "reader")}
     vectors = models.query_vectors(params["embedder"], row[None])
-    index = _index(experiment, result_step(experiment.folder, "pretrain"))
+    index = _index(run, result_step(run.folder, "pretrain"))
     rows = search_candidates(index, vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
 
     def log_p_of(pieces: np.ndarray) -> tuple[jax.Array, jax.Array]:
@@ -109,7 +109,7 @@ def fill_masks(experiment: Experiment, text: str, truth: str, count: int) -> str
         f"reads {filling!r}, log p(answer|z,x) {float(log_p.sum()):.2f}"
         for filling, log_p in zip(fillings, log_p_best[0], strict=True)
     ]
-    return "\n".join(lines + _passages(experiment, rows, np.exp(np.asarray(log_p_z[0])), readings, gains))
+    return "\n".join(lines + _passages(run, rows, np.exp(np.asarray(log_p_z[0])), readings, gains))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "models"))
@@ -121,15 +121,15 @@ def _log_probs(params, batch, null_row, config, models):
 _read_spans = jax.jit(read_spans, static_argnums=(0, 1, 6))
 
 
-def answer_question(experiment: Experiment, text: str, truth: str, count: int) -> str:
+def answer_question(run: OpenRun, text: str, truth: str, count: int) -> str:
     """The fine-tuned model on a question; p(z|x) is over the `count` passages read."""
-    config, tokenizer, models, store = experiment.config, experiment.tokenizer, experiment.models, experiment.store
+    config, tokenizer, models, store = run.config, run.tokenizer, run.models, run.store
     params = {
-        "embedder": restore_result(experiment.folder, "finetune", "embedder", models),
-        "reader": restore_result(experiment.folder, "finetune", "reader", models, "span_reader"),
+        "embedder": restore_result(run.folder, "finetune", "embedder", models),
+        "reader": restore_result(run.folder, "finetune", "reader", models, "span_reader"),
     }
     row, pieces = query_row(config, tokenizer, text), _pieces(tokenizer, truth)
-    index = _index(experiment, finetuned_snapshot(config, experiment.folder))
+    index = _index(run, finetuned_snapshot(config, run.folder))
     products, rows = index.search(models.query_vectors(params["embedder"], row[None]), count)
     scores = config.finetune.score_scale * products
     logits, places, joint, is_body = _read_spans(
@@ -141,7 +141,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
     spans = []
     for k in range(len(rows)):
         first, last = table[log_p[k].argmax()] - int(is_body[k].argmax())
-        spans.append(answer_text(tokenizer, experiment.texts[rows[k]].text, int(first), int(last)))
+        spans.append(answer_text(tokenizer, run.texts[rows[k]].text, int(first), int(last)))
     best = int(log_p.max(1).argmax())
     lines = [f"answer: {spans[best]}   (p {np.exp(log_p[best].max()):.2f} among all spans)"]
     gains = np.full(len(rows), np.nan)
@@ -155,7 +155,7 @@ def answer_question(experiment: Experiment, text: str, truth: str, count: int) -
             lines.append("the truth stands in none of the passages read: r(z) is not defined")
     readings = [f"reads {span!r}, p {np.exp(log_p[k].max()):.3f}" for k, span in enumerate(spans)]
     p_z = np.asarray(jax.nn.softmax(jnp.asarray(scores[0])))[order]
-    return "\n".join(lines + _passages(experiment, rows, p_z, readings, gains))
+    return "\n".join(lines + _passages(run, rows, p_z, readings, gains))
 
 
 def _pieces(tokenizer: Tokenizer, truth: str) -> np.ndarray:
@@ -166,17 +166,15 @@ def _pieces(tokenizer: Tokenizer, truth: str) -> np.ndarray:
     return pieces
 
 
-def _index(experiment: Experiment, step: int):
-    where, dtype = experiment.folder.stage("pretrain").snapshots, experiment.config.index.dtype
-    return snapshots.load_index(where, step, experiment.store.fingerprint, local_mesh(), dtype)
+def _index(run: OpenRun, step: int):
+    where, dtype = run.folder.stage("pretrain").snapshots, run.config.index.dtype
+    return snapshots.load_index(where, step, run.store.fingerprint, local_mesh(), dtype)
 
 
-def _passages(
-    experiment: Experiment, rows: np.ndarray, p_z: np.ndarray, readings: list[str], gains: np.ndarray
-) -> list[str]:
+def _passages(run: OpenRun, rows: np.ndarray, p_z: np.ndarray, readings: list[str], gains: np.ndarray) -> list[str]:
     lines = []
     for row, p, reading, gain in zip(rows, p_z, readings, gains, strict=True):
-        passage = experiment.texts[int(row)]
+        passage = run.texts[int(row)]
         shown = [part for part in (passage.title, passage.text) if part] or ["(the null passage)"]
         lines.append(f"\np(z|x) {p:.3f}" + ("" if np.isnan(gain) else f"  r(z) {gain:+.3f}") + f"  {reading}")
         lines.append("\n".join(f"  {part}" for part in shown))

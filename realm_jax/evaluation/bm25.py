@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from realm_jax.errors import UserError
-from realm_jax.evaluation.record import DEPTHS, recalls
+from realm_jax.evaluation.recall import DEPTHS, recalls
 from realm_jax.index.bm25 import library
 from realm_jax.qa.answers import strip_accents
 

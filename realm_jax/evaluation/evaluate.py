@@ -8,19 +8,19 @@ import jax
 import numpy as np
 
 from realm_jax.config import Config
-from realm_jax.corpus import builders
-from realm_jax.corpus.queries import can_be_masked
+from realm_jax.corpus import tfds_files
+from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.evaluation import bm25, open_qa, spans
-from realm_jax.evaluation.record import DEPTHS, recalls
+from realm_jax.evaluation.recall import DEPTHS, recalls
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
 from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
-from realm_jax.training.experiment import Experiment
+from realm_jax.training.masked_queries import salient, unfiltered
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
-from realm_jax.training.queries import salient, unfiltered
-from realm_jax.training.questions import QuestionSet
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.question_arrays import QuestionSet
 from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step, start_of_pretraining
 from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json
@@ -38,7 +38,7 @@ def evaluate(config: Config, folder: Workdir) -> None:
       UserError: a stage that is measured has not been finished.
     """
     require(config.mesh.platform)
-    results = Evaluation(Experiment(config, folder)).results()
+    results = Evaluation(OpenRun(config, folder)).results()
     (folder.report / "index.html").unlink(missing_ok=True)  # it is of other results
     write_json(folder.results, results)
 
@@ -70,22 +70,22 @@ def evaluate_file(config: Config, folder: Workdir, path: Path, split: str) -> No
 class Evaluation:
     """What all measurements share."""
 
-    def __init__(self, experiment: Experiment):
-        self._experiment, self._config, self._folder = experiment, experiment.config, experiment.folder
-        self._models, self._store, self._texts = experiment.models, experiment.store, experiment.texts
-        self._snapshots = experiment.folder.stage("pretrain").snapshots
-        self._sizes = split_sizes(self._config.questions, experiment.data)
+    def __init__(self, run: OpenRun):
+        self._run, self._config, self._folder = run, run.config, run.folder
+        self._models, self._store, self._texts = run.models, run.store, run.texts
+        self._snapshots = run.folder.stage("pretrain").snapshots
+        self._sizes = split_sizes(self._config.questions, run.data)
         self._answers = self._config.finetune.steps > 0 or self._folder.stage("finetune").done.exists()
         # Who learned to answer has test questions, or is told that they are missing.
         asked = {*self._sizes, "test"} if self._sizes or self._answers or self._config.closed_book.steps else set()
         there = [split for split in SUFFIXES if split in asked]
-        self._questions = {split: experiment.questions(split) for split in there}
-        self._labels = {split: experiment.labels(questions) for split, questions in self._questions.items()}
+        self._questions = {split: run.questions(split) for split in there}
+        self._labels = {split: run.labels(questions) for split, questions in self._questions.items()}
 
     def results(self) -> dict[str, Any]:
         config, folder = self._config, self._folder
         step = result_step(folder, "pretrain")
-        start = start_of_pretraining(self._experiment)(jax.random.key(config.seed))
+        start = start_of_pretraining(self._run)(jax.random.key(config.seed))
         pretrained = {part: restore_result(folder, "pretrain", part, self._models) for part in ("embedder", "reader")}
         results: dict[str, Any] = {
             "seed": config.seed,
@@ -96,8 +96,8 @@ class Evaluation:
         first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index(mesh, dtype)
         last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint)
         last = last_snapshot.index(mesh, dtype) if step else first
-        data = self._experiment.data
-        written = builders.is_written(builders.Queries, data.tfds)
+        data = self._run.data
+        written = tfds_files.is_written(tfds_files.Queries, data.tfds)
         if written and can_be_masked(data, "heldout", salient(config.masking)):
             _say("held-out masked spans")
             (before, _), (after, readings) = self._spans(start, first, "_start"), self._spans(pretrained, last, "")
@@ -128,10 +128,10 @@ class Evaluation:
         arguments = (self._config, self._models, params, index, self._store)
         count, seed = self._config.evaluation.heldout_queries, self._config.seed
         named = salient(self._config.masking)
-        queries = self._experiment.masked_queries("heldout", named).fixed(count, seed)
+        queries = self._run.masked_queries("heldout", named).fixed(count, seed)
         filtered = spans.measure(*arguments, queries)
         paper = unfiltered(self._config.masking)
-        everything = spans.measure(*arguments, self._experiment.masked_queries("heldout", paper).fixed(count, seed))
+        everything = spans.measure(*arguments, self._run.masked_queries("heldout", paper).fixed(count, seed))
         figures = {
             f"retrieval/span_recall@5{suffix}": filtered.recall,
             f"retrieval/utility{suffix}": filtered.utility,
@@ -144,7 +144,7 @@ class Evaluation:
 
     def _shown(self, queries: dict[str, np.ndarray], reading: spans.Reading) -> dict[str, Any]:
         """A held-out span in words, with the passage that tells it best."""
-        tokenizer, passage, i = self._experiment.tokenizer, self._texts[reading.row], reading.query
+        tokenizer, passage, i = self._run.tokenizer, self._texts[reading.row], reading.query
         hidden = queries["mask_targets"][i][queries["mask_weights"][i] > 0]
         words = {"text": tokenizer.decode(queries["query"][i]), "truth": tokenizer.decode(hidden)}
         return words | {"title": passage.title, "body": passage.text} | reading._asdict()
@@ -169,7 +169,7 @@ class Evaluation:
         for split, questions in self._questions.items():
             found = open_qa.answer(config, self._models, params, index, self._store, questions.queries)
             predictions = [
-                open_qa.answer_text(self._experiment.tokenizer, self._texts[a.row].text, a.first, a.last) for a in found
+                open_qa.answer_text(self._run.tokenizer, self._texts[a.row].text, a.first, a.last) for a in found
             ]
             results |= self._score(f"predictions_{split}", predictions, questions, SUFFIXES[split])
         results |= {"qa/labels": self._labels["test"].kind, "qa/match": config.questions.match}
@@ -222,7 +222,7 @@ class Evaluation:
         reader = restore_result(self._folder, "closed_book", "reader", self._models)
         results = {}
         for split, questions in self._questions.items():
-            predictions = cloze_answers(self._experiment, reader, questions)
+            predictions = cloze_answers(self._run, reader, questions)
             results |= self._score(
                 f"predictions_closed_book_{split}", predictions, questions, f"_closed_book{SUFFIXES[split]}"
             )

@@ -12,7 +12,7 @@ from realm_jax.corpus.store import PassageStore
 from realm_jax.index.base import Index
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.models import Models
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.task import padded
 from realm_jax.training.tasks.finetune import read_spans
 

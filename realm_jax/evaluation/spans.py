@@ -13,7 +13,7 @@ from realm_jax.index.base import Index
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates
 from realm_jax.text import features
-from realm_jax.training.models import Models
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.task import padded
 from realm_jax.training.tasks.pretrain import read_candidates
 

@@ -6,11 +6,11 @@ and again at any time.
 """
 
 from realm_jax.config import Config
-from realm_jax.jobs.peers import Processes as Arguments
+from realm_jax.runtime.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 
 def main(config: Config, workdir: Workdir, arguments: Arguments | None = None) -> None:
-    from realm_jax.training.builder import follow_and_build
+    from realm_jax.training.refresh import follow_and_build
 
     follow_and_build(config, workdir)

@@ -15,8 +15,9 @@ import tyro
 from realm_jax import __version__
 from realm_jax.config import Config
 from realm_jax.errors import PREFIX, STOPPED, UserError, near_miss
-from realm_jax.jobs import peers
-from realm_jax.jobs.experiment import (
+from realm_jax.remote import AnyPath, path_of
+from realm_jax.runtime import peers
+from realm_jax.runtime.experiment import (
     load_experiment,
     missing_file,
     read_record,
@@ -24,8 +25,7 @@ from realm_jax.jobs.experiment import (
     starting_point,
     take_back,
 )
-from realm_jax.jobs.signals import Terminated, stop_with_parent, stoppable
-from realm_jax.remote import AnyPath, path_of
+from realm_jax.runtime.signals import Terminated, stop_with_parent, stoppable
 from realm_jax.workdir import Workdir
 
 JOBS = (

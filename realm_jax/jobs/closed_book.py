@@ -5,7 +5,7 @@ stopped goes on from its last checkpoint.
 """
 
 from realm_jax.config import Config
-from realm_jax.jobs.peers import Processes as Arguments
+from realm_jax.runtime.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 

@@ -5,7 +5,7 @@ prepared data, writes <workdir>/ict; a job that was stopped goes on from its las
 """
 
 from realm_jax.config import Config
-from realm_jax.jobs.peers import Processes as Arguments
+from realm_jax.runtime.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 

@@ -25,7 +25,7 @@ class Arguments:
 
 def defaults() -> Config:
     """What `--help` shows: the settings without an experiment, as far as they are not the source's."""
-    from realm_jax.training.importing import published_settings
+    from realm_jax.importing.published_run import published_settings
 
     return published_settings()
 
@@ -36,8 +36,8 @@ def begin(base: Config | None, workdir: Workdir, options: list[str]) -> Config:
     Raises:
       UserError: there is no source, or it cannot be read, or has no passages where there is no base.
     """
+    from realm_jax.importing.published_run import import_settings, read_sources
     from realm_jax.published.sizes import VOCAB
-    from realm_jax.training.importing import import_settings, read_sources
 
     parts = read_sources(_required(_sources(options)), workdir)
     if base is None and parts.passages is None:
@@ -50,7 +50,7 @@ def begin(base: Config | None, workdir: Workdir, options: list[str]) -> Config:
 
 def clear(workdir: Workdir) -> None:
     """Before a new command: what an import left there that made nothing whole."""
-    from realm_jax.training.importing import clear_failed
+    from realm_jax.importing.published_run import clear_failed
 
     clear_failed(workdir)
 
@@ -61,7 +61,7 @@ def check(config: Config, workdir: Workdir, arguments: Arguments) -> None:
     Raises:
       UserError: the import would fail.
     """
-    from realm_jax.training.importing import check_import
+    from realm_jax.importing.published_run import check_import
 
     check_import(config, workdir, _required(arguments.source))
 
@@ -85,6 +85,6 @@ def _sources(options: list[str]) -> tuple[str, ...]:
 
 
 def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
-    from realm_jax.training.importing import import_weights
+    from realm_jax.importing.published_run import import_weights
 
     import_weights(config, workdir, _required(arguments.source))

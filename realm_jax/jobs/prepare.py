@@ -12,13 +12,13 @@ from realm_jax.workdir import Workdir, sole_owner
 
 def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
     from realm_jax import models
-    from realm_jax.corpus.prepare import prepare_corpus
-    from realm_jax.qa.prepare import prepare_questions
-    from realm_jax.training.experiment import Experiment
-    from realm_jax.training.ner import open_ner
+    from realm_jax.corpus.preparation import prepare_corpus
+    from realm_jax.qa.prepared_questions import prepare_questions
+    from realm_jax.tagging.ner import open_ner
+    from realm_jax.training.open_run import OpenRun
 
     models.check_lengths(config)  # a run keeps its settings, and passages are cut by them
-    tokenizer, data = Experiment(config, workdir).tokenizer, workdir.data(config.data.directory)
+    tokenizer, data = OpenRun(config, workdir).tokenizer, workdir.data(config.data.directory)
     with sole_owner(data.root, "prepare"):
         prepare_questions(config, data)
         # Last, for it writes the manifest, with which the data is complete.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from realm_jax.config import Config, Data
 from realm_jax.errors import UserError
+from realm_jax.kinds import SOURCES
 from realm_jax.workdir import Workdir
 
-COPIED = ("wikipedia", "wikiextractor", "folder", "jsonl", "orqa")
-"""Sources of which a worker can read a shard when it has the bytes of the shard's files alone."""
+COPIED = [name for name, kind in SOURCES.items() if kind.has_plain_files]
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
         from realm_jax.corpus.beam import cut_with_beam
     except ImportError as error:
         raise UserError(f"Apache Beam cannot be loaded ({error}); pip install 'realm_jax[beam]'") from None
-    from realm_jax.corpus.prepare import Corpus
-    from realm_jax.training.experiment import Experiment
+    from realm_jax.corpus.preparation import Corpus
+    from realm_jax.training.open_run import OpenRun
 
     if "ner" in config.data.taggers:
         raise UserError("data.taggers: `ner` needs a device, which Beam's workers lack; use rules here, or `prepare`")
     root = root_of(config.data) if arguments.inputs else ""
-    data, tokenizer = workdir.data(config.data.directory), Experiment(config, workdir).tokenizer
+    data, tokenizer = workdir.data(config.data.directory), OpenRun(config, workdir).tokenizer
     corpus = Corpus(config.data, data, tokenizer)
     folder = arguments.shards or str(corpus.folder)
     cut_with_beam(folder, corpus.cutters, PipelineOptions(shlex.split(arguments.beam)), arguments.inputs, root)

@@ -7,7 +7,7 @@ its last checkpoint. The job `run` starts both.
 """
 
 from realm_jax.config import Config
-from realm_jax.jobs.peers import Processes as Arguments
+from realm_jax.runtime.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 

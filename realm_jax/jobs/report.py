@@ -30,13 +30,13 @@ def command(argv: list[str]) -> int | None:
     if not any(word.partition("=")[0] in ("--sweep", "--beside") for word in argv):
         return None
     options = tyro.cli(OfSweep, args=argv, prog="realm report", description=__doc__, use_underscores=True)
-    from realm_jax.evaluation.sweep_report import write_sweep_report
+    from realm_jax.reports.sweep_report import write_sweep_report
 
     print(f"report: {write_sweep_report(options.sweep, options.beside)}", flush=True)
     return 0
 
 
 def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
-    from realm_jax.evaluation.report import write_report
+    from realm_jax.reports.run_report import write_report
 
     write_report(config, workdir)

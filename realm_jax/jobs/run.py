@@ -16,9 +16,9 @@ from typing import Literal
 
 from realm_jax.config import Config
 from realm_jax.errors import UserError
-from realm_jax.jobs import peers
-from realm_jax.jobs.devices import check_batches, must_share, shares
 from realm_jax.qa.needed import require_training_questions
+from realm_jax.runtime import peers
+from realm_jax.runtime.devices import check_batches, must_share, shares
 from realm_jax.workdir import Workdir
 
 
@@ -52,8 +52,8 @@ def label(arguments: Arguments) -> str:
 
 
 def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -> int:
-    from realm_jax.jobs.pipeline import Pipeline, steps_of, steps_of_builder
-    from realm_jax.jobs.sharing import prune
+    from realm_jax.runtime.pipeline import Pipeline, steps_of, steps_of_builder
+    from realm_jax.runtime.sharing import prune
 
     me, count = peers.resolve(arguments) if arguments.coordinator else (0, 1)
     os.environ.pop(peers.WORKER, None)  # what this process starts has supervisors of its own

@@ -15,8 +15,8 @@ import tyro
 
 from realm_jax.config import Sweep
 from realm_jax.errors import UserError, near_miss
-from realm_jax.jobs.experiment import differences, load_sweep, missing_file, read_record, settle
-from realm_jax.jobs.launches import launches
+from realm_jax.runtime.experiment import differences, load_sweep, missing_file, read_record, settle
+from realm_jax.runtime.launches import launches
 from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
 
 
@@ -65,7 +65,7 @@ def command(argv: list[str]) -> int:
     for path in (source, folder.root):
         SweepDir(path).check_local()
     if source.is_dir():
-        from realm_jax.evaluation.sweep_record import read_settings
+        from realm_jax.reports.sweep_record import read_settings
 
         sweep = read_settings(folder)
     else:
@@ -97,7 +97,7 @@ def check_folder(folder: SweepDir) -> None:
     if Workdir(root).config.exists():
         raise UserError(f"--sweep_dir: {root} is the workdir of a run; {another}")
     if folder.manifest.exists():
-        from realm_jax.evaluation.sweep_record import read_manifest
+        from realm_jax.reports.sweep_record import read_manifest
 
         read_manifest(folder)
         return
@@ -139,13 +139,13 @@ def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str,
         print_commands([with_log(run, options.keep) for run in unfinished], len(asked))
         return 0
     if options.cluster == "slurm":
-        from realm_jax.jobs.slurm import submit
+        from realm_jax.runtime.slurm import submit
 
         submit(unfinished, lambda run: with_log(run, options.keep), folder.root / "slurm", given)
         return 0
-    from realm_jax.jobs.devices import Share, parts
-    from realm_jax.jobs.grid import Run, run_all, say
-    from realm_jax.jobs.processes import Child
+    from realm_jax.runtime.devices import Share, parts
+    from realm_jax.runtime.grid import Run, run_all, say
+    from realm_jax.runtime.processes import Child
 
     def start(run: Run, share: Share) -> Child:
         return Child("run", run_command(run, options.keep), share.env, log=run.workdir.log, cores=share.cores)
@@ -171,8 +171,8 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
     Raises:
       UserError: runs were begun with other settings; nothing is then written.
     """
-    from realm_jax.jobs.grid import Run
-    from realm_jax.jobs.sharing import link
+    from realm_jax.runtime.grid import Run
+    from realm_jax.runtime.sharing import link
 
     runs = [
         Run(variant, seed, sweep.run(variant, seed), folder.run(variant, seed))

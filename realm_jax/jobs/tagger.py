@@ -6,14 +6,14 @@ checkpoint.
 """
 
 from realm_jax.config import Config
-from realm_jax.jobs.peers import Processes as Arguments
+from realm_jax.runtime.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 
 def main(config: Config, workdir: Workdir, arguments: Arguments | None = None) -> None:
+    from realm_jax.tagging.classifier import Classifier
     from realm_jax.training.distributed import is_first
     from realm_jax.training.stages import train
-    from realm_jax.training.tagger import Classifier
 
     workdir.check_local("tagger")
     train("tagger", config, workdir)

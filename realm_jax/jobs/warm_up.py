@@ -5,7 +5,7 @@ prepared data, writes <workdir>/warm_up; a job that was stopped goes on from its
 """
 
 from realm_jax.config import Config
-from realm_jax.jobs.peers import Processes as Arguments
+from realm_jax.runtime.peers import Processes as Arguments
 from realm_jax.workdir import Workdir
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax.errors import Faults, UserError
+from realm_jax.qa.question_files import lines, parse_json, parse_text
 from realm_jax.qa.questions import Question
-from realm_jax.qa.sources import lines, parse_json, parse_text
 from realm_jax.remote import AnyPath
 
 Key = tuple[str, str]

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int
 
 from realm_jax import config as schema
-from realm_jax.corpus import builders
+from realm_jax.corpus import tfds_files
 from realm_jax.errors import UserError
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import DataDir, read_json
@@ -34,7 +34,7 @@ class Question:
     """The template it was made from."""
 
 
-class Questions(builders.LocalBuilder):
+class Questions(tfds_files.LocalBuilder):
     """Splits train, dev and test."""
 
     name = "questions"
@@ -62,7 +62,7 @@ def prepared_set(settings: schema.Questions, data: DataDir) -> Path:
       UserError: all is prepared, and there are no questions.
     """
     folder = set_folder(settings, data)
-    if folder == data.tfds and data.manifest.exists() and not builders.is_written(Questions, folder):
+    if folder == data.tfds and data.manifest.exists() and not tfds_files.is_written(Questions, folder):
         raise UserError(
             f"{data.root}: this run has no questions; name them by --questions.test (and --questions.train, to learn "
             "from) when a run is begun, in another --workdir"
@@ -72,7 +72,7 @@ def prepared_set(settings: schema.Questions, data: DataDir) -> Path:
 
 def split_sizes(settings: schema.Questions, data: DataDir) -> dict[str, int]:
     """{split: number of questions}; empty where no set is prepared."""
-    info = set_folder(settings, data) / Questions.name / builders.VERSION / "dataset_info.json"
+    info = set_folder(settings, data) / Questions.name / tfds_files.VERSION / "dataset_info.json"
     found = read_json(info)["splits"] if info.exists() else []
     sizes = {part["name"]: sum(map(int, part["shardLengths"])) for part in found}
     return {split: sizes[split] for split in SPLITS if split in sizes}
@@ -91,7 +91,7 @@ def write_questions(data_dir: Path, splits: dict[str, list[Question]]) -> None:
     def examples(questions: list[Question]):
         return lambda: (dataclasses.asdict(question) | {"answers": list(question.answers)} for question in questions)
 
-    builders.write(Questions, data_dir, {split: examples(questions) for split, questions in splits.items()})
+    tfds_files.write(Questions, data_dir, {split: examples(questions) for split, questions in splits.items()})
 
 
 def load_questions(data_dir: Path, split: str) -> list[Question]:
@@ -100,7 +100,7 @@ def load_questions(data_dir: Path, split: str) -> list[Question]:
     Raises:
       UserError: no such set or split, or a question without text or answers.
     """
-    source = builders.read(data_dir, Questions.name, split)
+    source = tfds_files.read(data_dir, Questions.name, split)
     questions = []
     for number in range(len(source)):
         record = as_text(source[number])

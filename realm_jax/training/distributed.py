@@ -1,6 +1,6 @@
 """One job as several processes: how they come together, and what they settle among themselves.
 
-Who is missing or has died is found out by the processes' supervisors (`jobs/peers.py`), which hold no device.
+Who is missing or has died is found out by the processes' supervisors (`runtime/peers.py`), which hold no device.
 """
 
 import socket

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from realm_jax.corpus.store import PassageStore
-from realm_jax.index.build import Embed, embed_all
+from realm_jax.index.embed_passages import Embed, embed_all
 from realm_jax.training.task import Metrics, rng
 
 DEPTH = 5

@@ -7,23 +7,23 @@ import numpy as np
 from jax.sharding import Mesh
 
 from realm_jax.config import Config
-from realm_jax.corpus.queries import can_be_masked
+from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.corpus.store import PassageStore
 from realm_jax.errors import UserError
 from realm_jax.index import placement, snapshots
 from realm_jax.index.device_store import DeviceStore
+from realm_jax.kinds import Kind
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.questions import split_sizes
 from realm_jax.text.salience import LearnedSalience
-from realm_jax.training import checkpoints, loop, queries
-from realm_jax.training.builder import build_one
-from realm_jax.training.experiment import Experiment
+from realm_jax.training import checkpoints, loop, masked_queries
 from realm_jax.training.follow import SnapshotFollower, scheduled, snapshot_every
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.mesh import check_batch, local_mesh, process_part, whole
-from realm_jax.training.models import Models
+from realm_jax.training.open_run import OpenRun
 from realm_jax.training.probe import RecallProbe
-from realm_jax.training.questions import probe_questions
-from realm_jax.training.tagger import Classifier
+from realm_jax.training.question_arrays import probe_questions
+from realm_jax.training.refresh import build_one
 from realm_jax.training.task import Metrics, Params, Task
 from realm_jax.training.tasks.closed_book import ClosedBook, cloze_answers
 from realm_jax.training.tasks.finetune import Finetune
@@ -42,11 +42,12 @@ def train(name: str, config: Config, folder: Workdir) -> None:
     Raises:
       UserError: what the stage starts from is not there; the message names the job that makes it.
     """
-    stage, experiment = getattr(config, name), Experiment(config, folder)
-    check_batch(experiment.mesh.shape["data"], experiment.mesh.shape["fsdp"], stage, name)
-    task = TASKS[name](experiment)
-    patience, passages = getattr(stage, "patience", 0), "" if name == "tagger" else experiment.store.fingerprint
-    loop.train(task, name, stage, folder.stage(name), config.seed, patience, experiment.mesh, passages)
+    stage, run = getattr(config, name), OpenRun(config, folder)
+    check_batch(run.mesh.shape["data"], run.mesh.shape["fsdp"], stage, name)
+    make = TASKS[name]
+    task = (make.load() if isinstance(make, Kind) else make)(run)
+    patience, passages = getattr(stage, "patience", 0), "" if name == "tagger" else run.store.fingerprint
+    loop.train(task, name, stage, folder.stage(name), config.seed, patience, run.mesh, passages)
 
 
 def result_step(folder: Workdir, name: str) -> int:
@@ -74,74 +75,74 @@ def restore_imported(folder: Workdir, part: str, models: Models) -> Params | Non
     return checkpoints.restore_part(imported.checkpoints, found["step"], part, models.shapes(part))
 
 
-def start_of_pretraining(experiment: Experiment) -> Start:
+def start_of_pretraining(run: OpenRun) -> Start:
     """Embedder of the ICT stage and reader of the warm-up; where a stage is left out, what that would start from."""
-    return lambda key: {"embedder": start_embedder(experiment, key), "reader": start_reader(experiment, key)}
+    return lambda key: {"embedder": start_embedder(run, key), "reader": start_reader(run, key)}
 
 
-def start_embedder(experiment: Experiment, key: jax.Array) -> Params:
-    if not experiment.config.ict.steps:
-        return fresh_embedder(experiment, key)
-    return restore_result(experiment.folder, "ict", "embedder", experiment.models)
+def start_embedder(run: OpenRun, key: jax.Array) -> Params:
+    if not run.config.ict.steps:
+        return fresh_embedder(run, key)
+    return restore_result(run.folder, "ict", "embedder", run.models)
 
 
-def start_reader(experiment: Experiment, key: jax.Array) -> Params:
-    if not experiment.config.warm_up.steps:
-        return fresh_reader(experiment, key)
-    return restore_result(experiment.folder, "warm_up", "reader", experiment.models)
+def start_reader(run: OpenRun, key: jax.Array) -> Params:
+    if not run.config.warm_up.steps:
+        return fresh_reader(run, key)
+    return restore_result(run.folder, "warm_up", "reader", run.models)
 
 
-def fresh_embedder(experiment: Experiment, key: jax.Array) -> Params:
+def fresh_embedder(run: OpenRun, key: jax.Array) -> Params:
     """What was imported, or else a new one on the weights."""
-    imported = restore_imported(experiment.folder, "embedder", experiment.models)
-    return imported or experiment.models.embedder(jax.random.fold_in(key, 0), experiment.sample_rows())
+    imported = restore_imported(run.folder, "embedder", run.models)
+    return imported or run.models.embedder(jax.random.fold_in(key, 0), run.sample_rows())
 
 
-def fresh_reader(experiment: Experiment, key: jax.Array) -> Params:
+def fresh_reader(run: OpenRun, key: jax.Array) -> Params:
     """What was imported, or else a new one on the weights."""
-    imported = restore_imported(experiment.folder, "reader", experiment.models)
-    return imported or experiment.models.reader(jax.random.fold_in(key, 1), experiment.sample_rows())
+    imported = restore_imported(run.folder, "reader", run.models)
+    return imported or run.models.reader(jax.random.fold_in(key, 1), run.sample_rows())
 
 
-def _ict(experiment: Experiment) -> Task:
-    config, models = experiment.config, experiment.models
-    settings = (config, experiment.data, experiment.tokenizer, experiment.store, config.seed)
-    batches = queries.ict_batches(*settings, process_part(experiment.mesh))
-    return Ict(config, models, batches, lambda key: {"embedder": fresh_embedder(experiment, key)})
+def _ict(run: OpenRun) -> Task:
+    config, models = run.config, run.models
+    settings = (config, run.data, run.tokenizer, run.store, config.seed)
+    batches = masked_queries.ict_batches(*settings, process_part(run.mesh))
+    return Ict(config, models, batches, lambda key: {"embedder": fresh_embedder(run, key)})
 
 
-def _warm_up(experiment: Experiment) -> Task:
-    config, models = experiment.config, experiment.models
-    part = process_part(experiment.mesh)
-    masked = experiment.masked_queries("train", queries.salient(config.masking))
+def _warm_up(run: OpenRun) -> Task:
+    config, models = run.config, run.models
+    part = process_part(run.mesh)
+    masked = run.masked_queries("train", masked_queries.salient(config.masking))
     batches = masked.batches(config.warm_up.batch_size, config.seed, part)
-    start = lambda key: {"reader": fresh_reader(experiment, key)}  # noqa: E731
-    return WarmUp(config, models, experiment.store, batches, start, part[0])
+    start = lambda key: {"reader": fresh_reader(run, key)}  # noqa: E731
+    return WarmUp(config, models, run.store, batches, start, part[0])
 
 
-def _pretrain(experiment: Experiment) -> Task:
-    config, stage = experiment.config, experiment.folder.stage("pretrain")
+def _pretrain(run: OpenRun) -> Task:
+    config, stage = run.config, run.folder.stage("pretrain")
     drawn = config.pretrain.batch_size * config.pretrain.oversample
     if config.index.delay is None and jax.process_count() > 1:
         raise UserError(
             "index.swap_after: 0 swaps as soon as a snapshot is there, which several processes would see at different "
             "steps; it must be at least 1"
         )
-    masked, part = experiment.masked_queries("train"), process_part(experiment.mesh)
+    masked, part = run.masked_queries("train"), process_part(run.mesh)
     # Goes on where the warm-up ended, but for the few sentences that it passed over as they gave no query. From the
     # start it would draw the same sentences with the same words hidden, which that reader has been shown with their
     # answers: null passages would tell them, and retrieval would seem worth less.
     batches = masked.batches(drawn, config.seed, part, skip=config.warm_up.steps * config.warm_up.batch_size)
     salience = LearnedSalience(config.masking, masked.kinds) if config.masking.kind == "learned" else None
     # What retrieval gathers for the host each process has for itself; what stays on the devices they share.
-    on_devices, store = config.index.store == "device", experiment.store
-    mesh = experiment.mesh if on_devices else local_mesh()
+    on_devices, store = config.index.store == "device", run.store
+    mesh = run.mesh if on_devices else local_mesh()
     require_room(config, store, mesh)
     follower = SnapshotFollower(stage, config.index, snapshot_every(config), store.fingerprint, mesh)
-    start, probe = start_of_pretraining(experiment), _recall_probe(experiment)
+    start, probe = start_of_pretraining(run), _recall_probe(run)
     device_store = DeviceStore(store.tokens, mesh) if on_devices else None
 
-    models = experiment.models
+    models = run.models
 
     def refresh(step: int, embedder: Params) -> None:
         """Makes what is searched from checkpoint `step` on, if it is not there: one that was deleted, too."""
@@ -157,7 +158,7 @@ def _pretrain(experiment: Experiment) -> Task:
                 params = checkpoints.restore_part(stage.checkpoints, due, "embedder", models.shapes("embedder"))
             except FileNotFoundError:
                 return  # the follower says so, unless it has that snapshot in use
-        build_one(experiment, due, params)
+        build_one(run, due, params)
 
     return Pretrain(
         config, models, store, batches, follower, start, probe, device_store, mesh, refresh, salience, part[0]
@@ -185,13 +186,13 @@ def finetuned_snapshot(config: Config, folder: Workdir) -> int:
     return 0 if config.finetune.embedder == "start" else result
 
 
-def _finetune(experiment: Experiment) -> Task:
-    config, models, folder = experiment.config, experiment.models, experiment.folder
+def _finetune(run: OpenRun) -> Task:
+    config, models, folder = run.config, run.models, run.folder
     step = finetuned_snapshot(config, folder)
-    snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, experiment.store.fingerprint)
-    questions = experiment.questions("train")
+    snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, run.store.fingerprint)
+    questions = run.questions("train")
     batches = questions.batches(
-        config.finetune.batch_size, config.seed, process_part(experiment.mesh), config.finetune.questions
+        config.finetune.batch_size, config.seed, process_part(run.mesh), config.finetune.questions
     )
 
     def part(name: str, key: jax.Array) -> Params:
@@ -199,8 +200,8 @@ def _finetune(experiment: Experiment) -> Task:
         if source == "pretrain":
             return restore_result(folder, "pretrain", name, models)
         if source == "weights":
-            return fresh_reader(experiment, key)
-        return start_embedder(experiment, key) if name == "embedder" else start_reader(experiment, key)
+            return fresh_reader(run, key)
+        return start_embedder(run, key) if name == "embedder" else start_reader(run, key)
 
     def start(key: jax.Array) -> Params:
         published = config.finetune.reader == "pretrain" and not config.pretrain.steps
@@ -212,32 +213,28 @@ def _finetune(experiment: Experiment) -> Task:
     return Finetune(
         config,
         models,
-        experiment.store,
+        run.store,
         batches,
         snapshot,
         snapshot.index(local_mesh(), config.index.dtype),
-        experiment.labels(questions),
+        run.labels(questions),
         start,
     )
 
 
-def _closed_book(experiment: Experiment) -> Task:
-    config, models = experiment.config, experiment.models
-    part = process_part(experiment.mesh)
-    batches = experiment.questions("train").cloze_batches(config.closed_book.batch_size, config.seed, part)
-    start = lambda key: {"reader": start_reader(experiment, key)}  # noqa: E731
-    dev = experiment.questions("dev")
+def _closed_book(run: OpenRun) -> Task:
+    config, models = run.config, run.models
+    part = process_part(run.mesh)
+    batches = run.questions("train").cloze_batches(config.closed_book.batch_size, config.seed, part)
+    start = lambda key: {"reader": start_reader(run, key)}  # noqa: E731
+    dev = run.questions("dev")
 
     def probe(reader: Params) -> Metrics:
-        pairs = zip(cloze_answers(experiment, reader, dev), dev.answers, strict=True)
+        pairs = zip(cloze_answers(run, reader, dev), dev.answers, strict=True)
         matches = [exact_match(*pair, config.questions.match) for pair in pairs]
         return {"probe/exact_match": float(np.mean(matches)), "probe/score": float(np.mean(matches))}
 
     return ClosedBook(models, batches, start, probe)
-
-
-def _tagger(experiment: Experiment) -> Task:
-    return Classifier(experiment.config).task(process_part(experiment.mesh))
 
 
 TASKS = {
@@ -246,21 +243,21 @@ TASKS = {
     "pretrain": _pretrain,
     "finetune": _finetune,
     "closed_book": _closed_book,
-    "tagger": _tagger,
+    "tagger": Kind("tagging.classifier:tagger_task"),
 }
 
 
-def _recall_probe(experiment: Experiment) -> Callable[[Params], Metrics]:
+def _recall_probe(run: OpenRun) -> Callable[[Params], Metrics]:
     """Held-out masked spans and dev questions, of which there are any; nothing where the experiment wants no probe."""
-    config, masking, sets = experiment.config, queries.salient(experiment.config.masking), {}
+    config, masking, sets = run.config, masked_queries.salient(run.config.masking), {}
     if not (config.pretrain.steps and config.pretrain.probe_queries):
         return lambda params: {}
-    if can_be_masked(experiment.data, "heldout", masking):
-        spans = experiment.masked_queries("heldout", masking).fixed(config.pretrain.probe_queries, config.seed)
+    if can_be_masked(run.data, "heldout", masking):
+        spans = run.masked_queries("heldout", masking).fixed(config.pretrain.probe_queries, config.seed)
         sets["span"] = (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])
-    if "dev" in split_sizes(config.questions, experiment.data):
-        dev = experiment.questions("dev")
-        found, holders = probe_questions(experiment.labels(dev), dev, experiment.store, PROBE_QUESTIONS, config.seed)
+    if "dev" in split_sizes(config.questions, run.data):
+        dev = run.questions("dev")
+        found, holders = probe_questions(run.labels(dev), dev, run.store, PROBE_QUESTIONS, config.seed)
         if len(found):
             sets["question"] = (found, holders, np.full(len(found), -1))
     if not sets:
@@ -268,9 +265,9 @@ def _recall_probe(experiment: Experiment) -> Callable[[Params], Metrics]:
         return lambda params: {}
     return RecallProbe(
         sets,
-        experiment.store,
+        run.store,
         config.pretrain.probe_passages,
         config.seed,
         config.index.rows_per_batch,
-        experiment.models.embed_with,
+        run.models.embed_with,
     )

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from realm_jax.config import Config, Data
-from realm_jax.corpus import files, published, shards
-from realm_jax.corpus.prepare import Corpus, prepare_corpus
+from realm_jax.corpus import files, shards, tensorflow_corpora
+from realm_jax.corpus.preparation import Corpus, prepare_corpus
 from realm_jax.corpus.shards import Cutter, path_of
 from realm_jax.corpus.tfrecord import masked_crc
 from realm_jax.errors import UserError
@@ -60,15 +60,15 @@ def test_workers_fetch_of_two_files_what_stands_beside_each_other(tmp_path, monk
 
     from realm_jax.corpus.beam import cut_with_beam
 
-    monkeypatch.setattr(published, "RECORDS", 4)
+    monkeypatch.setattr(tensorflow_corpora, "RECORDS", 4)
     blocks, copy, remote = tmp_path / "blocks", tmp_path / "copy", tmp_path / "remote"
     blocks.mkdir()
     (blocks / "blocks.tfr").write_bytes(b"".join(record(b"The river %d is in Oslo." % i) for i in range(20)))
     (blocks / "titles.tfr").write_bytes(b"".join(record(b"R%d" % i) for i in range(20)))
-    cutter = Cutter(published.OrqaBlocks(str(blocks)), toy.tokenizer(), 32)
+    cutter = Cutter(tensorflow_corpora.OrqaBlocks(str(blocks)), toy.tokenizer(), 32)
     *_, last = cutter.source.shards()
     expected = "".join(cutter.lines(last))
-    monkeypatch.setattr(published.OrqaBlocks, "shards", lambda source: [last])  # a worker that gets no other
+    monkeypatch.setattr(tensorflow_corpora.OrqaBlocks, "shards", lambda source: [last])  # a worker that gets no other
     blocks.rename(copy)
     cut_with_beam(str(remote), [cutter], PipelineOptions(["--runner", "DirectRunner"]), str(copy), str(blocks))
     assert last.first_line == 16 and path_of(remote, cutter.key(last)).read_text() == expected

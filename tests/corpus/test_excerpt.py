@@ -10,16 +10,15 @@ import jax
 import pytest
 
 from realm_jax.config import Data, Index, Masking, Pretrain
-from realm_jax.corpus import builders, shards
-from realm_jax.corpus.prepare import Corpus, prepare_corpus
-from realm_jax.corpus.sources import EXCERPT
-from realm_jax.corpus.wikipedia import WikipediaDump
+from realm_jax.corpus import shards, tfds_files
+from realm_jax.corpus.preparation import Corpus, prepare_corpus
+from realm_jax.corpus.wikipedia import EXCERPT, WikipediaDump
 from realm_jax.errors import UserError
 from realm_jax.evaluation.ask import ask
 from realm_jax.jobs.ask import Arguments
 from realm_jax.packages import fetch
-from realm_jax.training.builder import build_one
-from realm_jax.training.experiment import Experiment
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.refresh import build_one
 from realm_jax.training.stages import start_of_pretraining
 from realm_jax.workdir import Workdir
 from tests import world as small
@@ -53,7 +52,7 @@ def prepared(dump, world, tmp_path_factory):
         index=Index(kind="exact", rows_per_batch=256),
         finetune={"joint_length": 192},
     )
-    experiment = Experiment(config, Workdir(tmp_path / "run"))
+    experiment = OpenRun(config, Workdir(tmp_path / "run"))
     manifest = prepare_corpus(config, experiment.data, experiment.tokenizer, say=lambda line: None)
     assert manifest["articles"] == 96 and manifest["faulty"] == 0 and manifest["spans"] > 20_000
     return experiment
@@ -80,7 +79,7 @@ def test_beam_cuts_the_dump_as_prepare_does(prepared, dump, tmp_path):
 
 
 def test_from_dump_to_answers(prepared, capsys):
-    passages = builders.read(prepared.data.tfds, "passages", "train")
+    passages = tfds_files.read(prepared.data.tfds, "passages", "train")
     records = [passages[i] for i in range(len(passages))]
     texts = [record["text"].decode() for record in records]
     lines = {line for text in texts for line in text.split("\n")}
@@ -90,7 +89,7 @@ def test_from_dump_to_answers(prepared, capsys):
     (first,) = [r for r in records if r["title"] == b"Albedo" and r["start"] == 0]
     assert re.fullmatch(rb"enwiki.*\.bz2: unpacked byte \d+", first["where"]) and len(first["id"]) == 32
 
-    tagged, queries = set(), builders.read(prepared.data.tfds, "queries", "train")
+    tagged, queries = set(), tfds_files.read(prepared.data.tfds, "queries", "train")
     for record in (queries[i] for i in range(len(queries))):
         spans = record["spans"]
         places = zip(spans["start"], spans["limit"], spans["type"], strict=True)

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_jax.corpus import builders, files, published, wikipedia
+from realm_jax.corpus import files, tensorflow_corpora, tfds_files, wikipedia
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.corpus.files import Folder, JsonLines, WikiExtractor, plain_markdown
 from realm_jax.corpus.shards import Cutter
@@ -315,14 +315,14 @@ def test_only_what_is_hidden_within_the_folder_is_left_out(tmp_path, monkeypatch
     assert [article.id for article in everything(Folder(source_path))] == ["a.md"]
 
 
-@pytest.mark.parametrize("source", [WikipediaDump, JsonLines, Folder, published.TfdsArticles])
+@pytest.mark.parametrize("source", [WikipediaDump, JsonLines, Folder, tensorflow_corpora.TfdsArticles])
 def test_what_is_not_there_is_a_users_mistake(tmp_path, source):
     for path in ("", str(tmp_path / "none"), str(tmp_path)):
         with pytest.raises(UserError, match="data.path"):
             source(path).shards()
 
 
-class Annotated(builders.LocalBuilder):
+class Annotated(tfds_files.LocalBuilder):
     """The schema of TFDS's salient_span_wikipedia."""
 
     name = "annotated"
@@ -339,7 +339,7 @@ class Annotated(builders.LocalBuilder):
 
 
 def test_a_tfds_set_keeps_its_sentences_and_spans(tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "RECORDS", 2)
+    monkeypatch.setattr(tensorflow_corpora, "RECORDS", 2)
     text = "Zürich is a town. It has a lake."
     record = {
         "title": "Zürich",
@@ -348,14 +348,14 @@ def test_a_tfds_set_keeps_its_sentences_and_spans(tmp_path, monkeypatch):
         "spans": [{"start": 0, "limit": 7, "type": "LOC"}],
     }
     records = [record, record | {"title": "B", "spans": []}, record | {"text": " "}]
-    builders.write(Annotated, tmp_path, {"train": lambda: records})
-    source = published.TfdsArticles(str(tmp_path))
+    tfds_files.write(Annotated, tmp_path, {"train": lambda: records})
+    source = tensorflow_corpora.TfdsArticles(str(tmp_path))
     found = everything(source)
     assert len(source.shards()) == 2 and titles(found) == ["Zürich", "B"] and "record 2" in faults(found)[0]
     assert found[0].sentences == [(0, 18), (19, 33)] and found[0].spans == [(0, 7, "LOC")] and found[1].spans == []
 
 
-class Sentences(builders.LocalBuilder):
+class Sentences(tfds_files.LocalBuilder):
     """The schema of its first config, `sentences`: a sentence a record, without its place."""
 
     name = "sentences"
@@ -369,8 +369,8 @@ class Sentences(builders.LocalBuilder):
 def test_spans_are_kept_where_no_sentences_are_given(tmp_path):
     text = "Zürich is a town by the lake."
     spans = [{"start": 0, "limit": 7, "type": "LOC"}, {"start": 25, "limit": 29, "type": "WATER"}]
-    builders.write(Sentences, tmp_path, {"train": lambda: [{"title": "Zürich", "text": text, "spans": spans}]})
-    source = published.TfdsArticles(str(tmp_path))
+    tfds_files.write(Sentences, tmp_path, {"train": lambda: [{"title": "Zürich", "text": text, "spans": spans}]})
+    source = tensorflow_corpora.TfdsArticles(str(tmp_path))
     cutter = Cutter(source, toy.tokenizer(), 32, [Rules()])
     (shard,) = source.shards()
     cut = json.loads(next(cutter.lines(shard)))
@@ -384,11 +384,11 @@ def record(data):
 
 
 def test_orqas_blocks_stay_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "RECORDS", 3)
+    monkeypatch.setattr(tensorflow_corpora, "RECORDS", 3)
     texts = [f"The block {i} is here. It has two sentences." for i in range(8)]
     (tmp_path / "blocks.tfr").write_bytes(b"".join(record(text.encode()) for text in texts))
     (tmp_path / "titles.tfr").write_bytes(b"".join(record(f"T{i}".encode() * (i + 1)) for i in range(8)))
-    source = published.OrqaBlocks(str(tmp_path))
+    source = tensorflow_corpora.OrqaBlocks(str(tmp_path))
     found = everything(source)
     assert [(a.title, a.text, a.whole) for a in found] == [(f"T{i}" * (i + 1), texts[i], True) for i in range(8)]
     assert len(source.shards()) == 3 and found[7].origin == "blocks.tfr: record 7"

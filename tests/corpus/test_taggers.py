@@ -11,8 +11,8 @@ from realm_jax import config
 from realm_jax.corpus.articles import Article
 from realm_jax.corpus.passages import cut_articles, with_sentences
 from realm_jax.corpus.taggers import Dates, Links, Rules, Tagger, spans_of
+from realm_jax.tagging.ner import Ner
 from realm_jax.text.tokenizer import byte_offsets
-from realm_jax.training.ner import Ner
 from tests.corpus import toy
 from tests.models import bert_files
 

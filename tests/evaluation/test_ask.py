@@ -12,8 +12,8 @@ from realm_jax.errors import UserError
 from realm_jax.evaluation import ask as asking
 from realm_jax.evaluation.ask import answer_question, ask, fill_masks
 from realm_jax.jobs.ask import Arguments
-from realm_jax.training.builder import build_one
 from realm_jax.training.checkpoints import CheckpointWriter, State
+from realm_jax.training.refresh import build_one
 from realm_jax.training.stages import start_of_pretraining
 from realm_jax.workdir import write_json
 

@@ -9,7 +9,7 @@ import pytest
 from realm_jax.config import Config, Questions
 from realm_jax.errors import UserError
 from realm_jax.evaluation.evaluate import Evaluation, _sum_of_starts, evaluate_file, recall_figures
-from realm_jax.qa.prepare import prepare_questions
+from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.workdir import Workdir
 
 ASKED = [("who?", ["José", "Bob"]), ("where?", ["the Hague"]), ("when?", ["1954"]), ("what?", ["red sea"])]

@@ -10,8 +10,9 @@ import pytest
 from realm_jax import __version__
 from realm_jax.config import Config, Pretrain, flatten
 from realm_jax.errors import UserError
-from realm_jax.jobs import cli, peers
-from realm_jax.jobs.signals import Terminated
+from realm_jax.jobs import cli
+from realm_jax.runtime import peers
+from realm_jax.runtime.signals import Terminated
 from realm_jax.workdir import write_json
 
 EXPERIMENT = """

@@ -22,8 +22,8 @@ from realm_jax.index import snapshots
 from realm_jax.training import checkpoints, loop, stages
 from realm_jax.training import mesh as layout
 from realm_jax.training.checkpoints import State
-from realm_jax.training.experiment import Experiment
 from realm_jax.training.metrics import read_metrics
+from realm_jax.training.open_run import OpenRun
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.workdir import IMPORTED, Workdir, write_json
 from tests.devices import have
@@ -70,7 +70,7 @@ def alone(settings, tmp_path_factory) -> Workdir:
     rounding would choose what is retrieved, and be most of the embedder's gradient.
     """
     folder = Workdir(tmp_path_factory.mktemp("alone"))
-    experiment, draw = Experiment(settings(), folder), np.random.default_rng(7)
+    experiment, draw = OpenRun(settings(), folder), np.random.default_rng(7)
     params = {part: getattr(experiment.models, part)(jax.random.key(0), experiment.sample_rows()) for part in PARTS}
     params = jax.tree.map(lambda leaf: leaf + 0.4 * draw.normal(size=leaf.shape).astype(np.float32), params)
     checkpoints.write_params(folder.stage(IMPORTED).checkpoints, 0, params)
@@ -271,7 +271,7 @@ def test_two_processes_agree_with_one_also_after_one_of_them_was_killed(settings
 
     assert snapshots.list_steps(stage.snapshots) == snapshots.list_steps(alone.stage("pretrain").snapshots)
     # One process reads what two wrote, and goes on from it.
-    experiment = Experiment(settings(), folder)
+    experiment = OpenRun(settings(), folder)
     models, rows = experiment.models, experiment.store.rows(slice(None))
     for step in (0, STEPS):
         embedder = checkpoints.restore_part(stage.checkpoints, step, "embedder", models.shapes("embedder"))

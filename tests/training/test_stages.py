@@ -11,7 +11,7 @@ import pytest
 
 from realm_jax.errors import UserError
 from realm_jax.index import placement, snapshots
-from realm_jax.jobs import sharing
+from realm_jax.runtime import sharing
 from realm_jax.training import checkpoints, loop, stages
 from realm_jax.training.metrics import read_metrics
 from realm_jax.workdir import Workdir

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from realm_jax import objectives
-from realm_jax.training.experiment import Experiment
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.mesh import whole
-from realm_jax.training.models import Models
-from realm_jax.training.questions import QuestionSet, cloze_row
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.question_arrays import QuestionSet, cloze_row
 from realm_jax.training.task import Batch, Metrics, Params, Task, padded
 
 
@@ -35,18 +35,18 @@ class ClosedBook(Task):
         return self._probe(whole(params["reader"]))
 
 
-def cloze_answers(experiment: Experiment, reader: Params, questions: QuestionSet) -> list[str]:
+def cloze_answers(run: OpenRun, reader: Params, questions: QuestionSet) -> list[str]:
     """The most likely wordpiece at each mask, up to the first padding, as text."""
-    config, size = experiment.config, experiment.config.evaluation.batch_size
-    rows = [cloze_row(config, experiment.tokenizer, text) for text in questions.texts]
+    config, size = run.config, run.config.evaluation.batch_size
+    rows = [cloze_row(config, run.tokenizer, text) for text in questions.texts]
 
     answers = []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         batch = [padded(np.stack([row[key] for row in part]), size) for key in ("query", "mask_positions")]
-        for pieces in np.asarray(_predict(reader, *batch, experiment.models))[: len(part)]:
-            ends = np.flatnonzero(pieces == experiment.tokenizer.pad_id)
-            answers.append(experiment.tokenizer.decode(pieces[: ends[0]] if len(ends) else pieces))
+        for pieces in np.asarray(_predict(reader, *batch, run.models))[: len(part)]:
+            ends = np.flatnonzero(pieces == run.tokenizer.pad_id)
+            answers.append(run.tokenizer.decode(pieces[: ends[0]] if len(ends) else pieces))
     return answers
 
 

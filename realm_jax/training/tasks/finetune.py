@@ -11,8 +11,8 @@ from realm_jax.corpus.store import PassageStore
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.snapshots import Snapshot
 from realm_jax.text import features
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.mesh import local_rows
-from realm_jax.training.models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task
 
 

@@ -4,7 +4,7 @@ import jax
 
 from realm_jax import objectives
 from realm_jax.config import Config
-from realm_jax.training.models import Models
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task
 
 

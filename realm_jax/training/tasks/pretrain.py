@@ -19,8 +19,8 @@ from realm_jax.index.device_store import DeviceStore
 from realm_jax.text import features
 from realm_jax.text.salience import LearnedSalience
 from realm_jax.training.follow import SnapshotFollower
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.mesh import ROWS, WHOLE, local_rows, shards_in_use, whole
-from realm_jax.training.models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task, rng
 
 NEVER = -1e9

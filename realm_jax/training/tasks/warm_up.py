@@ -7,7 +7,7 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.text import features
-from realm_jax.training.models import Models
+from realm_jax.training.jitted_models import Models
 from realm_jax.training.task import Batch, Metrics, Params, Task, rng
 
 NEAR = 4

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from realm_jax.training.queries import ict_batches
+from realm_jax.training.masked_queries import ict_batches
 from realm_jax.training.tasks.ict import Ict
 from tests.training.tasks.losses import gradients, learns, never
 

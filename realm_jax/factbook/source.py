@@ -1,0 +1,17 @@
+"""The World Factbook as a source of articles that brings its own questions."""
+
+from realm_jax.corpus.source import Given
+from realm_jax.factbook.articles import articles
+from realm_jax.factbook.package import INSTALL, load_countries
+from realm_jax.factbook.questions_of_countries import questions
+from realm_jax.qa.questions import Question
+
+
+class Factbook(Given):
+    """The edition that is installed, whatever path is named."""
+
+    def __init__(self, path: str = "", option: str = "data.path"):
+        super().__init__(articles(), INSTALL)
+
+    def questions(self) -> dict[str, list[Question]]:
+        return questions(load_countries())

@@ -1,0 +1,125 @@
+"""Which curves a report shows, and two sentences on how to read each."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from realm_jax.reports.plots import Curve, draw
+from realm_jax.reports.run_record import Record
+
+NOT_RUN = "not run"
+STAGE_NAMES = {
+    "prepare": "Data",
+    "ict": "Inverse cloze task",
+    "warm_up": "Reader warm-up",
+    "pretrain": "Pre-training",
+    "finetune": "Fine-tuning",
+    "closed_book": "Closed-book rival",
+    "evaluate": "Evaluation",
+    "report": "Report",
+}
+SALIENCE = "salience/"
+LOSSES = {
+    "ict": "Cross-entropy of finding a sentence's own passage among those of the batch.",
+    "warm_up": "Negative log-likelihood of masked wordpieces, read beside a passage that is given, not retrieved. "
+    "It must fall before retrieval can be rewarded.",
+    "finetune": "ORQA's early loss and span loss together; a question whose passages hold no answer adds nothing.",
+    "closed_book": "Negative log-likelihood of the answer without any passage. It should have levelled off: "
+    "a rival that was stopped early would be no fair one.",
+}
+
+
+def pretraining_figures(record: Record) -> list[dict[str, Any]]:
+    """Curves of pre-training, each with two sentences on how to read it."""
+
+    def curve(label, name, **style):
+        return Curve(label, *record.series("pretrain", name), **style)
+
+    specs = (
+        (
+            "Recall on fresh vectors",
+            [
+                curve("held-out spans", "probe/span_recall@5", smooth=False),
+                curve("dev questions", "probe/question_recall@5", smooth=False),
+            ],
+            "Share of held-out queries with an answer among the five best passages, all embedded at that very step. "
+            "This is the evidence of retrieval, and it chooses the checkpoint that goes on.",
+        ),
+        (
+            "Retrieval utility",
+            [curve("utility", "retrieval/utility")],
+            "How much likelier the truth is with the retrieved passages than with the null passage: "
+            "log p(y|x) − log p(y|null, x), in nats. By itself it is no evidence of retrieval: passages that only show "
+            "what an answer looks like raise it too.",
+        ),
+        (
+            "p(null)",
+            [curve("p(null)", "retrieval/p_null")],
+            "Probability that the retriever gives to the empty passage. Near 1 it has given up on retrieving; "
+            "a low value alone does not say that it retrieves well.",
+        ),
+        (
+            "Loss",
+            [curve("loss", "loss/total")],
+            "Negative log-likelihood of the masked wordpieces, marginalised over the passages read; thin is every "
+            "step, bold a moving average. It also falls when only the reader gets better.",
+        ),
+        (
+            "Staleness of the index",
+            [curve("staleness", "index/staleness_steps", stairs=True)],
+            "Steps since the embedder whose vectors are searched. "
+            "Each fall is a newer snapshot swapped in, and each dashed line in these figures is such a swap.",
+        ),
+    )
+    swaps, figures = record.swaps(), []
+    for title, curves, caption in (*specs, *_learned_salience(record)):
+        if curves := [curve for curve in curves if curve.steps]:
+            name = re.sub(r"\W+", "-", title.lower()).strip("-")
+            svg = draw(curves, describe(title, curves), name=name, marks=swaps, zero=title == "Retrieval utility")
+            figures.append({"title": title, "svg": svg, "caption": caption, "labels": [c.label for c in curves]})
+    return figures
+
+
+def _learned_salience(record: Record) -> list[tuple[str, list[Curve], str]]:
+    """Of the kinds of spans that it was measured for, the four that are worth the most at the end."""
+    names = {name for line in record.metrics.get("pretrain", ()) for name in line if name.startswith(SALIENCE)}
+    series = {name.removeprefix(SALIENCE): record.series("pretrain", name) for name in sorted(names)}
+    last = {kind: values[-1] for kind, (_, values) in series.items() if values}
+    kinds = sorted(last, key=lambda kind: -last[kind])
+    worth = ", ".join(f"{kind} {number(last[kind], 2)}" for kind in kinds)
+    curves = [Curve(kind, *series[kind], smooth=False) for kind in kinds[:4]]
+    caption = (
+        "Retrieval utility as the model measured it for spans of each kind, in nats per masked wordpiece; what is "
+        f"hidden is drawn in proportion to it. At the end: {worth}."
+    )
+    return [("Learned salience", curves, caption)]
+
+
+def loss_figures(record: Record) -> list[dict[str, Any]]:
+    """The loss of every other stage that was run."""
+    figures = []
+    for stage, caption in LOSSES.items():
+        curve = Curve("loss", *record.series(stage, "loss/total"))
+        if curve.steps:
+            title = STAGE_NAMES[stage]
+            svg = draw([curve], describe(f"{title}, loss", [curve]), name=stage.replace("_", "-"))
+            figures.append({"title": title, "svg": svg, "caption": caption, "labels": ["loss"]})
+    return figures
+
+
+def describe(title: str, curves: Sequence[Curve]) -> str:
+    """A figure in words, for those who cannot see it."""
+    parts = [
+        f"{c.label}: {number(c.values[0])} at step {c.steps[0]}, {number(c.values[-1])} at step {c.steps[-1]}, "
+        f"between {number(min(c.values))} and {number(max(c.values))}"
+        for c in curves
+    ]
+    return f"{title}. {'; '.join(parts)}."
+
+
+def number(value: float | int | None, digits: int = 3, sign: bool = False) -> str:
+    """With a true minus sign; `not run` for None."""
+    if value is None or not math.isfinite(value):
+        return NOT_RUN
+    return f"{value:{'+' if sign else ''}z.{digits}f}".replace("-", "−")

@@ -1,0 +1,251 @@
+"""What the folder of a sweep tells: its runs, finished or not, and their answers question by question."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from realm_jax import config as schema
+from realm_jax.config import Config, Sweep
+from realm_jax.errors import UserError
+from realm_jax.evaluation.bootstrap import Difference, paired_difference
+from realm_jax.qa.answers import exact_match
+from realm_jax.qa.predictions import read_predictions
+from realm_jax.qa.questions import Question, load_questions, prepared_set
+from realm_jax.reports.run_record import Record, read_record
+from realm_jax.runtime import costs
+from realm_jax.settings import changes
+from realm_jax.workdir import SweepDir, Workdir, owner, read_json
+
+
+class Asked(NamedTuple):
+    """A test question: what tells whether two runs were asked the same, and what it is about."""
+
+    id: str
+    subject: str
+    digest: str
+
+
+ELSEWHERE = "elsewhere"
+"""State of a run that has not finished here, but that another report tells of (reports/sweep_elsewhere.py)."""
+FINISHED = ("done", ELSEWHERE)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One variant with one seed."""
+
+    variant: str
+    seed: int
+    config: Config
+    workdir: Workdir
+
+    @functools.cached_property
+    def state(self) -> str:
+        """`done`, `running`, `failed` or `not finished`; of runs elsewhere, ELSEWHERE."""
+        if self.workdir.is_finished:
+            return "done"
+        if owner(self.workdir.root, "run") is not None:
+            return "running"
+        return "failed" if self.workdir.failed_job else "not finished"
+
+    @functools.cached_property
+    def record(self) -> Record:
+        return read_record(self.config, self.workdir)
+
+    @functools.cached_property
+    def checkpoint(self) -> tuple[int, int] | None:
+        """The step of pre-training whose parameters went on, and the last step taken; None where nothing tells."""
+        stage = self.workdir.stage("pretrain")
+        done = next((read_json(path) for path in (stage.done, stage.forgotten) if path.exists()), {})
+        return (done["step"], done["last_step"]) if self.config.pretrain.steps and "last_step" in done else None
+
+    @functools.cached_property
+    def settings(self) -> str:
+        """A digest of the options that make a variant what it is."""
+        unplaced = dataclasses.replace(self.config.data, directory="")
+        options = schema.flatten(dataclasses.replace(self.config, name="", seed=0, data=unplaced))
+        return _digest({name: value for name, value in options.items() if not schema.of_the_machine(name)})
+
+    @functools.cached_property
+    def data(self) -> Path:
+        """The folder of the prepared data, not the link by which the run has it."""
+        return costs.folder_of((self.config, self.workdir), "prepare")
+
+    @functools.cached_property
+    def _questions(self) -> list[Question]:
+        data = self.workdir.data(self.config.data.directory)
+        return _test_questions(prepared_set(self.config.questions, data).resolve())
+
+    @functools.cached_property
+    def asked(self) -> list[Asked]:
+        """The test questions."""
+        return [Asked(one.id, one.subject, _digest(dataclasses.asdict(one))) for one in self._questions]
+
+    @functools.cached_property
+    def scores(self) -> np.ndarray | None:
+        """Exact match, 0 or 1, of each test question; None where none was answered."""
+        path = self.workdir.evaluation / "predictions_test.jsonl"
+        if self.state != "done" or not path.exists():
+            return None
+        pairs = zip(read_predictions(path, self._questions), self._questions, strict=True)
+        match = self.config.questions.match
+        return np.array([said is not None and exact_match(said, q.answers, match) for said, q in pairs], float)
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
+@functools.lru_cache
+def _test_questions(folder: Path) -> list[Question]:
+    return load_questions(folder, "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRecord:
+    """All runs of a sweep; `runs` has the reference's first."""
+
+    name: str
+    reference: str
+    runs: list[RunRecord]
+
+    @property
+    def variants(self) -> list[str]:
+        return list(dict.fromkeys(run.variant for run in self.runs))
+
+    def of(self, variant: str, *states: str) -> list[RunRecord]:
+        """The runs of a variant in any of these states; without any, the finished ones, here and elsewhere."""
+        return [run for run in self.runs if run.variant == variant and run.state in (states or FINISHED)]
+
+    def numbers(self, variant: str, metric: str) -> list[float]:
+        """A metric of the variant's finished runs that have it."""
+        return [value for run in self.of(variant) if (value := run.record.number(metric)) is not None]
+
+    @functools.cached_property
+    def seconds(self) -> dict[costs.Made, list[float]]:
+        return costs.seconds((run.config, run.workdir) for run in self.runs)
+
+    def cost(self, run: RunRecord) -> dict[str, float]:
+        """{job: seconds} of a run, shared stages included."""
+        return costs.of_run((run.config, run.workdir), self.seconds)
+
+    def jobs_without_cost(self, run: RunRecord) -> list[str]:
+        """Jobs of which a run has the result, but nobody the time, as another sweep or machine did them."""
+        return costs.unknown((run.config, run.workdir), self.seconds)
+
+    def changes(self, variant: str) -> dict[str, tuple[Any, Any]]:
+        """{option: (the reference's, the variant's)} where they differ, name and seed aside."""
+        theirs, ours = (
+            next(run.config for run in self.runs if run.variant == name) for name in (self.reference, variant)
+        )
+        return {name: values for name, values in changes(theirs, ours).items() if name not in ("name", "seed")}
+
+    @functools.cached_property
+    def on_other_data(self) -> list[RunRecord]:
+        """Finished runs of the reference's settings of data, but of other data: files have changed meanwhile."""
+        done = [run for run in self.runs if run.state == "done"]
+        first = next((run for run in done if run.variant == self.reference), None)
+        same = [run for run in done if first and run.config.data == first.config.data]
+        return [run for run in same if run.data != first.data]
+
+    def asked(self, variants: Sequence[str], split: str) -> list[int]:
+        """How many questions of a split the finished runs of these variants answered: one number, if all were asked the
+        same."""
+        metric = {"dev": "qa/exact_match_dev", "test": "qa/exact_match"}[split]
+        answered = [run for name in variants for run in self.of(name) if run.record.number(metric) is not None]
+        return sorted({count for run in answered if (count := run.record.results.get("counts", {}).get(split))})
+
+    def pairs(self, variant: str, other: str) -> list[tuple[RunRecord, RunRecord]]:
+        """The runs of two variants with the seeds that both have; none where they answered other questions."""
+        ours, theirs = ({run.seed: run for run in self.of(name) if run.scores is not None} for name in (variant, other))
+        pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+        return [] if any(one.asked != two.asked for one, two in pairs) else pairs
+
+    def difference(self, variant: str, other: str) -> Difference | None:
+        """Of exact match on test questions, over the seeds of `pairs`; None where there are none."""
+        if not (pairs := self.pairs(variant, other)):
+            return None
+        groups = [question.subject or question.id for question in pairs[0][0].asked]
+        return paired_difference(*(np.stack([run.scores for run in runs]) for runs in zip(*pairs, strict=True)), groups)
+
+
+def matched(arms: dict[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:
+    """Of the variants that have runs, those with the seeds that all of them have."""
+    arms = {name: runs for name, runs in arms.items() if runs}
+    seeds = set.intersection(*({run.seed for run in runs} for runs in arms.values())) if arms else set()
+    return {name: [run for run in runs if run.seed in seeds] for name, runs in arms.items()}
+
+
+def read_sweep(root: Path) -> SweepRecord:
+    """Raises UserError where the folder is not a sweep's."""
+    folder = SweepDir(root)
+    sweep = read_settings(folder)
+    names = sorted(sweep.variants, key=lambda name: name != sweep.reference)
+    runs = [
+        RunRecord(name, seed, _settings(workdir := folder.run(name, seed)) or sweep.run(name, seed), workdir)
+        for name in names
+        for seed in sweep.seeds
+    ]
+    return SweepRecord(root.resolve().name, sweep.reference, runs)
+
+
+def read_settings(folder: SweepDir) -> Sweep:
+    """A sweep as its folder has it: of each variant, what its first run there has recorded.
+
+    Raises:
+      UserError: the folder is not a sweep's, or has no run of a variant.
+    """
+    folder.check_local()
+    if not folder.root.is_dir():
+        raise UserError(f"{folder.root}: no such folder; name that of `realm sweep`")
+    if not folder.manifest.exists():
+        raise UserError(
+            f"{folder.root}: a folder without {folder.manifest.name} is no sweep; name that of `realm sweep`"
+        )
+    found = read_manifest(folder)
+    variants = {}
+    for name in found["variants"]:
+        recorded = filter(None, (_settings(folder.run(name, seed)) for seed in found["seeds"]))
+        if (config := next(recorded, None)) is None:
+            raise UserError(
+                f"{folder.root / 'runs' / name}: no run of this variant is there any more; begin it again from the "
+                f"experiment file: `realm sweep FILE --sweep_dir {folder.root}`"
+            )
+        variants[name] = config
+    return Sweep(variants, tuple(found["seeds"]), found["reference"])
+
+
+def read_manifest(folder: SweepDir) -> dict[str, Any]:
+    """Raises UserError where the file is not what `realm sweep` wrote."""
+    found = None
+    with contextlib.suppress(UserError):
+        found = read_json(folder.manifest)
+    match found:
+        case {"reference": reference, "variants": [*variants], "seeds": [*seeds]}:
+            typed = all(isinstance(name, str) for name in variants) and all(isinstance(seed, int) for seed in seeds)
+            if typed and seeds and reference in variants:
+                return found
+    raise UserError(
+        f"{folder.manifest}: not the file of a sweep, with its reference, variants and seeds; name another folder, or, "
+        f"if it is damaged, delete it and give `realm sweep FILE --sweep_dir {folder.root}`"
+    )
+
+
+def _settings(workdir: Workdir) -> Config | None:
+    """What a run has recorded, if anything."""
+    if not workdir.config.exists():
+        return None
+    values = read_json(workdir.config)
+    if not (isinstance(values, dict) and isinstance(values.get("config"), dict)):
+        raise UserError(f"{workdir.config}: not the settings of a run; delete the file and begin the sweep again")
+    try:
+        return schema.from_dict(values["config"])
+    except UserError as error:
+        raise UserError(f"{workdir.config}: {error}") from None

@@ -1,0 +1,73 @@
+"""What every stage and every measurement works with, opened once and on first use."""
+
+from functools import cached_property
+
+import jax
+import numpy as np
+
+from realm_jax import models
+from realm_jax.config import Config, Masking
+from realm_jax.corpus.store import PassageStore
+from realm_jax.corpus.texts import PassageTexts
+from realm_jax.errors import UserError
+from realm_jax.text import features
+from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.training.jitted_models import Models
+from realm_jax.training.masked_queries import MaskedQueries
+from realm_jax.training.mesh import make_mesh
+from realm_jax.training.question_arrays import BeamLabels, QuestionSet
+from realm_jax.workdir import Workdir
+
+SAMPLE_ROWS = 512
+
+
+class OpenRun:
+    """An experiment in its workdir: the models, and the prepared data."""
+
+    def __init__(self, config: Config, folder: Workdir):
+        self.config, self.folder = config, folder
+        self.data = folder.data(config.data.directory)
+        self.data.fetch()
+
+    @cached_property
+    def mesh(self) -> jax.sharding.Mesh:
+        """All devices of all processes, as the experiment arranges them."""
+        return make_mesh(self.config.mesh)
+
+    @cached_property
+    def models(self) -> Models:
+        return Models(self.config, self.folder)
+
+    @cached_property
+    def store(self) -> PassageStore:
+        return PassageStore.open(self.data.store)
+
+    @cached_property
+    def texts(self) -> PassageTexts:
+        return PassageTexts(self.data)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        path = models.resolve_vocab(self.config.model)
+        tokenizer = Tokenizer.from_vocab(path)
+        if tokenizer.sep_id != features.SEP:
+            raise UserError(
+                f"{path}: [SEP] stands on line {tokenizer.sep_id + 1}; as in BERT's own it must be on line "
+                f"{features.SEP + 1}"
+            )
+        return tokenizer
+
+    def sample_rows(self) -> np.ndarray:
+        """Passage rows [R,P] spread evenly over the store, to fit what the weights lack."""
+        return self.store.rows(np.linspace(0, self.store.num_passages - 1, SAMPLE_ROWS).astype(int))
+
+    def questions(self, split: str) -> QuestionSet:
+        return QuestionSet(self.config, self.data, self.tokenizer, split)
+
+    def labels(self, questions: QuestionSet) -> BeamLabels:
+        """Which passages hold an answer of these questions."""
+        return BeamLabels(self.config, self.data, self.tokenizer, self.store, questions)
+
+    def masked_queries(self, split: str, masking: Masking | None = None) -> MaskedQueries:
+        """Sentences of a split, masked as the experiment says unless `masking` says otherwise."""
+        return MaskedQueries(self.config, self.data, self.tokenizer, split, masking)

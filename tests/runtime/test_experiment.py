@@ -1,0 +1,244 @@
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from realm_jax.config import Config, Data, Mesh, Pretrain, Questions, Tagger
+from realm_jax.errors import UserError
+from realm_jax.runtime import experiment
+from realm_jax.runtime.experiment import Record, load_experiment, missing_file, read_record, settle, starting_point
+from realm_jax.workdir import Workdir, write_json
+
+HEADER = "from realm_jax.config import Config, Pretrain\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text: str, name: str = "mine.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return Workdir(tmp_path / "run")
+
+
+class TestLoading:
+    def test_gives_the_config(self, write):
+        path = write(HEADER + "def get_config():\n  return Config(name='a', pretrain=Pretrain(steps=7))\n")
+        assert load_experiment(path) == Config(name="a", pretrain=Pretrain(steps=7))
+
+    def test_variant_imports_its_base_and_leaves_no_trace(self, write):
+        write(HEADER + "def get_config():\n  return Config(seed=3)\n", "the_base.py")
+        path = write("import the_base\ndef get_config():\n  return the_base.get_config()\n", "variant.py")
+        before, folders = set(sys.modules), list(sys.path)
+        assert load_experiment(path).seed == 3
+        assert not {"the_base", "variant"} & (set(sys.modules) - before)
+        assert sys.path == folders
+
+    def test_neighbours_of_two_folders_do_not_mix(self, write, tmp_path):
+        for seed in (1, 2):
+            (tmp_path / str(seed)).mkdir()
+            write(HEADER + f"def get_config():\n  return Config(seed={seed})\n", f"{seed}/base.py")
+            write("from base import get_config\n", f"{seed}/variant.py")
+        assert [load_experiment(tmp_path / folder / "variant.py").seed for folder in "12"] == [1, 2]
+
+    def test_module_of_the_same_name_stays(self, write):
+        before = sys.modules["json"]
+        load_experiment(write(HEADER + "def get_config():\n  return Config()\n", "json.py"))
+        assert sys.modules["json"] is before
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("x = 1\ny = (\n", r"mine\.py:2: syntax error: '\(' was never closed"),
+            (
+                "\nimport no_such_module\n",
+                r"mine\.py:2: ModuleNotFoundError: No module named 'no_such_module'; an .*beside what it imports",
+            ),
+            ("import factbook", r"No module named 'factbook'; .* own folder: put it beside experiments/factbook\.py$"),
+            (
+                "def get_sweep(): ...",
+                r"no function get_config\(\), but get_sweep\(\): `realm sweep .*mine\.py` runs that",
+            ),
+            ("def config():\n  pass\n", r"mine\.py: no function get_config\(\)"),
+            ("get_config = 3\n", r"mine\.py: no function get_config\(\)"),
+            ("def get_config():\n  return {}\n", r"get_config\(\) gave a dict; it must return realm_jax.config.Config"),
+            (
+                HEADER + "def get_config():\n\n  return Config(pretrain=Pretrain(steps=-3))\n",
+                r"mine\.py:4: pretrain\.steps: -3 is out of range; it must be at least 0",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, write, text, message):
+        with pytest.raises(UserError, match=message):
+            load_experiment(write(text))
+
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            ("Config(pretrain=Pretrain(stepz=3))", r"mine\.py:3: TypeError: .*'stepz'[;.] [Dd]id you mean 'steps'\?"),
+            ("Config(qqqq=3)", r"mine\.py:3: TypeError: .*'qqqq'; Config has name, seed, data"),
+        ],
+    )
+    def test_option_that_is_not_there_is_named(self, write, call, message):
+        """In a process of its own: type checking, on in this one, words such errors in its own way."""
+        path = write(HEADER + f"def get_config():\n  return {call}\n")
+        command = [sys.executable, "-m", "realm_jax", "prepare", str(path), "--workdir", str(path.parent / "run")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2 and re.match(f"realm: error: .*{message}", done.stderr)
+        assert not (path.parent / "run").exists()
+
+    def test_error_in_a_neighbour_is_named_here_and_there(self, write):
+        write("def f():\n  return 1 / 0\n", "helper.py")
+        path = write("import helper\ndef get_config():\n  return helper.f()\n")
+        line = path.read_text().splitlines().index("  return helper.f()") + 1
+        with pytest.raises(UserError, match=rf"{path}:{line} \(by .*helper\.py:2\): ZeroDivisionError"):
+            load_experiment(path)
+
+    def test_missing_file_names_near_ones(self, write):
+        path = write("", "factbook.py")
+        with pytest.raises(UserError, match=r"factbok\.py: no such experiment file; did you mean .*factbook\.py"):
+            load_experiment(path.with_name("factbok.py"))
+
+
+class TestRecord:
+    def test_is_read_as_written(self, workdir):
+        given, config = Config(name="a"), Config(name="a", seed=2)
+        settle(None, given, config, workdir)
+        assert read_record(workdir) == Record(given, config)
+        assert set(json.loads(workdir.config.read_text())) == {"experiment", "config"}
+
+    @hypothesis.settings(max_examples=8)
+    @hypothesis.given(seed=st.integers(0, 5), steps=st.integers(0, 9), rate=st.floats(0, 1), name=st.text())
+    def test_any_config_survives(self, tmp_path_factory, seed, steps, rate, name):
+        workdir = Workdir(tmp_path_factory.mktemp("run"))
+        config = Config(name=name, seed=seed, pretrain=Pretrain(steps=steps, learning_rate=rate))
+        settle(None, Config(), config, workdir)
+        assert read_record(workdir) == Record(Config(), config)
+        settle(read_record(workdir), Config(), config, workdir)
+
+    def test_none_in_a_new_workdir(self, workdir):
+        assert read_record(workdir) is None
+        assert not workdir.root.exists()
+
+    def test_later_jobs_start_from_it(self, workdir, tmp_path):
+        record = Record(Config(), Config(seed=4))
+        assert starting_point(record, Config(), tmp_path / "e.py", workdir).seed == 4
+        assert starting_point(None, Config(seed=9), tmp_path / "e.py", workdir).seed == 9
+
+    def test_changed_experiment_file_is_refused(self, workdir, tmp_path):
+        then = Config(name="a", pretrain=Pretrain(steps=5, batch_size=7))
+        now = replace(then, seed=3, pretrain=Pretrain(steps=6, batch_size=7))
+        with pytest.raises(UserError) as caught:
+            starting_point(Record(then, then), now, tmp_path / "e.py", workdir)
+        message = str(caught.value)
+        assert "e.py has changed since" in message and "--workdir" in message
+        assert "  seed: 0 then, 3 now\n" in message and "  pretrain.steps: 5 then, 6 now\n" in message
+        assert "batch_size" not in message
+
+    def test_other_option_is_refused_and_nothing_touched(self, workdir):
+        settle(None, Config(), Config(), workdir)
+        before = workdir.config.read_bytes(), workdir.config.stat().st_mtime_ns
+        with pytest.raises(UserError, match=r"belongs to other settings:\n  seed: 0 there, 8 asked for\n.*--workdir"):
+            settle(read_record(workdir), Config(), Config(seed=8), workdir)
+        assert (workdir.config.read_bytes(), workdir.config.stat().st_mtime_ns) == before
+        assert [path.name for path in workdir.root.iterdir()] == ["config.json"]
+
+    def test_option_that_a_newer_version_adds_has_its_default(self, workdir):
+        values = dataclasses.asdict(Config(seed=5))
+        del values["pretrain"]["patience"]
+        workdir.root.mkdir()
+        workdir.config.write_text(json.dumps({"experiment": values, "config": values}))
+        assert read_record(workdir) == Record(Config(seed=5), Config(seed=5))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{", "not valid JSON"),
+            ("\udcff", r"config\.json: not valid JSON \(invalid start byte\); delete the file"),
+            ("[]", "not the record of an experiment"),
+            ('{"model": "bert"}', "not the record of an experiment"),
+            ('{"experiment": {"pretrain": 3}, "config": {}}', "not the record of an experiment"),
+            (
+                '{"experiment": {"pretrain": {"stepz": 3}}, "config": {}}',
+                r"config\.json: pretrain\.stepz: no such option",
+            ),
+        ],
+    )
+    def test_foreign_file_is_named(self, workdir, text, message):
+        workdir.root.mkdir()
+        workdir.config.write_text(text, errors="surrogateescape")
+        with pytest.raises(UserError, match=message):
+            read_record(workdir)
+        assert workdir.config.read_text(errors="surrogateescape") == text
+
+    def test_workdir_that_is_a_file(self, tmp_path):
+        (tmp_path / "run").write_text("")
+        with pytest.raises(UserError, match="is a file; --workdir must name a folder"):
+            read_record(Workdir(tmp_path / "run"))
+
+    def test_job_that_began_at_the_same_moment_is_seen(self, workdir, monkeypatch):
+        def write_and_be_overtaken(path, values):
+            write_json(path, values)
+            write_json(path, {**values, "config": dataclasses.asdict(Config(seed=1))})
+
+        monkeypatch.setattr(experiment, "write_json", write_and_be_overtaken)
+        with pytest.raises(UserError, match="seed: 1 there, 0 asked for"):
+            settle(None, Config(), Config(), workdir)
+
+
+@pytest.mark.parametrize(
+    ("option", "config"),
+    [
+        ("data.path", Config(data=Data(source="folder", path="nowhere"))),
+        ("data.text_path", Config(data=Data(text_source="jsonl", text_path="nowhere"))),
+        ("data.tagger_weights", Config(data=Data(taggers=("ner",), tagger_weights="nowhere"))),
+        ("questions.test", Config(questions=Questions(train=(__file__,), test=(__file__, "nowhere")))),
+        ("tagger.train", Config(tagger=Tagger(train=("nowhere:train",)))),
+    ],
+)
+def test_a_file_that_is_not_there_is_named(option, config):
+    assert re.fullmatch(f"{option}: 'nowhere.*' is not there", missing_file(config))
+
+
+def test_what_is_no_path_is_not_looked_for():
+    questions = Questions(train=(f"{Path(__file__).parent}:train",))
+    assert not missing_file(Config(data=Data(source="wikipedia", path="excerpt"), questions=questions))
+
+
+class TestOfTheMachine:
+    """Options that say how a run is computed, not what."""
+
+    def test_another_mesh_goes_on_and_is_recorded(self, workdir):
+        settle(None, Config(), Config(), workdir)
+        other = Config(mesh=Mesh(fsdp=4), pretrain=Pretrain(accumulate=2))
+        settle(read_record(workdir), Config(), other, workdir)
+        assert read_record(workdir) == Record(Config(), other)
+        with pytest.raises(UserError, match="seed: 0 there, 1 asked for"):
+            settle(read_record(workdir), Config(), Config(seed=1), workdir)
+        assert read_record(workdir) == Record(Config(), other)
+
+    def test_what_messages_about_records_and_memory_ask_for(self, workdir):
+        settle(None, Config(), Config(), workdir)
+        other = Config(data=Data(skip_faulty=True, processes=3), questions=Questions(skip_faulty=True))
+        settle(read_record(workdir), Config(), other, workdir)
+        assert read_record(workdir).config == other
+
+    def test_an_edited_mesh_of_the_experiment_file_counts(self, workdir, tmp_path):
+        settle(None, Config(), Config(seed=2), workdir)
+        edited, source = Config(mesh=Mesh(tensor=2)), tmp_path / "mine.py"
+        assert starting_point(read_record(workdir), edited, source, workdir) == replace(edited, seed=2)
+        with pytest.raises(UserError, match="has changed since"):
+            starting_point(read_record(workdir), replace(edited, name="b"), source, workdir)
