@@ -40,7 +40,7 @@ def get_config() -> Config:
         masking=Masking(kind="salient", types=("name",), min_holders=1, max_holders=10, max_masks=6),
         # The builder, on the same two cores, needs up to 60 steps for a snapshot; so training never waits for it.
         index=Index(kind="scann", swap_after=60),
-        # All stages are short, so Adam's moments are corrected (see Stage.bias_correction).
+        # All stages are short, so Adam's moments are corrected (see Training.bias_correction).
         warm_up=WarmUp(
             steps=400,
             batch_size=10,

@@ -3,7 +3,7 @@ or FOLDER:SPLIT is named."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from realm_jax.errors import UserError
 
@@ -26,20 +26,40 @@ class Range:
         return f"between {self.low} and {self.high}"
 
 
-def check_ranges(part: Any, path: str = "") -> None:
-    """Raises UserError for the first value of a dataclass, at any depth, of another type or outside its `Range`."""
+Count = Annotated[int, Range(0)]
+Positive = Annotated[int, Range(1)]
+Fraction = Annotated[float, Range(0.0, 1.0)]
+NotNegative = Annotated[float, Range(0.0)]
+Size = Annotated[int, Range(-1)]
+
+
+class Part:
+    """A dataclass of settings, which may have others as fields."""
+
+    def check(self, name: str) -> None:
+        """Raises UserError for values that fit their types and ranges, but not each other.
+
+        Args:
+          name: what stands before the names of its fields, such as `index.mesh.`; empty for the whole.
+        """
+
+
+def check(part: Part, path: str = "") -> None:
+    """Raises UserError for the first value of a part, at any depth, of another type or outside its `Range`, or that its
+    part's own `check` refuses."""
     hints = get_type_hints(type(part), include_extras=True)
     for field in dataclasses.fields(part):
         value, name = getattr(part, field.name), f"{path}{field.name}"
         _check_type(value, hints[field.name], name)
         if dataclasses.is_dataclass(value):
-            check_ranges(value, f"{name}.")
+            check(value, f"{name}.")
         if isinstance(value, tuple):
             for number, element in enumerate(value):
                 _check_type(element, hints[field.name].__args__[0], f"{name}[{number}]")
         for bound in getattr(hints[field.name], "__metadata__", ()):
             if isinstance(bound, Range) and value not in bound:
                 raise UserError(f"{name}: {value} is out of range; it must be {bound}")
+    part.check(path)
 
 
 def _check_type(value: Any, hint: Any, name: str) -> None:

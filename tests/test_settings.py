@@ -6,22 +6,22 @@ from typing import Annotated, Literal
 import pytest
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Range, check_ranges, from_dict
+from realm_jax.settings import Part, Range, check, from_dict
 
 
 @dataclasses.dataclass(frozen=True)
-class Inner:
+class Inner(Part):
     names: tuple[str, ...] = ()
     kind: Literal["a", "b"] = "a"
 
 
 @dataclasses.dataclass(frozen=True)
-class Outer:
+class Outer(Part):
     inner: Inner = Inner()
     steps: Annotated[int, Range(0)] = 0
 
     def __post_init__(self):
-        check_ranges(self)
+        check(self)
 
 
 @pytest.mark.parametrize(

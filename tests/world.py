@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from realm_jax.config import Bert, Config, Data, Finetune, Index, Masking, Model, Pretrain, Questions, Stage, WarmUp
+from realm_jax.config import Bert, Config, Data, Finetune, Index, Masking, Model, Pretrain, Questions, Training, WarmUp
 from realm_jax.corpus.preparation import prepare_corpus
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.questions import Question, write_questions
@@ -116,5 +116,5 @@ def make(root: Path) -> World:
     return World(config, data, tokenizer)
 
 
-def stage(**changes: Any) -> Stage:
-    return dataclasses.replace(Stage(steps=10, learning_rate=0.5, warmup_steps=4), **changes)
+def stage(**changes: Any) -> Training:
+    return dataclasses.replace(Training(steps=10, learning_rate=0.5, warmup_steps=4), **changes)

@@ -41,7 +41,7 @@ def load_sweep(path: Path) -> Sweep:
 def _load(path: Path, function: str, kind: type[T]) -> T:
     if not path.is_file():
         raise UserError(f"{path}: no such experiment file{_near(path)}")
-    kind_name = f"{kind.__module__}.{kind.__name__}"
+    kind_name = f"realm_jax.config.{kind.__name__}"
     module, folder = ModuleType(path.stem), path.parent.resolve()
     module.__file__ = str(folder / path.name)
     with importable(folder):

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import optax
 
-from realm_jax.config import Mesh, Stage
+from realm_jax.config import Mesh, Training
 from realm_jax.errors import UserError
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
@@ -34,7 +34,7 @@ FINITE = {"loss/total": "loss", "optimizer/gradient_norm": "gradient's norm"}
 def train(
     task: Task,
     name: str,
-    stage: Stage,
+    stage: Training,
     directory: StageDir,
     seed: int,
     patience: int = 0,
@@ -60,7 +60,7 @@ def train(
 def _train(
     task: Task,
     name: str,
-    stage: Stage,
+    stage: Training,
     directory: StageDir,
     seed: int,
     patience: int,

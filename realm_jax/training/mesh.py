@@ -117,7 +117,7 @@ def shards_in_use() -> int:
     return 1 if mesh.empty else shards(mesh)
 
 
-def check_batch(data: int, fsdp: int, stage: config.Stage, name: str) -> None:
+def check_batch(data: int, fsdp: int, stage: config.Training, name: str) -> None:
     """Raises UserError where the rows of a batch, in each of the parts it is computed in, cannot be split evenly."""
     rows, parts = stage.batch_size, stage.accumulate
     if rows % (data * fsdp * parts):

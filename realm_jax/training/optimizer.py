@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from realm_jax.config import Stage
+from realm_jax.config import Training
 
 EPS = 1e-6
 """BERT's; Adam's own paper has 1e-8."""
@@ -34,7 +34,7 @@ def scale_by_bert_adam(b1: float = 0.9, b2: float = 0.999, eps: float = EPS) -> 
     return optax.GradientTransformation(init, update)
 
 
-def learning_rate(stage: Stage) -> optax.Schedule:
+def learning_rate(stage: Training) -> optax.Schedule:
     """Linear warm-up over `warmup_steps`, then a linear decay that would reach zero after `steps`."""
     warm_up = min(stage.warmup_steps, stage.steps)
     return optax.join_schedules(
@@ -47,7 +47,7 @@ def learning_rate(stage: Stage) -> optax.Schedule:
     )
 
 
-def bert_optimizer(stage: Stage) -> optax.GradientTransformation:
+def bert_optimizer(stage: Training) -> optax.GradientTransformation:
     """Weight decay touches matrices alone: LayerNorm's weights and all biases are vectors."""
     embedder_rate = getattr(stage, "embedder_rate", 1.0)
     return optax.chain(

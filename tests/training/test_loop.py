@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from realm_jax.config import Stage
+from realm_jax.config import Training
 from realm_jax.errors import UserError
 from realm_jax.training import checkpoints, loop
 from realm_jax.training.metrics import read_metrics
@@ -21,7 +21,7 @@ from realm_jax.workdir import StageDir, read_json
 from tests.training.toy import Toy
 from tests.trees import same
 
-STAGE = Stage(steps=23, batch_size=4, checkpoint_every=5, log_every=2, learning_rate=0.1, keep=2)
+STAGE = Training(steps=23, batch_size=4, checkpoint_every=5, log_every=2, learning_rate=0.1, keep=2)
 
 
 def train(folder: Path, task=None, patience=0, stage=STAGE) -> StageDir:
@@ -118,7 +118,7 @@ def test_patience_stops_early(tmp_path):
 
 
 def test_no_steps_leaves_the_start_as_result(tmp_path):
-    directory = train(tmp_path / "run", stage=Stage(steps=0))
+    directory = train(tmp_path / "run", stage=Training(steps=0))
     assert read_json(directory.done)["step"] == 0 and checkpoints.steps(directory.checkpoints) == [0]
 
 
@@ -150,7 +150,7 @@ def test_a_second_trainer_is_refused(tmp_path):
 
 
 def test_checkpoint_of_another_architecture_lists_both_sides(tmp_path):
-    directory = train(tmp_path / "run", stage=Stage(steps=0))
+    directory = train(tmp_path / "run", stage=Training(steps=0))
     other = {"kernel": jax.ShapeDtypeStruct((4, 1), np.float32), "scale": jax.ShapeDtypeStruct((2,), np.float32)}
     with pytest.raises(UserError) as error:
         checkpoints.restore_part(directory.checkpoints, 0, "embedder", other)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_jax.config import Pretrain, Stage
+from realm_jax.config import Pretrain, Training
 from realm_jax.training.optimizer import EPS, bert_optimizer, learning_rate, scale_by_bert_adam
 
 B1, B2 = 0.9, 0.999
@@ -52,7 +52,7 @@ def by_numpy(stage, steps, size):
 @pytest.mark.parametrize("size", [1e-3, 1.0, 30.0])
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
 def test_steps_equal_numpys(bias_correction, size, clip_norm):
-    stage = Stage(steps=9, warmup_steps=3, learning_rate=0.1, bias_correction=bias_correction, clip_norm=clip_norm)
+    stage = Training(steps=9, warmup_steps=3, learning_rate=0.1, bias_correction=bias_correction, clip_norm=clip_norm)
     optimizer = bert_optimizer(stage)
     now, state = params(), optimizer.init(params())
     for step, expected in enumerate(by_numpy(stage, 9, size)):
@@ -70,7 +70,7 @@ def test_without_bias_correction_the_first_step_is_longer():
 
 
 def test_weight_decay_shrinks_matrices_and_no_vector():
-    stage = Stage(steps=5, warmup_steps=0, learning_rate=0.1, weight_decay=0.5, clip_norm=1.0)
+    stage = Training(steps=5, warmup_steps=0, learning_rate=0.1, weight_decay=0.5, clip_norm=1.0)
     optimizer, start = bert_optimizer(stage), params()
     zero = jax.tree.map(jnp.zeros_like, start)
     updates, _ = optimizer.update(zero, optimizer.init(start), start)
@@ -94,7 +94,7 @@ def test_the_embedders_own_rate_scales_all_of_its_updates_and_no_other(factor):
 
 @given(steps=st.integers(1, 60), warm_up=st.integers(0, 70), peak=st.floats(1e-6, 1.0))
 def test_schedule_rises_to_the_peak_and_falls_to_zero(steps, warm_up, peak):
-    stage = Stage(steps=steps, warmup_steps=warm_up, learning_rate=peak)
+    stage = Training(steps=steps, warmup_steps=warm_up, learning_rate=peak)
     rates = np.array([float(learning_rate(stage)(step)) for step in range(steps + 1)])
     top = min(warm_up, steps)
     for step in range(steps + 1):
@@ -106,7 +106,7 @@ def test_schedule_rises_to_the_peak_and_falls_to_zero(steps, warm_up, peak):
 @pytest.mark.parametrize("norm, kept", [(0.25, True), (4.0, False)])
 def test_gradients_are_clipped_together(norm, kept):
     """Clipping keeps the direction of the whole gradient, and leaves a small one alone."""
-    stage = Stage(steps=3, warmup_steps=0, learning_rate=1.0, weight_decay=0.0, clip_norm=1.0)
+    stage = Training(steps=3, warmup_steps=0, learning_rate=1.0, weight_decay=0.0, clip_norm=1.0)
     optimizer, g = bert_optimizer(stage), gradients(1)
     g = jax.tree.map(lambda leaf: leaf * norm / np.linalg.norm(flat(g)), g)
     _, state = optimizer.update(g, optimizer.init(params()), params())

@@ -1,0 +1,23 @@
+"""The experiment schema: frozen dataclasses, one per part, with units and ranges.
+
+An experiment file's ``get_config()`` returns a `Config`. The command line turns every field into an option of the same
+dotted name (``--pretrain.steps 100``); the text below a field is that option's help. A part's own checks stand in it;
+those of several parts together in `experiment.Config`.
+"""
+
+from realm_jax.config.data import Data
+from realm_jax.config.evaluation import Evaluation
+from realm_jax.config.experiment import Config, flatten, from_dict, of_the_machine
+from realm_jax.config.index import Index
+from realm_jax.config.masking import Masking
+from realm_jax.config.mesh import ROW_AXES, Mesh
+from realm_jax.config.model import Bert, Model
+from realm_jax.config.questions import Questions
+from realm_jax.config.sweep import Sweep
+from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagger, Training, WarmUp
+
+__all__ = [
+    "Bert", "ClosedBook", "Config", "Data", "Evaluation", "Finetune", "Ict", "Index", "Masking", "Mesh", "Model",
+    "Pretrain", "Questions", "ROW_AXES", "Sweep", "Tagger", "Training", "WarmUp", "flatten", "from_dict",
+    "of_the_machine",
+]  # fmt: skip

@@ -1,0 +1,168 @@
+"""Options of the stages of training: `ict`, `warm_up`, `pretrain`, `finetune`, `closed_book`, `tagger`."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from realm_jax.errors import UserError
+from realm_jax.settings import Count, Fraction, NotNegative, Part, Positive, Range
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Part):
+    """What every stage of training has: BERT's optimiser, and when to look and save."""
+
+    steps: Count = 0
+    """Gradient steps; 0 leaves the stage out."""
+    batch_size: Positive = 8
+    """Queries per step, B, over all devices."""
+    accumulate: Positive = 1
+    """Parts that a batch is computed in, one after the other, where its activations do not fit into memory at once. The
+    step is that of the whole batch; each part is computed forwards twice."""
+    learning_rate: NotNegative = 1e-4
+    """Peak of a linear warm-up and a linear decay to zero."""
+    warmup_steps: Count = 10
+    """Steps of the linear warm-up."""
+    bias_correction: bool = False
+    """Whether Adam's moments are corrected for their start at zero. BERT's release does not; its first steps are up to
+    six times as long, which thousands of warm-up steps hide. Runs of a few hundred steps want it on."""
+    weight_decay: NotNegative = 0.01
+    """AdamW's decay; not applied to LayerNorm and biases."""
+    clip_norm: NotNegative = 1.0
+    """Largest global norm of a gradient."""
+    checkpoint_every: Positive = 50
+    """Steps between checkpoints; the last step is always saved."""
+    keep: Annotated[int, Range(2)] = 4
+    """Newest checkpoints kept on disk, beside the best one."""
+    log_every: Positive = 10
+    """Steps between lines of progress and metrics."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ict(Training):
+    """Inverse cloze task: warms the embedder up without labels (Lee et al. 2019, section 4)."""
+
+    score_scale: NotNegative = 1.0
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
+    on it."""
+    keep_sentence: Fraction = 0.1
+    """Share of queries whose sentence stays in its passage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmUp(Training):
+    """The reader learns to copy an answer from a passage it is given. Not in the paper, whose reader starts as a whole
+    BERT."""
+
+    own_passage_start: Fraction = 0.6
+    """Share of queries read with their own, unmasked passage, at the first step ..."""
+    own_passage_end: Fraction = 0.2
+    """... and at the last; the others get another passage that holds the answer."""
+    null_passage: Fraction = 0.1
+    """Share of queries read with the null passage."""
+    distractor: Fraction = 0.3
+    """Share of queries read with a passage that does not hold the answer, as retrieval will often bring: a neighbour of
+    the origin or any other. A reader that trusts every passage would drive p(null) to 1, and queries away from
+    passages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrain(Training):
+    """REALM: retrieve, read, marginalise (Guu et al. 2020, sections 3.1 to 3.4)."""
+
+    score_scale: NotNegative = 1.0
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
+    on it."""
+    candidates: Annotated[int, Range(2)] = 4
+    """Passages read per query, K, the null passage included (the paper: 8)."""
+    oversample: Positive = 1
+    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage, of its first 16
+    holders, are trained on first (or see masking.kind learned).
+    A query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known
+    holders."""
+    answer_within: Count = 0
+    """A query counts only if a passage that holds its answer, of the first 16 holders, is among so many of the best
+    ones that may be read; 0: any counts. Not in the paper (there: 0); needs known holders."""
+    null_passage: bool = True
+    """Whether the null passage has a share in p(z|x). Without, it is read only to measure retrieval's utility."""
+    ban_origin: bool = True
+    """Whether the passage that a query's sentence comes from is never retrieved for it."""
+    embedder_rate: NotNegative = 1.0
+    """Factor on the embedder's learning rate; 0 leaves the embedder as it is."""
+    marginalize: Literal["token", "span"] = "token"
+    """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's
+    text)."""
+    probe_queries: Count = 200
+    """Held-out queries of the recall probe that is run at every checkpoint; 0 turns probe and early stopping off."""
+    probe_passages: Positive = 600
+    """Passages that the probe embeds afresh: every holder of an answer, filled up with others."""
+    patience: Count = 0
+    """Probes without a better recall after which training stops; 0 never stops early. The best probed checkpoint is
+    what the next stage starts from."""
+
+    def check(self, name: str) -> None:
+        if 0 < self.answer_within < self.candidates - 1:
+            raise UserError(
+                f"pretrain.answer_within: {self.answer_within} is less than the {self.candidates - 1} passages that "
+                f"pretrain.candidates {self.candidates} reads; it must be 0 or at least as many"
+            )
+        if self.steps and self.probe_queries and not self.embedder_rate:
+            raise UserError(
+                f"pretrain.probe_queries: {self.probe_queries} probe an embedder that pretrain.embedder_rate 0 leaves "
+                "as it is, so that no checkpoint would be better than the first; set it to 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune(Training):
+    """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7); passage vectors stay fixed."""
+
+    score_scale: NotNegative = 1.0
+    """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
+    on it."""
+    questions: Count = 0
+    """Training questions that are taken, drawn by the seed; 0 takes all. Shows what pre-training is worth where few are
+    labelled."""
+    beam: Positive = 100
+    """Passages whose scores enter the early loss (ORQA: 5,000); all, where the corpus has fewer."""
+    read: Positive = 5
+    """Passages read per question of a step; evaluation.read is how many are read to answer one."""
+    joint_length: Annotated[int, Range(8, 512)] = 112
+    """Wordpieces of a question with a body, as data.joint_length is of a masked query (ORQA: 320)."""
+    labels: Literal["bytes", "tokens", "normalized"] = "bytes"
+    """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the body's bytes (ORQA);
+    `tokens`: the answer's wordpieces within the passage's row, title or body; `normalized`: the answer's words within
+    the body's, lower-cased, accents and punctuation kept (DPR)."""
+    embedder: Literal["pretrain", "start"] = "pretrain"
+    """Whose embedder, with its passage vectors, is fine-tuned. `pretrain`: that of pre-training; `start`: the one that
+    pre-training started from."""
+    reader: Literal["pretrain", "start", "weights"] = "pretrain"
+    """Whose reader is fine-tuned. `pretrain`, `start`: as for the embedder; `weights`: as it was before its warm-up;
+    of imported weights the masked-LM reader, without the published span scorer."""
+    truncation: Literal["passage", "longest_first"] = "passage"
+    """What is cut where a question and a body are too long together. `passage`: the body (ORQA); `longest_first`: the
+    longer of the two, then both, as in the PyTorch port."""
+
+    def check(self, name: str) -> None:
+        if self.read > self.beam:
+            raise UserError(
+                f"finetune.read: {self.read} passages cannot be read from a beam of finetune.beam {self.beam}; it must "
+                f"be at most {self.beam}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedBook(Training):
+    """The rival without retrieval: a masked-LM cloze reader, trained on the same questions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagger(Training):
+    """The classifier of the tagger `ner`, trained on labelled text by the job `tagger` alone."""
+
+    train: tuple[str, ...] = ()
+    """Training text: files in CoNLL-2003's columns, or FOLDER:SPLIT of a data set that TFDS has prepared."""
+    dev: tuple[str, ...] = ()
+    """The same of development text, whose entity F1 at every checkpoint chooses the one that is taken; without any, the
+    last is."""
+    length: Annotated[int, Range(8, 512)] = 128
+    """Wordpieces of a training sentence, with [CLS] and [SEP]; what is beyond is left out."""
