@@ -12,6 +12,9 @@ ifeq ($(filter $(ACCELERATOR),cpu cuda cuda13 tpu),)
   $(error ACCELERATOR=$(ACCELERATOR) is not known; it must be cpu, cuda, cuda13 or tpu)
 endif
 
+# Those that setup.cfg names: 3.11 and so on.
+PYTHONS := $(shell sed -n 's/.*Python :: \(3\..*\)/\1/p' setup.cfg)
+
 BIN   := $(VENV)/bin
 # One stamp per accelerator: set-up is redone only when the dependencies or the accelerator change.
 STAMP := $(VENV)/.installed-$(ACCELERATOR)
@@ -30,13 +33,13 @@ help:  ## list these commands
 	@echo "  WORKDIR=$(WORKDIR)      folder of the run"
 	@echo "  OPTIONS='$(OPTIONS)'    options of the job, such as '--seed 1 --pretrain.steps 200'"
 	@echo "  ACCELERATOR=$(ACCELERATOR)    cpu, cuda (CUDA 12), cuda13 or tpu"
-	@echo "  PYTHON=$(PYTHON)        3.11 to 3.13; makes the virtual environment VENV=$(VENV)"
+	@echo "  PYTHON=$(PYTHON)        one of $(PYTHONS); makes the virtual environment VENV=$(VENV)"
 
 setup: $(STAMP)  ## make the virtual environment and install everything
 
 $(STAMP): setup.cfg pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "$(PYTHON) is not Python 3.11 to 3.13; name one that is: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())' || \
+	  { echo "$(PYTHON) is none of Python $(PYTHONS); name one that is: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,$(ACCELERATOR)]'
 	@rm -f $(VENV)/.installed-* && touch $@
@@ -79,6 +82,6 @@ $(PARITY)/.installed: parity/requirements.txt
 	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-clean:  ## remove the virtual environment and caches; runs stay
-	rm -rf $(VENV) $(PARITY) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove the virtual environments and caches; runs stay
+	rm -rf $(VENV) .venv .venv-* build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

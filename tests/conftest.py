@@ -4,21 +4,23 @@ import os
 import signal
 from pathlib import Path
 
+from tests.xla import known
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Tests of several files, the processes they start, and the next call of pytest compile the same programs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["XLA_FLAGS"] = " ".join(
-    (
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers, as all processes that tests start, inherit the flags
+    flags = (
         # Virtual devices share the cores, and a busy machine may keep one from its turn for long. XLA's limit, 40 s,
         # ends the whole process; pytest's own comes first.
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
         # Compiles in a third of the time, here and, so that the same is computed, in the processes that tests start.
+        # XLA of JAX 0.12 has no such choice.
         "--xla_cpu_use_fusion_emitters=false",
-        os.environ.get("XLA_FLAGS", ""),
     )
-)
+    os.environ["XLA_FLAGS"] = " ".join((*known(flags), os.environ.get("XLA_FLAGS", "")))
 
 import hypothesis
 import jax
