@@ -156,7 +156,7 @@ def test_the_page_of_other_results_goes(workdir, monkeypatch):
     fill(workdir, RESULTS)
     read(workdir)
     assert workdir.is_finished
-    monkeypatch.setattr(evaluation, "Experiment", lambda *_: None)
+    monkeypatch.setattr(evaluation, "OpenRun", lambda *_: None)
     monkeypatch.setattr(evaluation.Evaluation, "__init__", lambda *_: None)
     monkeypatch.setattr(evaluation.Evaluation, "results", lambda _: {"qa/exact_match": 0.25})
     evaluation.evaluate(Config(), workdir)
