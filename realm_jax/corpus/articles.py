@@ -1,6 +1,8 @@
 """What every source of text is turned into."""
 
 import dataclasses
+import html
+import re
 
 from realm_jax.errors import UserError
 
@@ -41,6 +43,14 @@ class Bad:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
+
+
+_ENTITY = re.compile(r"&#(?:\d{8,}|x0*[0-9a-f]{7,});?", re.IGNORECASE)
+
+
+def unescape(text: str) -> str:
+    """Entities of HTML as characters; a number that is none's becomes U+FFFD, however many digits it has."""
+    return html.unescape(_ENTITY.sub("\ufffd", text))
 
 
 def check(article: Article, number: int) -> None:

@@ -5,6 +5,7 @@ parts of some streams each; a dump of one stream is one part, whatever its size.
 """
 
 import bz2
+import html
 import mmap
 import re
 import xml.etree.ElementTree as ElementTree
@@ -21,6 +22,8 @@ SHARD_BYTES = 8 << 20
 _MAGIC = re.compile(rb"BZh[1-9]\x31\x41\x59\x26\x53\x59")
 """A bzip2 stream begins so; by chance, so do one in 10^23 places."""
 _PAGE, _END = b"<page>", b"</page>"
+_LANGUAGE = re.compile(rb'<mediawiki\b[^<>]*\bxml:lang="([a-z-]+)"')
+_NAMESPACE = re.compile(rb'<namespace key="-?[1-9]\d*"[^<>]*>([^<>]+)</namespace>')
 EXCERPT = Package(
     name="gensim",
     version="4.4.0",
@@ -34,6 +37,8 @@ EXCERPT = Package(
 
 class WikipediaDump(Source):
     """`path` is one .xml.bz2 (or .xml) file, or a folder of them."""
+
+    version = "2"
 
     def __init__(self, path: str, shard_bytes: int = SHARD_BYTES):
         self._path, self._shard_bytes = path, shard_bytes
@@ -59,10 +64,20 @@ class WikipediaDump(Source):
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
         file = Path(shard.files[0])
         name = f"{file.name}" if not shard.start else f"{file.name}, stream at byte {shard.start}"
+        site = _site(file)
         for page in _pages(_unpacked(file, shard.start, shard.limit), name):
-            article = page if isinstance(page, Bad) else _article(*page)
+            article = page if isinstance(page, Bad) else _article(*page, site)
             if article is not None:
                 yield article
+
+
+def _site(file: Path) -> wikitext.Site:
+    """What the dump's first block says of the project; of English where it says nothing, as a piece of a dump does."""
+    head = next(_unpacked(file, 0, file.stat().st_size), b"")
+    head = b"" if isinstance(head, Bad) else head.partition(_PAGE)[0]
+    language = _LANGUAGE.search(head)
+    names = (html.unescape(name.decode("utf-8", "replace")).lower() for name in _NAMESPACE.findall(head))
+    return wikitext.Site(language[1].decode() if language else "en", frozenset(names))
 
 
 def _unpacked(file: Path, start: int, limit: int) -> Iterator[bytes | Bad]:
@@ -117,8 +132,9 @@ def _pages(blocks: Iterator[bytes | Bad], name: str) -> Iterator[tuple[bytes, st
         held += block
         used = 0
         while (begin := held.find(_PAGE, used)) >= 0:
-            end, following = held.find(_END, begin), held.find(_PAGE, begin + 1)
-            if 0 <= following < end or (end < 0 <= following):
+            following = held.find(_PAGE, begin + 1)
+            end = held.find(_END, begin, following if following >= 0 else None)
+            if end < 0 <= following:
                 yield Bad(place(begin), "a page without an end; mend the dump or fetch it again")
                 used = following
                 continue
@@ -135,7 +151,7 @@ def _pages(blocks: Iterator[bytes | Bad], name: str) -> Iterator[tuple[bytes, st
         yield Bad(place(held.find(_PAGE)), "a page without an end; the dump is cut off")
 
 
-def _article(page: bytes, where: str) -> Article | Bad | None:
+def _article(page: bytes, where: str, site: wikitext.Site) -> Article | Bad | None:
     """None for a page that is no article."""
     try:
         root = ElementTree.fromstring(page)
@@ -148,7 +164,7 @@ def _article(page: bytes, where: str) -> Article | Bad | None:
         return None
     if text[:9].lower() == "#redirect" or wikitext.is_list_of_links(title, text):
         return None
-    cleaned, links = wikitext.clean(text)
+    cleaned, links = wikitext.clean(text, site)
     # A page of nothing but tables or a list has no running text, and that is no fault of the dump's.
     return Article(title, title, cleaned, links=links, origin=where, id=title) if cleaned else None
 

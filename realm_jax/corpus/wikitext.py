@@ -1,16 +1,22 @@
 """Wikitext as clean text: what a reader of the page reads as running text, and where its links stand.
 
-Left out: templates, tables, references, lists of names, galleries, formulas, headings, and the sections in which only
-references and links stand. `mwparserfromhell` parses; what it cannot balance is mended line by line.
+Left out: tables, references, lists of names, galleries, formulas, headings, the sections in which only references and
+links stand, and templates but those of sentences (`wikitext_templates.py`): where one that is not known held a number,
+its sentence goes, or the bracket that it stands in. `mwparserfromhell` parses; what it cannot balance is mended line by
+line.
 """
 
-import html
+import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
 import mwparserfromhell
 from mwparserfromhell import nodes
 
+from realm_jax.corpus import wikitext_templates as templates
+from realm_jax.corpus.articles import unescape
+from realm_jax.text import sentences
 from realm_jax.text.sentences import word_set
 from realm_jax.text.tokenizer import byte_offsets
 
@@ -20,7 +26,9 @@ Mark = tuple[int, int]
 # Private characters stand around a link until all text is mended, so that its place is known afterwards.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
-_PRIVATE = re.compile("[\ue000-\ue002]")
+_POWER, _HOLE = "\ue004", "\ue005"
+"""Begins a whole number that is set high; stands for a number that is not known."""
+_PRIVATE = re.compile("[\ue000-\ue006]")
 _DROPPED_TAGS = word_set(
     "ref references table gallery math chem ce score timeline syntaxhighlight source pre imagemap hiero graph mapframe",
     "maplink templatedata inputbox categorytree includeonly noinclude section indicator code style",
@@ -33,51 +41,54 @@ _END_SECTION = re.compile(
     r"|publications|(?:selected )?works|filmography|discography|(?:image )?gallery"
     r"|(?:related|web)? ?(?:links|pages|articles)"
     r"|(?:suggested|recommended)? ?reading|awards and nominations|academic resources|further information"
+    r"|einzelnachweise|weblinks|literatur|siehe auch|quellen|anmerkungen|belege|fußnoten|filmografie|diskografie"
+    r"|notes et références|références|voir aussi|liens externes|bibliographie|annexes|articles connexes"
+    r"|referencias|enlaces externos|véase también|bibliografía|notas(?: y referencias)?|note|voci correlate"
+    r"|collegamenti esterni|altri progetti|bibliografia|referenties|externe links?|zie ook|bronnen.*|noten|literatuur"
+    r"|referências|ligações externas|ver também|przypisy|linki zewnętrzne|zobacz też|uwagi"
+    r"|примечания|ссылки|литература|см\. также|источники|примітки|посилання|література|див\. також|джерела"
+    r"|referenser|externa länkar|se även|källor|noter|fotnoter|externí odkazy|související články|reference|poznámky"
+    r"|脚注|出典|参考文献|外部リンク|関連項目|注釈|参考资料|參考資料|參考文獻|外部链接"
+    r"|外部連結|参见|參見|注释|註釋|각주|외부 링크|같이 보기|참고 문헌"
+    r"|مراجع|المراجع|وصلات خارجية|انظر أيضا|المصادر"
 )
-_NAMESPACES = re.compile(
-    r"\s*:?\s*(?:file|image|media|category|special|wikipedia|wp|template|help|portal|user|talk|draft|mediawiki|module"
-    r"|book)\s*:",
-    re.IGNORECASE,
+_LANGUAGES = word_set(
+    "aa ab ace ady af ak als alt am ami an ang ann anp ar arc ary arz as ast atj av avk awa ay az azb ba ban bar",
+    "bat-smg bbc bcl bdr be be-tarask be-x-old bew bg bh bi bjn blk bm bn bo bpy br bs btm bug bxr ca cbk-zam cdo",
+    "ce ceb ch cho chr chy ckb co cr crh cs csb cu cv cy da dag de dga din diq dsb dtp dty dv dz ee el eml en eo",
+    "es et eu ext fa fat ff fi fiu-vro fj fo fon fr frp frr fur fy ga gag gan gcr gd gl glk gn gom gor got gpe",
+    "gsw gu guc gur guw gv ha hak haw he hi hif ho hr hsb ht hu hy hyw hz ia iba id ie ig igl ii ik ilo inh io is",
+    "it iu ja jam jbo jv ka kaa kab kbd kbp kcg kg kge ki kj kk kl km kn knc ko koi kr krc ks ksh ku kus kv kw ky",
+    "la lad lb lbe lez lfn lg li lij lld lmo ln lo lrc lt ltg lv lzh mad mai map-bms mdf mg mh mhr mi min mk ml",
+    "mn mni mnw mo mr mrj ms mt mus mwl my myv mzn na nah nan nap nb nds nds-nl ne new ng nia nl nn no nov nqo nr",
+    "nrm nso nup nv ny oc olo om or os pa pag pam pap pcd pcm pdc pfl pi pih pl pms pnb pnt ps pt pwn qu rki rm",
+    "rmy rn ro roa-rup roa-tara rsk ru rue rup rw sa sah sat sc scn sco sd se sg sgs sh shi shn si simple sk skr",
+    "sl sm smn sn so sq sr srn ss st stq su sv sw szl szy ta tay tcy tdd te tet tg th ti tig tk tl tly tn to tpi",
+    "tr trv ts tt tum tw ty tyv udm ug uk ur uz ve vec vep vi vls vo vro wa war wo wuu xal xh xmf yi yo yue za",
+    "zea zgh zh zh-classical zh-min-nan zh-yue zu",
 )
-"""What does not stand in running text."""
-_ELSEWHERE = re.compile(
-    r"\s*(?P<inline>:)?\s*(?:(?P<sister>wiktionary|wikt|commons|c|wikisource|s|wikiquote|q|wikinews|n|wikibooks|b|wikiversity"
-    r"|v|species|meta|m|d)|[a-z]{2,3}(?:-[a-z-]+)?|simple)\s*:",
-    re.IGNORECASE,
+"""Codes of Wikipedia's languages, which links to their pages begin with (2026-11)."""
+_SISTERS = word_set(
+    "wiktionary wikt commons c wikisource s wikiquote q wikinews n wikibooks b wikiversity v species meta m d w"
 )
-"""Other projects, and Wikipedia in other languages, which a page is linked to by its side unless a colon is before."""
-_CHARACTER_TEMPLATES = {
-    "'": "'", "'s": "'s", "ndash": "–", "snd": " – ", "spnd": " – ", "spaced ndash": " – ", "mdash": "—", "spaces": " ",
-    "nbsp": " ", "space": " ", "·": " · ", "dot": " · ", "!": "|", "=": "=", "minus": "−", "times": "×", "-": "-",
-    "sup": "", "clear": "", "circa": "c. ", "c.": "c. ", "ca.": "c. ", "floruit": "fl. ", "fl.": "fl. ", "en dash": "–",
-    "em dash": "—", "degree": "°", "bc": " BC", "ad": "AD ",
-}  # fmt: skip
-_TEXT_TEMPLATES = word_set(
-    "nowrap nobr small smaller big larger em strong quote blockquote cquote quotation sic abbr mvar",
-    "visible gloss keypress code tt var math-text plainlist-text nihongo2 noitalic nwr bold",
+"""Other projects, which a link with a text of its own leads to."""
+_NAMESPACES = word_set(
+    "file image media category special wikipedia wp template help portal user talk draft mediawiki module book",
+    "timedtext project bild imagen archivo immagine afbeelding bestand imagem ficheiro grafika plik fichier datei файл",
 )
-_UNITS = {
-    "C": "°C", "F": "°F", "sqmi": "sq mi", "sqkm": "km²", "km2": "km²", "m2": "m²", "cm2": "cm²", "m3": "m³",
-    "km3": "km³", "cm3": "cm³", "ft2": "sq ft", "sqft": "sq ft", "ft3": "cu ft", "cuft": "cu ft", "USgal": "US gallons",
-    "oilbbl": "barrels", "oilbbl/d": "barrels per day", "PD/sqmi": "per sq mi", "PD/km2": "per km²", "LT": "long tons",
-    "ST": "short tons", "MT": "tonnes",
-}  # fmt: skip
-"""What {{convert}} calls otherwise than its readers; it takes all else as it is shown: km, ft, lb."""
-_POWER = re.compile(r"(e3|e6|e9|k(?=oil)|[MGT](?=oil|cuft|USgal))(.+)")
-_POWERS = {"e3": "thousand", "k": "thousand", "e6": "million", "M": "million", "e9": "billion", "G": "billion",
-           "T": "trillion"}  # fmt: skip
-_PARTS = {("ft", "in"), ("yd", "ft"), ("mi", "yd"), ("lb", "oz"), ("st", "lb")}
-"""Units of one measure: 6 ft 4 in."""
-_LANGUAGE = re.compile(r"(?:lang(?:-[a-z-]+)?|transl|transliteration|langx|script|zh-full|wikt-lang)$")
+"""Known to any Wikipedia, or to many beside those that the dump names: what does not stand in running text."""
 _DISAMBIGUATION = re.compile(
-    r"\{\{\s*(?:[a-z-]+ )?(?:disambig(?:uation)?|dab|hndis|geodis|disamb|set index(?: article)?|sia|surname|given name"
-    r"|human name disambiguation|place name disambiguation|(?:letter|airport|school|hospital|numberdis|number)[ -]?"
-    r"(?:dis|disambig|disambiguation)|hndis-cleanup|disambiguation cleanup|mountainindex|shipindex|roadindex)\s*[|}]",
+    r"\{\{\s*(?:(?:[a-z-]+ )?(?:disambig(?:uation)?|dab|hndis|geodis|disamb|set index(?: article)?|sia|surname"
+    r"|given name|human name disambiguation|place name disambiguation"
+    r"|(?:letter|airport|school|hospital|numberdis|number)[ -]?"
+    r"(?:dis|disambig|disambiguation)|hndis-cleanup|disambiguation cleanup|mountainindex|shipindex|roadindex)"
+    r"|begriffsklärung|homonymie|desambiguación|desambiguação|disambigua|dp|ujednoznacznienie|неоднозначность|förgrening"
+    r"|неоднозначність|rozcestník|aimai|曖昧さ回避|消歧义|消歧義|동음이의)\s*[|}]|__disambig__",
     re.IGNORECASE,
 )
 _MAGIC = re.compile(r"__[A-Z]{3,}__")
 _TABLE_LEFT = re.compile(
-    r"^\s*(?:\{\||\|[}\-+|]?|!(?!\w+\w* \w+ )|\}\})|\|\||^\s*[a-z_ -]{1,20}\s*=\s*\S*$"
+    r"^\s*(?:\{\||\|[}\-+|]?|!(?!\w+ \w+ )|\}\})|\|\||^\s*[a-z_ -]{1,20}\s*=\s*\S*$"
     r"|\|\s*(?:thumb|left|right|\w+ ?=)",
     re.IGNORECASE,
 )
@@ -93,19 +104,43 @@ _MENDS = (
     (re.compile(rf"[(\[]{_INNER}*[)\]]"), ""),  # what held only templates
     (re.compile(rf"\((?:{_INNER}|\bor\b|\band\b)+(?=[^\s,;:–—/·)])(?<![{_OPEN}])"), "("),
     (re.compile(r"(?<=\()\s*[,;:]\s*"), ""),
-    (re.compile(r"[\s,;:]+(?=\))"), ""),
+    (re.compile(r"(?<![\s,;:])[\s,;:]+(?=\))"), ""),
     (re.compile(r"([,;])(?:\s*[,;])+"), r"\1"),
-    (re.compile(r"\s+([,;:.!?)](?=[\s)]|$))"), r"\1"),
+    (re.compile(r"(?<!\s)\s+([,;:.!?)](?=[\s)]|$))"), r"\1"),
     (re.compile(r"\( +"), "("),
     (re.compile(r"^[\s,;:.)–—]+(?=\S)"), ""),
     (re.compile(r"(?<!\.)\.\.(?=\s|$)"), "."),
 )
+_MARKED_NUMBERS = (
+    (re.compile(rf"(?<=\d){templates.AFTER_DIGIT}"), " "),
+    (re.compile(rf"(?<=\d){_POWER}(?=\d+[/⁄])"), " "),
+    (re.compile(rf"(?<=[\d){_CLOSE}]){_POWER}"), "^"),
+    (re.compile(f"[{templates.AFTER_DIGIT}{_POWER}]"), ""),
+    # What is no part of a sentence opens its line, or follows on a word or stop without a space.
+    (re.compile(f"^[^\\S\n]*{_HOLE}+", re.MULTILINE), ""),
+    (re.compile(rf"(?<![\s(\[$£€¥₹~≈<>“\"{_OPEN}{_HOLE}]){_HOLE}+"), ""),
+)
+_HOLE_IN_BRACKETS = re.compile(rf"\([^(){_HOLE}]*{_HOLE}[^()]*\)")
 _LIST = "\ue002"
 """Begins a line that is a list item."""
 _ITEMS = (_LIST, "*", "#", ":", ";")
 _ENDS = frozenset(".!?。।…:")
+_DIGIT = re.compile(r"\d")
+_LONGEST_NAME = 200
 _PROSE = 8
 """Words that a list item, or a line without an end, must have to count as running text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """What a page's project says of itself."""
+
+    language: str = "en"
+    namespaces: frozenset[str] = frozenset()
+    """Names of all but the main one, in small letters."""
+
+
+ENGLISH = Site()
 
 
 def is_list_of_links(title: str, text: str) -> bool:
@@ -116,71 +151,106 @@ def is_list_of_links(title: str, text: str) -> bool:
     return _DISAMBIGUATION.search(text) is not None
 
 
-def clean(wikitext: str) -> tuple[str, list[Mark]]:
+def clean(wikitext: str, site: Site = ENGLISH) -> tuple[str, list[Mark]]:
     """(text, links): paragraphs separated by line breaks; bytes at which each link's text stands, ascending."""
     source = _MAGIC.sub("", _PRIVATE.sub("", wikitext))
     code = mwparserfromhell.parse(source, skip_style_tags=False)
+    reader = _Reader(site)
     pieces: list[str] = []
     skipping = 0
     for node in code.nodes:
         if isinstance(node, nodes.Heading):
             if skipping and node.level > skipping:
                 continue
-            name = _MARKS.sub("", "".join(_texts(node.title.nodes))).strip().lower()
-            skipping = node.level if _END_SECTION.fullmatch(name) else 0
+            name = _PRIVATE.sub("", "".join(reader.texts(node.title.nodes))).strip().lower()
+            skipping = node.level if len(name) < _LONGEST_NAME and _END_SECTION.fullmatch(name) else 0
             pieces.append("\n\n")
         elif not skipping:
-            pieces.extend(_text(node))
-    return _paragraphs("".join(pieces))
+            pieces.extend(reader.text(node))
+    # Other languages group digits otherwise, with what English takes for a point.
+    return _paragraphs("".join(pieces).replace(templates.GROUP, "," if site.language == "en" else ""))
 
 
-def _texts(all_nodes: Iterable[nodes.Node]) -> Iterator[str]:
-    for node in all_nodes:
-        yield from _text(node)
+class _Reader:
+    """What a reader of a site sees of nodes."""
+
+    def __init__(self, site: Site):
+        self._site = site
+
+    def texts(self, all_nodes: Iterable[nodes.Node]) -> Iterator[str]:
+        for node in all_nodes:
+            yield from self.text(node)
+
+    def text(self, node: nodes.Node) -> Iterator[str]:
+        if isinstance(node, nodes.Text):
+            yield str(node)
+        elif isinstance(node, nodes.Wikilink):
+            if self._is_shown(node):
+                shown = "".join(self.texts((node.text if node.text is not None else node.title).nodes)).lstrip(":")
+                yield f"{_OPEN}{_MARKS.sub('', shown)}{_CLOSE}"
+        elif isinstance(node, nodes.ExternalLink):
+            if node.title is not None:
+                yield from self.texts(node.title.nodes)
+        elif isinstance(node, nodes.HTMLEntity):
+            yield unescape(str(node))  # half a character becomes U+FFFD, as in a browser
+        elif isinstance(node, nodes.Template):
+            yield self._template(node)
+        elif isinstance(node, nodes.Tag):
+            yield from self._tag(node)
+        elif isinstance(node, nodes.Heading):
+            yield "\n\n"
+
+    def _is_shown(self, link: nodes.Wikilink) -> bool:
+        target = str(link.title).strip()
+        prefix, colon, _ = target.lstrip(": ").partition(":")
+        name = " ".join(prefix.replace("_", " ").lower().split())
+        if not colon:
+            return True
+        if {name, name.removesuffix(" talk")} & _NAMESPACES or name in self._site.namespaces:
+            return False
+        if name in _LANGUAGES:
+            return link.text is not None and target.startswith(":")
+        return link.text is not None or name not in _SISTERS
+
+    def _tag(self, node: nodes.Tag) -> Iterator[str]:
+        name = str(node.tag).strip().lower()
+        if name in _DROPPED_TAGS or _is_hidden(node):
+            return
+        if name in _LIST_TAGS and node.self_closing:
+            yield f"\n{_LIST}"
+            return
+        if name in _BLOCK_TAGS or name in _LIST_TAGS:
+            yield "\n\n"
+        if node.contents is not None and not node.self_closing:
+            shown = "".join(self.texts(node.contents.nodes))
+            yield _set_high(shown) if name == "sup" else shown
+        if name in _BLOCK_TAGS and name != "br":
+            yield "\n\n"
+
+    def _template(self, node: nodes.Template) -> str:
+        """Those that stand within sentences; all others vanish, or leave a hole where they held a number."""
+        given = "".join(self.texts(node.name.nodes)).replace("_", " ").strip()
+        function, colon, argument = given.partition(":")
+        name = " ".join((function if colon else given).lower().split())
+        read = templates.reader_of(name)
+        if read is None:
+            has_number = any(_DIGIT.search(str(p.value)) for p in node.params if _place(p))
+            return _HOLE if (has_number or templates.is_computed(name)) and not templates.is_note(name) else ""
+        values = {_place(p) or str(p.name).strip(): "".join(self.texts(p.value.nodes)).strip() for p in node.params}
+        most = max((place for place in values if isinstance(place, int)), default=0)
+        plain = [argument.strip()] * bool(colon) + [values.pop(i, "") for i in range(1, most + 1)]
+        shown = read(plain, values)
+        return _set_high(shown) if name in ("sup", "esp") else shown
 
 
-def _text(node: nodes.Node) -> Iterator[str]:
-    """What a reader sees of a node."""
-    if isinstance(node, nodes.Text):
-        yield str(node)
-    elif isinstance(node, nodes.Wikilink):
-        if _is_shown(node):
-            shown = "".join(_texts((node.text if node.text is not None else node.title).nodes)).lstrip(":")
-            yield f"{_OPEN}{_MARKS.sub('', shown)}{_CLOSE}"
-    elif isinstance(node, nodes.ExternalLink):
-        if node.title is not None:
-            yield from _texts(node.title.nodes)
-    elif isinstance(node, nodes.HTMLEntity):
-        yield html.unescape(str(node))  # half a character becomes U+FFFD, as in a browser
-    elif isinstance(node, nodes.Template):
-        yield from _template(node)
-    elif isinstance(node, nodes.Tag):
-        yield from _tag(node)
-    elif isinstance(node, nodes.Heading):
-        yield "\n\n"
+def _place(parameter) -> int:
+    """1 for the first unnamed value of a template, also where `1=` is before it; 0 for named ones."""
+    name = str(parameter.name).strip()
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 3 else 0
 
 
-def _is_shown(link: nodes.Wikilink) -> bool:
-    target = str(link.title)
-    if _NAMESPACES.match(target):
-        return False
-    elsewhere = _ELSEWHERE.match(target)
-    return elsewhere is None or link.text is not None and bool(elsewhere["inline"] or elsewhere["sister"])
-
-
-def _tag(node: nodes.Tag) -> Iterator[str]:
-    name = str(node.tag).strip().lower()
-    if name in _DROPPED_TAGS or _is_hidden(node):
-        return
-    if name in _LIST_TAGS and node.self_closing:
-        yield f"\n{_LIST}"
-        return
-    if name in _BLOCK_TAGS or name in _LIST_TAGS:
-        yield "\n\n"
-    if node.contents is not None and not node.self_closing:
-        yield from _texts(node.contents.nodes)
-    if name in _BLOCK_TAGS and name != "br":
-        yield "\n\n"
+def _set_high(text: str) -> str:
+    return _POWER + text if re.fullmatch(r"[-−–+]?\d+", text.strip()) else text
 
 
 def _is_hidden(node: nodes.Tag) -> bool:
@@ -190,61 +260,11 @@ def _is_hidden(node: nodes.Tag) -> bool:
     )
 
 
-def _template(node: nodes.Template) -> Iterator[str]:
-    """The few that stand within sentences; all others vanish."""
-    name = str(node.name).strip().lower()
-    plain = [p for p in node.params if not p.showkey]
-    if name in ("convert", "cvt") and len(plain) >= 2:
-        yield _converted([_shown(p) for p in plain])
-    elif name in ("circa", "c.", "ca.") and plain:
-        yield f"c. {_shown(plain[0])}"
-    elif name in _CHARACTER_TEMPLATES:
-        yield _CHARACTER_TEMPLATES[name]
-    elif _LANGUAGE.match(name) and plain:
-        yield _shown(plain[-1] if name in ("lang", "langx", "transl", "transliteration") else plain[0])
-    elif name in _TEXT_TEMPLATES or name in ("as of", "start date", "nihongo", "ill", "interlanguage link"):
-        if name == "as of" and plain:
-            yield f"As of {_shown(plain[0])}"
-        elif plain:
-            yield _shown(plain[0])
-    elif name in ("frac", "sfrac") and len(plain) >= 2:
-        yield "/".join(_shown(p) for p in plain[-2:])
-    elif name in ("val", "formatnum", "gaps", "number") and plain:
-        yield _shown(plain[0])
-    elif name in ("us$", "usd", "gbp", "inr", "eur", "a$", "c$") and plain:
-        sign = {"gbp": "£", "eur": "€", "inr": "₹"}.get(name, "$")
-        yield f"{sign}{_shown(plain[0])}"
-
-
-def _converted(values: list[str]) -> str:
-    """`{{convert|3|to|5|km|mi}}` is "3 to 5 km", `{{convert|6|ft|4|in|cm}}` "6 ft 4 in"; what it converts to is left
-    out."""
-    first, unit, *rest = values
-    word = unit.removesuffix("(-)")
-    if word in ("to", "and", "by", "x", "-", "–", "or") and len(rest) >= 2:
-        joint = {"-": "–", "–": "–", "x": " × "}.get(word, f" {word} ")
-        return f"{_grouped(first)}{joint}{_grouped(rest[0])} {_unit(rest[1])}"
-    if len(rest) >= 2 and (unit, rest[1]) in _PARTS:
-        return f"{_grouped(first)} {unit} {rest[0]} {rest[1]}"
-    return f"{_grouped(first)} {_unit(unit)}"
-
-
-def _grouped(number: str) -> str:
-    return f"{int(number):,}" if number.isascii() and number.isdigit() else number
-
-
-def _unit(code: str) -> str:
-    if power := _POWER.match(code):
-        return f"{_POWERS[power[1]]} {_unit(power[2])}"
-    return _UNITS.get(code, code)
-
-
-def _shown(parameter) -> str:
-    return "".join(_texts(parameter.value.nodes)).strip()
-
-
 def _paragraphs(text: str) -> tuple[str, list[Mark]]:
-    marked = "\n".join(filter(None, map(_mended, _joined(html.unescape(text).split("\n")))))
+    text = unescape(text)
+    for pattern, replacement in _MARKED_NUMBERS:
+        text = pattern.sub(replacement, text)
+    marked = "\n".join(filter(None, map(_mended, _joined(text.split("\n")))))
     clean_text = _MARKS.sub("", marked)
     return clean_text, list(_places(marked, clean_text))
 
@@ -270,7 +290,9 @@ def _mended(line: str) -> str:
     """A paragraph, mended; nothing where it is no running text."""
     is_item = line.lstrip().startswith(_ITEMS)
     line = _SPACES.sub(" ", line.replace(_LIST, "")).strip(" *#:;" if is_item else " ")
-    line = _BRACKETS.sub("", line)
+    line = _SPACES.sub(" ", _BRACKETS.sub("", line))
+    if _HOLE in line:
+        line = _without_holes(line)
     for pattern, replacement in _MENDS:
         line = pattern.sub(replacement, line)
     line = _SPACES.sub(" ", line).strip()
@@ -282,6 +304,17 @@ def _mended(line: str) -> str:
     if words < _PROSE and (is_item or last not in _ENDS) or is_item and last not in _ENDS or last == ":" and words < 12:
         return ""
     return line
+
+
+def _without_holes(line: str) -> str:
+    """The line without what lacks a number: remarks in brackets, and sentences."""
+    line = _HOLE_IN_BRACKETS.sub("", line)
+    at = [i for i, character in enumerate(line) if character not in (_OPEN, _CLOSE)]
+    starts = [
+        at[start] - (line[at[start] - 1 : at[start]] == _OPEN) for start, _ in sentences.split(_MARKS.sub("", line))
+    ]
+    pieces = [line[start:limit] for start, limit in itertools.pairwise([*starts, len(line)])]
+    return "".join(piece for piece in pieces if _HOLE not in piece)
 
 
 def _places(marked: str, text: str) -> Iterator[Mark]:

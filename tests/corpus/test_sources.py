@@ -47,9 +47,9 @@ def faults(found):
     return [str(bad) for bad in found if isinstance(bad, Bad)]
 
 
-def streams(path, pages, size=3):
+def streams(path, pages, size=3, head=HEAD):
     """A dump of many streams; returns where each begins."""
-    parts = [HEAD, *("".join(pages[i : i + size]) for i in range(0, len(pages), size)), "</mediawiki>"]
+    parts = [head, *("".join(pages[i : i + size]) for i in range(0, len(pages), size)), "</mediawiki>"]
     packed = [bz2.compress(part.encode()) for part in parts]
     path.write_bytes(b"".join(packed))
     return np.cumsum([0, *map(len, packed)])
@@ -73,6 +73,18 @@ def test_a_dump_gives_its_articles_alone(tmp_path):
     assert article.text == "Page number 1 tells of the town of Oslo and of its many rivers."
     assert [article.text[a:b] for a, b in article.links] == ["Oslo"]
     assert "unpacked byte" in article.origin and article.id == "Page 1"
+
+
+def test_a_dump_names_its_language_and_namespaces(tmp_path):
+    names = '<namespaces><namespace key="0" /><namespace key="6" case="first-letter">Datei</namespace></namespaces>'
+    head = HEAD.replace("<mediawiki>", '<mediawiki xml:lang="de">').replace("</siteinfo>", f"{names}</siteinfo>")
+    pages = [
+        prose(0),
+        page("Mühle", "[[Datei:A.jpg|mini|Bild]]Die Mühle hat {{formatnum:12345}} Räder. So in [[CSI: Wien]]."),
+    ]
+    at = streams(tmp_path / "d.xml.bz2", pages, head=head)
+    for size in (1, int(at[-1])):  # whichever streams a shard has
+        assert everything(WikipediaDump(str(tmp_path), size))[1].text == "Die Mühle hat 12345 Räder. So in CSI: Wien."
 
 
 @pytest.mark.parametrize("shard_bytes", [1, 300, 1 << 20])
