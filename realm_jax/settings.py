@@ -1,11 +1,14 @@
-"""What any dataclass of settings can: keep to types and ranges, be told by flat names, come out of JSON; and how a file
-or FOLDER:SPLIT is named."""
+"""What any dataclass of settings can: keep to types and ranges, say what its options mean, be told by flat names, come
+out of JSON; and how a file or FOLDER:SPLIT is named."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from realm_jax.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,35 @@ NotNegative = Annotated[float, Range(0.0)]
 Size = Annotated[int, Range(-1)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Marks an option, or a part with all its options, that may change within a run.
+
+    It says how the run is computed, not its result; or a message about faulty records, memory or a wait asks for it.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFile:
+    """Marks an option that names a file or folder which a job reads, or several; perhaps as FOLDER:SPLIT."""
+
+    words: tuple[str, ...] = ()
+    """Values that name none."""
+
+    def names(self, value: str | Sequence[str]) -> list[str]:
+        """Those that the option's value has."""
+        values = [value] if isinstance(value, str) else value
+        return [name for name in values if name and name not in self.words]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapesData:
+    """Marks an option that decides the content of prepared data, which belong to the values that they were made by."""
+
+    added: bool = False
+    """Whether data were prepared before there was this option; at its default they are the same as then."""
+
+
 class Part:
     """A dataclass of settings, which may have others as fields."""
 
@@ -47,7 +79,7 @@ class Part:
 def check(part: Part, path: str = "") -> None:
     """Raises UserError for the first value of a part, at any depth, of another type or outside its `Range`, or that its
     part's own `check` refuses."""
-    hints = get_type_hints(type(part), include_extras=True)
+    hints, extras = get_type_hints(type(part)), get_type_hints(type(part), include_extras=True)
     for field in dataclasses.fields(part):
         value, name = getattr(part, field.name), f"{path}{field.name}"
         _check_type(value, hints[field.name], name)
@@ -56,7 +88,7 @@ def check(part: Part, path: str = "") -> None:
         if isinstance(value, tuple):
             for number, element in enumerate(value):
                 _check_type(element, hints[field.name].__args__[0], f"{name}[{number}]")
-        for bound in getattr(hints[field.name], "__metadata__", ()):
+        for bound in getattr(extras[field.name], "__metadata__", ()):
             if isinstance(bound, Range) and value not in bound:
                 raise UserError(f"{name}: {value} is out of range; it must be {bound}")
     part.check(path)
@@ -81,6 +113,22 @@ def _words(hint: Any) -> str:
     if kind is Literal:
         return f"one of {', '.join(map(repr, hint.__args__))}"
     return f"tuple of {_words(hint.__args__[0])}" if kind is tuple else kind.__name__
+
+
+def marked(kind: type[Part], mark: type[T]) -> dict[str, T]:
+    """{dotted name: its mark} of the options that are marked so, themselves or with the part they are in."""
+    found = ((name, [own for own in marks if isinstance(own, mark)]) for name, marks in _marks(kind))
+    return {name: own[-1] for name, own in found if own}
+
+
+def _marks(kind: type, path: str = "", above: tuple[Any, ...] = ()) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    hints = get_type_hints(kind)
+    for name, annotated in get_type_hints(kind, include_extras=True).items():
+        marks = (*above, *getattr(annotated, "__metadata__", ()))
+        if dataclasses.is_dataclass(hints[name]):
+            yield from _marks(hints[name], f"{path}{name}.", marks)
+        else:
+            yield f"{path}{name}", marks
 
 
 def flatten(part: Any, path: str = "") -> dict[str, Any]:

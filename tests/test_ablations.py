@@ -10,8 +10,9 @@ import pytest
 
 from realm_jax import config as schema
 from realm_jax.config import Config
+from realm_jax.config.experiment_file import importable
 from realm_jax.errors import UserError
-from realm_jax.runtime import experiment, sharing
+from realm_jax.runtime import sharing
 from realm_jax.training import checkpoints, stages
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.open_run import OpenRun
@@ -54,14 +55,14 @@ CLAIMS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def importable():
+def experiments():
     """The experiments, for these tests alone: the next file in this process must not find them imported."""
-    with experiment.importable(FOLDER):
+    with importable(FOLDER):
         yield
 
 
 @pytest.fixture(scope="module")
-def ablations(importable):
+def ablations(experiments):
     import ablations
 
     return ablations

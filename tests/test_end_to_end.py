@@ -23,7 +23,7 @@ from realm_jax.index import snapshots
 from realm_jax.index.scann import BRUTE_FORCE_BELOW
 from realm_jax.jobs import cli
 from realm_jax.reports.run_record import SUMMARY_KEYS
-from realm_jax.runtime.experiment import read_record
+from realm_jax.runtime.settings_record import read_record
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import State
 from realm_jax.training.metrics import read_metrics

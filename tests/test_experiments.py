@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from realm_jax import config as schema
-from realm_jax.runtime.experiment import load_experiment, load_sweep
+from realm_jax.config.experiment_file import load_experiment, load_sweep
 from realm_jax.runtime.sharing import made_from
 
 FOLDER = Path(__file__).parents[1] / "experiments"

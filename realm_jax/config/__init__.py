@@ -7,7 +7,7 @@ those of several parts together in `experiment.Config`.
 
 from realm_jax.config.data import Data
 from realm_jax.config.evaluation import Evaluation
-from realm_jax.config.experiment import Config, flatten, from_dict, of_the_machine
+from realm_jax.config.experiment import INPUT_FILES, Config, flatten, from_dict, of_the_machine
 from realm_jax.config.index import Index
 from realm_jax.config.masking import Masking
 from realm_jax.config.mesh import ROW_AXES, Mesh
@@ -17,7 +17,7 @@ from realm_jax.config.sweep import Sweep
 from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagger, Training, WarmUp
 
 __all__ = [
-    "Bert", "ClosedBook", "Config", "Data", "Evaluation", "Finetune", "Ict", "Index", "Masking", "Mesh", "Model",
-    "Pretrain", "Questions", "ROW_AXES", "Sweep", "Tagger", "Training", "WarmUp", "flatten", "from_dict",
+    "Bert", "ClosedBook", "Config", "Data", "Evaluation", "Finetune", "INPUT_FILES", "Ict", "Index", "Masking", "Mesh",
+    "Model", "Pretrain", "Questions", "ROW_AXES", "Sweep", "Tagger", "Training", "WarmUp", "flatten", "from_dict",
     "of_the_machine",
 ]  # fmt: skip

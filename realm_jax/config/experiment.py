@@ -1,7 +1,7 @@
 """All options of an experiment, and the checks of those of several parts together."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 from realm_jax import settings
 from realm_jax.config.data import Data
@@ -13,7 +13,7 @@ from realm_jax.config.model import Model
 from realm_jax.config.questions import Questions
 from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagger, WarmUp
 from realm_jax.errors import UserError
-from realm_jax.settings import Count, Part
+from realm_jax.settings import Count, InputFile, Machine, Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Config(Part):
     """Seed of all randomness: initialisation, order of data, masks, dropout."""
     data: Data = Data()
     questions: Questions = Questions()
-    mesh: Mesh = Mesh()
+    mesh: Annotated[Mesh, Machine()] = Mesh()
     model: Model = Model()
     masking: Masking = Masking()
     index: Index = Index()
@@ -124,12 +124,13 @@ class Config(Part):
             raise UserError(f"data.holders: is off, but {option} needs it; set that to {least}, or turn it on")
 
 
+INPUT_FILES = settings.marked(Config, InputFile)
+_MACHINE = settings.marked(Config, Machine)
+
+
 def of_the_machine(option: str) -> bool:
-    """Whether an option says how a run is computed, not what: it may change whenever the run goes on. So may those that
-    a message about faulty records, about memory or about a wait asks to change."""
-    return option.startswith(("mesh.", "index.mesh.", "index.keep")) or option.endswith(
-        (".accumulate", ".remat", ".store", ".skip_faulty", ".processes", ".warn_after_s", ".stop_after_s")
-    )
+    """Whether an option may change within a run (`settings.Machine`)."""
+    return option in _MACHINE
 
 
 def flatten(config: Config) -> dict[str, Any]:

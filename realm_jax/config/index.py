@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from realm_jax.config.mesh import Mesh
 from realm_jax.errors import UserError
-from realm_jax.settings import Count, NotNegative, Part, Positive, Range
+from realm_jax.settings import Count, Machine, NotNegative, Part, Positive, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Index(Part):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the exact index's vectors; bfloat16 halves them, and rounds products to three digits. Snapshots on disk
     are float32 always."""
-    store: Literal["host", "device"] = "host"
+    store: Annotated[Literal["host", "device"], Machine()] = "host"
     """Where pre-training gathers the tokens of candidates. `host`: from the memory-mapped store; `device`: from a copy
     on the devices beside the exact index, so that nothing waits for the host."""
     refresh_every: Positive = 1
@@ -29,18 +29,18 @@ class Index(Part):
     """Who embeds the passages again. `beside`: the job build_index, while training goes on; `inline`: the trainer
     itself, at these checkpoints, while training waits, for one accelerator without a second job; it searches each
     snapshot from the next step on, whatever `swap_after` is."""
-    mesh: Mesh = Mesh()
+    mesh: Annotated[Mesh, Machine()] = Mesh()
     """Of build_index: the devices of one process, each of which embeds a part of the passages. `--index.mesh.platform
     cpu` leaves the accelerator to the trainer."""
     swap_after: Count = 40
     """Steps after a checkpoint at which training swaps in the snapshot of that checkpoint, waiting if it is late: swaps
     then happen at the same steps in every run. 0: as soon as a newer snapshot is ready."""
-    warn_after_s: NotNegative = 120.0
+    warn_after_s: Annotated[NotNegative, Machine()] = 120.0
     """Seconds without the snapshot that is due, after which the trainer warns."""
-    stop_after_s: NotNegative = 900.0
+    stop_after_s: Annotated[NotNegative, Machine()] = 900.0
     """Seconds without the snapshot that is due, and without a passage embedded, after which the trainer stops with an
     error; and without any sign of progress from the others, after which a builder of several processes does."""
-    keep: Annotated[int, Range(2)] = 3
+    keep: Annotated[int, Range(2), Machine()] = 3
     """Newest snapshots kept on disk; step 0's is always kept."""
     rows_per_batch: Positive = 32
     """Passages embedded at once, by one process."""

@@ -1,10 +1,10 @@
 """Options `model`."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Fraction, NotNegative, Part, Positive
+from realm_jax.settings import Fraction, InputFile, Machine, NotNegative, Part, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Bert(Part):
 class Model(Part):
     """Embedder and reader."""
 
-    weights: str = "minilm"
+    weights: Annotated[str, InputFile(words=("minilm", "random"))] = "minilm"
     """Where the trunks start: `minilm` (fetched from the package registry), `random`, or a Hugging Face-format folder
     with model.safetensors or pytorch_model.bin, config.json and vocab.txt."""
-    vocab: str = ""
+    vocab: Annotated[str, InputFile()] = ""
     """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random). Text is
     lower-cased unless a tokenizer_config.json beside the file has `do_lower_case` false."""
     bert: Bert = Bert()
@@ -57,6 +57,6 @@ class Model(Part):
     body."""
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of activations; parameters are always float32. `auto`: bfloat16 on GPUs and TPUs, float32 on CPUs."""
-    remat: bool = False
+    remat: Annotated[bool, Machine()] = False
     """Whether a layer's activations are computed again in the backward pass, which takes a third longer and far less
     memory."""

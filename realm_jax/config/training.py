@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Count, Fraction, NotNegative, Part, Positive, Range
+from realm_jax.settings import Count, Fraction, InputFile, Machine, NotNegative, Part, Positive, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Training(Part):
     """Gradient steps; 0 leaves the stage out."""
     batch_size: Positive = 8
     """Queries per step, B, over all devices."""
-    accumulate: Positive = 1
+    accumulate: Annotated[Positive, Machine()] = 1
     """Parts that a batch is computed in, one after the other, where its activations do not fit into memory at once. The
     step is that of the whole batch; each part is computed forwards twice."""
     learning_rate: NotNegative = 1e-4
@@ -159,9 +159,9 @@ class ClosedBook(Training):
 class Tagger(Training):
     """The classifier of the tagger `ner`, trained on labelled text by the job `tagger` alone."""
 
-    train: tuple[str, ...] = ()
+    train: Annotated[tuple[str, ...], InputFile()] = ()
     """Training text: files in CoNLL-2003's columns, or FOLDER:SPLIT of a data set that TFDS has prepared."""
-    dev: tuple[str, ...] = ()
+    dev: Annotated[tuple[str, ...], InputFile()] = ()
     """The same of development text, whose entity F1 at every checkpoint chooses the one that is taken; without any, the
     last is."""
     length: Annotated[int, Range(8, 512)] = 128

@@ -29,6 +29,7 @@ from realm_jax.corpus.store import PassageStore, is_written, write_store
 from realm_jax.corpus.tables import COUNTS, SPLITS, TableWriter, are_written, tables, write_places
 from realm_jax.corpus.taggers import RULE_TAGGERS, Tagger
 from realm_jax.errors import Faults, UserError
+from realm_jax.settings import ShapesData, marked
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import DataDir, publish, read_json, write_json
 
@@ -104,29 +105,25 @@ def prepare_corpus(
 
 def _claim(settings: Data, data: DataDir, tokenizer: Tokenizer) -> dict[str, Any]:
     """Ties the folder to the settings that shape its content."""
-    wanted = {
-        "source": settings.source,
-        "path": settings.path,
-        "text_source": settings.text_source,
-        "text_path": settings.text_path,
-        "passage_length": settings.passage_length,
-        "heldout_fraction": settings.heldout_fraction,
-        "taggers": list(settings.taggers),
-        "tagger_weights": settings.tagger_weights,
-        "holders": settings.holders,
-        "vocabulary": tokenizer.fingerprint,
-    }
+    wanted = _shaping(settings) | {"vocabulary": tokenizer.fingerprint}
     path = data.root / "settings.json"
-    found = read_json(path) if path.exists() and any(part.exists() for part in _parts(data)) else wanted
+    found = wanted
+    if path.exists() and any(part.exists() for part in _parts(data)):
+        found = wanted | _shaping(Data()) | read_json(path)  # earlier versions had fewer settings
     for name in wanted:
-        if found.get(name, wanted[name]) != wanted[name]:  # earlier versions had fewer settings
+        if found[name] != wanted[name]:
             option = "model.vocab" if name == "vocabulary" else f"data.{name}"
             raise UserError(
-                f"{data.root}: was prepared with {option} {found.get(name)!r}, this experiment has {wanted[name]!r}; "
+                f"{data.root}: was prepared with {option} {found[name]!r}, this experiment has {wanted[name]!r}; "
                 "set data.directory to another folder, or delete this one"
             )
     write_json(path, wanted)
     return wanted
+
+
+def _shaping(settings: Data) -> dict[str, Any]:
+    options = {name: getattr(settings, name) for name in marked(Data, ShapesData)}
+    return json.loads(json.dumps(options))  # JSON knows no tuples
 
 
 def _parts(data: DataDir) -> tuple[Path, ...]:

@@ -14,17 +14,11 @@ import tyro
 
 from realm_jax import __version__
 from realm_jax.config import Config
+from realm_jax.config.experiment_file import load_experiment
 from realm_jax.errors import PREFIX, STOPPED, UserError, near_miss
 from realm_jax.remote import AnyPath, path_of
 from realm_jax.runtime import peers
-from realm_jax.runtime.experiment import (
-    load_experiment,
-    missing_file,
-    read_record,
-    settle,
-    starting_point,
-    take_back,
-)
+from realm_jax.runtime.settings_record import missing_file, read_record, settle, starting_point, take_back
 from realm_jax.runtime.signals import Terminated, stop_with_parent, stoppable
 from realm_jax.workdir import Workdir
 
@@ -155,7 +149,7 @@ def _run(argv: list[str]) -> int:
     else:
         workdir.check_imported()
     # A name mistyped in the first command would else stand in the record, which never changes.
-    if record is None and (missing := missing_file(config)):
+    if record is None and (missing := missing_file(config, workdir)):
         raise UserError(f"{missing}; no workdir was begun")
     settle(record, experiment, config, workdir)
     code: int | None = None

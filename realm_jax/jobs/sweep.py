@@ -14,9 +14,10 @@ from typing import Annotated, Literal
 import tyro
 
 from realm_jax.config import Sweep
+from realm_jax.config.experiment_file import load_sweep
 from realm_jax.errors import UserError, near_miss
-from realm_jax.runtime.experiment import differences, load_sweep, missing_file, read_record, settle
 from realm_jax.runtime.launches import launches
+from realm_jax.runtime.settings_record import differences, missing_file, read_record, settle
 from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
 
 
@@ -114,7 +115,7 @@ def check_files(sweep: Sweep, folder: SweepDir, options: Options) -> None:
         for variant in sweep.variants
         for seed in sweep.seeds
         if is_asked(variant, seed, options) and not folder.run(variant, seed).usage.exists()
-        if (found := missing_file(sweep.run(variant, seed)))
+        if (found := missing_file(sweep.run(variant, seed), folder.run(variant, seed)))
     }
     if missing:
         raise UserError(
@@ -183,7 +184,7 @@ def plan(sweep: Sweep, folder: SweepDir) -> list:
     changed: dict[str, list[str]] = {}
     for i, (run, record) in enumerate(zip(runs, records, strict=True)):
         if record and (changes := differences(record.config, run.config, "there", "now")):
-            if not run.workdir.usage.exists() and missing_file(record.config):
+            if not run.workdir.usage.exists() and missing_file(record.config, run.workdir):
                 records[i] = None  # it was not asked for, and could not start
             else:
                 changed.setdefault(changes, []).append(str(run.workdir.root))

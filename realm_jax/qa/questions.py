@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int
 
-from realm_jax import config as schema
+from realm_jax.config import Questions as Settings
 from realm_jax.corpus import tfds_files
 from realm_jax.errors import UserError
+from realm_jax.settings import ShapesData, marked
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import DataDir, read_json
 
@@ -45,17 +46,19 @@ class Questions(tfds_files.LocalBuilder):
         return {"id": text, "question": text, "answers": tfds.features.Sequence(text), "subject": text, "kind": text}
 
 
-def set_folder(settings: schema.Questions, data: DataDir) -> Path:
-    """TFDS's data_dir of the set. Every choice of files has its own: several sets may be asked of one corpus. An option
-    that may change while a run goes on chooses none."""
+def set_folder(settings: Settings, data: DataDir) -> Path:
+    """TFDS's data_dir of the set. Every choice of files has its own: several sets may be asked of one corpus."""
     if not (settings.train or settings.dev or settings.test):
         return data.tfds
-    chosen = dataclasses.asdict(dataclasses.replace(settings, skip_faulty=False))
+    values, default = dataclasses.asdict(settings), dataclasses.asdict(Settings())
+    marks = marked(Settings, ShapesData).items()
+    chosen = {name: values[name] for name, mark in marks if not mark.added or values[name] != default[name]}
+    chosen["skip_faulty"] = False  # as always: sets that were prepared are found by this key
     key = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
     return data.tfds / f"questions_{key}"
 
 
-def prepared_set(settings: schema.Questions, data: DataDir) -> Path:
+def prepared_set(settings: Settings, data: DataDir) -> Path:
     """`set_folder` for those who read it.
 
     Raises:
@@ -70,7 +73,7 @@ def prepared_set(settings: schema.Questions, data: DataDir) -> Path:
     return folder
 
 
-def split_sizes(settings: schema.Questions, data: DataDir) -> dict[str, int]:
+def split_sizes(settings: Settings, data: DataDir) -> dict[str, int]:
     """{split: number of questions}; empty where no set is prepared."""
     info = set_folder(settings, data) / Questions.name / tfds_files.VERSION / "dataset_info.json"
     found = read_json(info)["splits"] if info.exists() else []

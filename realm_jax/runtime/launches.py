@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from realm_jax.config import Config, Sweep
+from realm_jax.config.experiment_file import load_experiment
 from realm_jax.errors import UserError
-from realm_jax.runtime.experiment import load_experiment
 from realm_jax.settings import changes
 
 VALUES = ("type", "builder-type", "on-existing", "zone", "bucket", "max-hours")

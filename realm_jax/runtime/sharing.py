@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from realm_jax import config as schema
 from realm_jax import remote
-from realm_jax.config import Config
+from realm_jax.config import INPUT_FILES, Config, flatten, of_the_machine
 from realm_jax.settings import file_and_split
 from realm_jax.workdir import StageDir, SweepDir, Workdir, read_json, write_json
 
@@ -45,10 +44,6 @@ STARTS_FROM = {
 """Stages of no steps are left out, all but pre-training, whose result is then its start."""
 PLACE = "data.directory"
 """Where data are prepared, not which."""
-FILES = (
-    "data.path", "data.text_path", "data.tagger_weights", "questions.train", "questions.dev", "questions.test",
-    "model.weights", "model.vocab",
-)  # fmt: skip
 
 
 def made_from(config: Config) -> dict[str, dict[str, Any]]:
@@ -59,13 +54,13 @@ def made_from(config: Config) -> dict[str, dict[str, Any]]:
             continue
         if stage == "pretrain" and config.pretrain.steps and config.pretrain.probe_queries:
             reads += PROBE
-        options = {name: value for name, value in schema.flatten(config).items() if _is_read(name, reads)}
+        options = {name: value for name, value in flatten(config).items() if _is_read(name, reads)}
         if stage == DATA:  # sets of questions that files name lie beside each other; the source's own is made with it
             asked = config.questions
             options["questions"] = "files" if asked.train or asked.dev or asked.test else "of the source"
         made[stage] = {
             "options": options,
-            "files": {name: found for name in FILES if name in options and (found := _stamps(options[name]))},
+            "files": {name: found for name in INPUT_FILES if name in options and (found := _stamps(options[name]))},
             "stages": {before: key(made[before]) for before in STARTS_FROM[stage] if before in made},
         }
     return made
@@ -133,7 +128,7 @@ def forget(stage: StageDir) -> None:
 
 
 def _is_read(option: str, reads: tuple[str, ...]) -> bool:
-    if option == PLACE or schema.of_the_machine(option):
+    if option == PLACE or of_the_machine(option):
         return False
     return any(option == part or option.startswith(f"{part}.") for part in reads)
 

@@ -18,7 +18,7 @@ from realm_jax.importing import published_run, weight_folders
 from realm_jax.index import snapshots
 from realm_jax.jobs import cli
 from realm_jax.published import variables
-from realm_jax.runtime.experiment import read_record
+from realm_jax.runtime.settings_record import read_record
 from realm_jax.text import features
 from realm_jax.training import stages
 from realm_jax.training.open_run import OpenRun

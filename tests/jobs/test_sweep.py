@@ -11,9 +11,9 @@ import pytest
 
 from realm_jax import config as schema
 from realm_jax.config import Index, Mesh, Sweep
+from realm_jax.config.experiment_file import load_sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
-from realm_jax.runtime.experiment import load_sweep
 from realm_jax.workdir import SweepDir, Workdir, read_json, sole_owner, write_json
 from tests.runtime.small_sweep import BASE, EXPERIMENT, change, finish
 

@@ -11,11 +11,12 @@ import os
 import sys
 from pathlib import Path
 
+from realm_jax.config.experiment_file import load_sweep
 from realm_jax.jobs import sweep
 from realm_jax.runtime import grid
-from realm_jax.runtime.experiment import load_sweep, read_record
 from realm_jax.runtime.pipeline import Pipeline, steps_of
 from realm_jax.runtime.processes import Child
+from realm_jax.runtime.settings_record import read_record
 from realm_jax.runtime.sharing import prune
 from realm_jax.runtime.signals import stop_with_parent, stoppable
 from realm_jax.workdir import SweepDir, Workdir

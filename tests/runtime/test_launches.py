@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from realm_jax.config import Sweep
+from realm_jax.config.experiment_file import load_experiment, load_sweep
 from realm_jax.jobs import cli
-from realm_jax.runtime.experiment import load_experiment, load_sweep
 from realm_jax.runtime.launches import FLAGS, LONGEST_NAME, VALUES, launches, option_words
 from realm_jax.workdir import SweepDir
 from tests.runtime.small_sweep import BASE, change, finish
