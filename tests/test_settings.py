@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Part, Range, check, from_dict
+from realm_jax.settings import Machine, Part, Range, check, from_dict, marked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +47,28 @@ def test_values_that_do_not_fit(values, message):
 
 def test_values_that_fit():
     assert from_dict({"inner": {"names": ["a", "b"]}, "steps": 2}, Outer) == Outer(Inner(("a", "b")), 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole(Part):
+    marked: Annotated[Outer, Machine()] = Outer()
+    other: Outer = Outer()
+    names: Annotated[tuple[str, ...], Machine()] = ()
+
+    def check(self, name):
+        if len(self.names) > self.other.steps:
+            raise UserError(f"{name}names: too many")
+
+
+def test_a_mark_is_that_of_all_options_of_a_part():
+    assert marked(Whole, Machine) == dict.fromkeys(
+        ("marked.inner.names", "marked.inner.kind", "marked.steps", "names"), Machine()
+    )
+
+
+def test_marked_values_are_held_to_their_types_and_parts_to_their_checks():
+    check(Whole(names=("a",), other=Outer(steps=1)))
+    with pytest.raises(UserError, match=r"^names\[0\]: 3 is of the wrong type; it must be str"):
+        check(from_dict({"names": [3]}, Whole))
+    with pytest.raises(UserError, match="^names: too many"):
+        check(Whole(names=("a",)))

@@ -50,8 +50,8 @@ def set_folder(settings: Settings, data: DataDir) -> Path:
     """TFDS's data_dir of the set. Every choice of files has its own: several sets may be asked of one corpus."""
     if not (settings.train or settings.dev or settings.test):
         return data.tfds
-    values, default = dataclasses.asdict(settings), dataclasses.asdict(Settings())
-    marks = marked(Settings, ShapesData).items()
+    values, default = dataclasses.asdict(settings), dataclasses.asdict(type(settings)())
+    marks = marked(type(settings), ShapesData).items()
     chosen = {name: values[name] for name, mark in marks if not mark.added or values[name] != default[name]}
     chosen["skip_faulty"] = False  # as always: sets that were prepared are found by this key
     key = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]

@@ -15,7 +15,7 @@ from realm_jax.corpus.sentence_source import SentenceSource
 from realm_jax.corpus.store import PassageStore
 from realm_jax.corpus.texts import PassageText, PassageTexts
 from realm_jax.errors import UserError
-from realm_jax.workdir import DataDir, read_json
+from realm_jax.workdir import DataDir, read_json, write_json
 from tests.corpus import toy
 
 CONFIG = Config(data=Data(passage_length=32, heldout_fraction=0.2))
@@ -213,6 +213,16 @@ def test_data_of_other_settings_are_left_alone(tmp_path, data, option):
     with pytest.raises(UserError, match=option):
         prepared(tmp_path, config=Config(data=data))
     assert read_json(tmp_path / "manifest.json") == before
+
+
+def test_data_of_an_earlier_version_are_as_the_defaults_of_what_it_lacked(tmp_path):
+    prepared(tmp_path)
+    written = read_json(tmp_path / "settings.json")
+    del written["holders"]
+    write_json(tmp_path / "settings.json", written)
+    with pytest.raises(UserError, match="data.holders True, this experiment has False"):
+        prepared(tmp_path, config=Config(data=dataclasses.replace(CONFIG.data, holders=False)))
+    prepared(tmp_path)
 
 
 def test_a_record_without_text_harms_nothing(tmp_path):

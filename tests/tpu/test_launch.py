@@ -553,10 +553,10 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("def get_sweep(): ...\n", "must have a function get_config() that returns realm_jax.config.Config"),
-            ("def get_config(): ...\n", "must have a function get_config() that returns realm_jax.config.Config"),
-            (SMALL.replace("Config()", "Config(seed=-1)"), "small.py: UserError: seed: -1 is out of range"),
-            ("def get_config(:\n", "small.py: SyntaxError: "),
+            ("def get_sweep(): ...\n", "small.py: no function get_config(), but get_sweep()"),
+            ("def get_config(): ...\n", "get_config() gave a NoneType; it must return realm_jax.config.Config"),
+            (SMALL.replace("Config()", "Config(seed=-1)"), "small.py:4: seed: -1 is out of range"),
+            ("def get_config(:\n", "small.py:1: syntax error: "),
         ],
     )
     def test_an_experiment_that_does_not_run(self, cloud, tree, run, text, message):

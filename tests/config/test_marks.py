@@ -1,0 +1,103 @@
+"""What an option means stands at the option: that every one has the marks that its use needs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, get_type_hints
+
+from realm_jax.config import Config, Data, Questions, of_the_machine
+from realm_jax.corpus.preparation import prepare_corpus
+from realm_jax.qa.prepared_questions import prepare_questions
+from realm_jax.qa.questions import set_folder
+from realm_jax.settings import InputFile, Machine, Part, ShapesData, flatten, marked
+from realm_jax.workdir import DataDir
+from tests.corpus import toy
+
+NO_FILES = {"name", "data.directory", "data.taggers", "masking.types"}
+"""Options of free text that name no file which a job reads."""
+MAY_CHANGE = {
+    *(f"{mesh}.{option}" for mesh in ("mesh", "index.mesh") for option in ("data", "fsdp", "tensor", "platform")),
+    *(f"{stage}.accumulate" for stage in ("ict", "warm_up", "pretrain", "finetune", "closed_book", "tagger")),
+    *("model.remat", "index.store", "index.keep", "index.warn_after_s", "index.stop_after_s", "data.processes"),
+    *("data.skip_faulty", "questions.skip_faulty"),
+}
+
+
+def types(kind: type[Part], path: str = "") -> dict[str, object]:
+    """{dotted name: type} of every option."""
+    found = {}
+    for name, hint in get_type_hints(kind).items():
+        found |= types(hint, f"{path}{name}.") if dataclasses.is_dataclass(hint) else {f"{path}{name}": hint}
+    return found
+
+
+def test_free_text_is_a_file_unless_it_is_said_to_be_none():
+    free = {name for name, hint in types(Config).items() if hint in (str, tuple[str, ...])}
+    assert free == {*marked(Config, InputFile), *NO_FILES}
+
+
+def test_which_options_may_change_within_a_run():
+    """And no other, such as one of a part that a later version adds."""
+    assert {name for name in flatten(Config()) if of_the_machine(name)} == MAY_CHANGE
+    assert not of_the_machine("data.store") and not of_the_machine("data.mesh.data")
+
+
+def test_what_decides_a_result_may_not_change():
+    assert not marked(Config, Machine).keys() & {*marked(Config, InputFile), *marked(Config, ShapesData)}
+
+
+def watched(kind: type[Part], read: set[str]) -> type[Part]:
+    """A part that notes which of its options are read once it is there."""
+    names = {field.name for field in dataclasses.fields(kind)}
+
+    @dataclasses.dataclass(frozen=True)
+    class Watched(kind):
+        def __getattribute__(self, name):
+            if name in names:
+                read.add(name)
+            return super().__getattribute__(name)
+
+    return Watched
+
+
+def test_preparation_reads_no_option_that_has_no_mark(tmp_path):
+    """Else data that were prepared by one value would be taken for those of another."""
+    (tmp_path / "a.jsonl").write_text('{"question": "a?", "answer": ["b"]}\n')
+    (tmp_path / "d").mkdir()
+    for number in range(4):
+        (tmp_path / "d" / f"{number}.md").write_text(f"The capital of {number} is Paris. It is on the river Seine.")
+    read: dict[type, set[str]] = {Data: set(), Questions: set()}
+    files, processes = (str(tmp_path / "a.jsonl"),), 1
+    config = Config(
+        data=watched(Data, read[Data])(
+            source="folder", path=str(tmp_path / "d"), passage_length=16, processes=processes
+        ),
+        questions=watched(Questions, read[Questions])(train=files, dev=files, test=files),
+    )
+    for names in read.values():
+        names.clear()  # what the settings' own checks read
+    data = DataDir(tmp_path / "data")
+    prepare_questions(config, data, lambda line: None)
+    prepare_corpus(config, data, toy.tokenizer(), say=lambda line: None)
+    for kind, names in read.items():
+        place = {"directory"} if kind is Data else set()
+        assert names and names <= {*marked(kind, ShapesData), *marked(kind, Machine), *place}, kind
+    assert {"path", "passage_length", "heldout_fraction", "taggers", "holders"} <= read[Data]
+
+
+@dataclasses.dataclass(frozen=True)
+class Later(Questions):
+    """As a later version may have them."""
+
+    by_kind: Annotated[bool, ShapesData(added=True)] = False
+
+
+def test_an_option_that_is_added_tells_no_set_of_before_apart():
+    data, old = DataDir(Path("d")), {"train": ("a.jsonl",), "match": "squad"}
+    assert set_folder(Later(**old), data) == set_folder(Questions(**old), data)
+    assert set_folder(Later(**old, by_kind=True), data) != set_folder(Questions(**old), data)
+
+
+def test_a_set_that_was_prepared_is_found_again():
+    """By the key that version 0.1 gave it."""
+    folder = set_folder(Questions(train=("a",), skip_faulty=True), DataDir(Path("d")))
+    assert folder.name == "questions_55c8fb98"
