@@ -8,8 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from realm_jax import config as schema
-from realm_jax.config import Config
+from realm_jax.config import Config, flatten, from_dict
 from realm_jax.config.experiment_file import importable
 from realm_jax.errors import UserError
 from realm_jax.runtime import sharing
@@ -105,7 +104,7 @@ SIZES = {"factbook": factbook, "small": small, "base": base, "rich": rich}
 
 
 def differences(one: Config, other: Config) -> set[str]:
-    one, other = schema.flatten(one), schema.flatten(other)
+    one, other = flatten(one), flatten(other)
     return {option for option in one if one[option] != other[option]}
 
 
@@ -115,7 +114,7 @@ def test_each_changes_nothing_but_what_it_claims(ablations, size):
     assert ablations.ABLATIONS.keys() == CLAIMS.keys()
     for name, function in ablations.ABLATIONS.items():
         assert differences(base, function(base)) <= CLAIMS[name], name
-        assert schema.from_dict(dataclasses.asdict(function(base))) == function(base)
+        assert from_dict(dataclasses.asdict(function(base))) == function(base)
 
 
 def test_each_changes_all_that_it_claims_where_it_stands_otherwise(ablations):

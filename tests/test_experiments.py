@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from realm_jax import config as schema
+from realm_jax.config import flatten, from_dict
 from realm_jax.config.experiment_file import load_experiment, load_sweep
 from realm_jax.runtime.sharing import made_from
 
@@ -86,13 +86,13 @@ def name(request) -> str:
 def test_config_is_valid_and_named_after_its_file(name):
     config = load_experiment(FOLDER / f"{name}.py")
     assert config.name == name
-    assert schema.from_dict(dataclasses.asdict(config)) == config
+    assert from_dict(dataclasses.asdict(config)) == config
 
 
 def test_differences_from_the_base(name):
     base, differences = SHIPPED[name]
-    before = schema.flatten(load_experiment(FOLDER / f"{base}.py"))
-    values = schema.flatten(load_experiment(FOLDER / f"{name}.py"))
+    before = flatten(load_experiment(FOLDER / f"{base}.py"))
+    values = flatten(load_experiment(FOLDER / f"{name}.py"))
     assert {option for option in before if values[option] != before[option]} == differences
 
 
@@ -100,7 +100,7 @@ def test_differences_from_the_base(name):
 def test_a_sweep_has_valid_variants_and_a_docstring(name):
     sweep = load_sweep(FOLDER / f"{name}.py")
     assert len(sweep.variants) == SWEEPS[name] and sweep.reference in sweep.variants
-    assert all(schema.from_dict(dataclasses.asdict(config)) == config for config in sweep.variants.values())
+    assert all(from_dict(dataclasses.asdict(config)) == config for config in sweep.variants.values())
     # Snapshots are swapped in at fixed steps, so that a run can be repeated.
     assert all(config.index.delay is not None for config in sweep.variants.values())
     text = (FOLDER / f"{name}.py").read_text().split('"""')[1]

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -92,6 +93,13 @@ def test_imports_run_downwards():
             if top == "realm_jax" and rest[0] not in {"__version__", room(file), *ROOMS_BELOW[room(file)]}:
                 offenders.append(f"{file}: {room(file)} must not import {name}")
     assert offenders == []
+
+
+def test_options_are_imported_by_name():
+    """`from realm_jax.config import Config`, whichever file of the package has it."""
+    within = re.compile(r"realm_jax\.config(?:$|\.(?!experiment_file\.)\w+\.)")
+    files = [file for file in FILES if room(file) != "config"]
+    assert [file for file in files if any(map(within.match, imports(file)))] == []
 
 
 def test_only_models_imports_flax():

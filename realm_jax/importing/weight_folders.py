@@ -10,7 +10,8 @@ from urllib.parse import quote
 import numpy as np
 from etils import epath
 
-from realm_jax import config, published
+from realm_jax import published
+from realm_jax.config import Bert, Model
 from realm_jax.corpus.tensorflow_corpora import BLOCKS, TITLES
 from realm_jax.corpus.tfrecord import read_records
 from realm_jax.errors import UserError
@@ -31,8 +32,8 @@ PARTS = ("embedder", "reader", "span_reader")
 class Parts:
     """What the sources bring together; each part comes from the first one that has it."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
     settings: dict[str, Any]
     params: dict[str, published.Params]
     """Of `embedder`, `reader` (masked-LM) and `span_reader`, those that there are."""

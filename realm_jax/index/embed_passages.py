@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from realm_jax import config
+from realm_jax.config import Index
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.exact import recall_against_exact
 from realm_jax.index.scann import ScannIndex
@@ -72,7 +72,7 @@ def build_snapshot(
     embed: Embed,
     store_tokens: Integer[np.ndarray, "rows P"],
     fingerprint: str,
-    index_config: config.Index,
+    index_config: Index,
     directory: AnyPath,
     progress: Progress | None = None,
     *,

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Integer
 
-from realm_jax import config
+from realm_jax.config import ROW_AXES, Bert, Model
 from realm_jax.errors import UserError
 
 PAD = 0
@@ -24,21 +24,21 @@ INIT_STD = 0.02
 kernel_init = nn.initializers.truncated_normal(INIT_STD)
 
 
-def activation(bert: config.Bert):
+def activation(bert: Bert):
     return functools.partial(jax.nn.gelu, approximate=bert.activation == "gelu_new")
 
 
-def compute_dtype(model: config.Model):
+def compute_dtype(model: Model):
     """None computes in the type of the parameters, so that float64 parameters give float64 results."""
     on_cpu = model.compute_dtype == "auto" and jax.default_backend() == "cpu"
     return None if on_cpu or model.compute_dtype == "float32" else jnp.bfloat16
 
 
-def dense(model: config.Model, features: int, name: str | None = None) -> nn.Dense:
+def dense(model: Model, features: int, name: str | None = None) -> nn.Dense:
     return nn.Dense(features, dtype=compute_dtype(model), kernel_init=kernel_init, name=name)
 
 
-def layer_norm(model: config.Model, epsilon: float, name: str | None = None) -> nn.LayerNorm:
+def layer_norm(model: Model, epsilon: float, name: str | None = None) -> nn.LayerNorm:
     # The fast variance, mean(x^2) - mean(x)^2, cancels where the mean is large.
     return nn.LayerNorm(epsilon, dtype=compute_dtype(model), use_fast_variance=False, name=name)
 
@@ -46,7 +46,7 @@ def layer_norm(model: config.Model, epsilon: float, name: str | None = None) -> 
 def over_devices(rows: Float[Array, "R ..."]) -> Float[Array, "R ..."]:
     """Rows divided over the devices of the mesh that is set, if one is. Else the compiler, to whom a parameter that is
     divided by columns suggests to divide what is computed from it so too, moves activations in place of parameters."""
-    return _placed(rows, PartitionSpec(config.ROW_AXES))
+    return _placed(rows, PartitionSpec(ROW_AXES))
 
 
 def everywhere(table: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -67,8 +67,8 @@ def fused(query: Float[Array, "B T heads size"]) -> bool:
 class Embeddings(nn.Module):
     """LN(word + segment + position)."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     def setup(self):
         size = self.bert.hidden_size
@@ -92,8 +92,8 @@ class Embeddings(nn.Module):
 class Attention(nn.Module):
     """LN(x + output(attention(x)))."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     @nn.compact
     def __call__(self, x: Float[Array, "R H"], valid: Bool[Array, "B T"], deterministic: bool) -> Float[Array, "R H"]:
@@ -123,8 +123,8 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Attention, then LN(x + output(gelu(intermediate(x))))."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     @nn.compact
     def __call__(self, x: Float[Array, "R H"], valid: Bool[Array, "B T"], deterministic: bool) -> Float[Array, "R H"]:
@@ -138,8 +138,8 @@ class Layer(nn.Module):
 class BertTrunk(nn.Module):
     """Hidden vectors of every token. `valid` says which positions are attended to; without it, all but padding."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     def setup(self):
         self.embeddings = Embeddings(self.bert, self.model)

@@ -4,15 +4,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from realm_jax import config
+from realm_jax.config import Bert, Model
 from realm_jax.models.bert import BertTrunk, Tokens, dense, layer_norm
 
 
 class Embedder(nn.Module):
     """LN(projection(tanh(pooler([CLS])))). The same parameters embed queries and passages."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     def setup(self):
         self.trunk = BertTrunk(self.bert, self.model)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Integer
 
-from realm_jax import config, published
+from realm_jax import published
+from realm_jax.config import Bert, Model
 from realm_jax.models.bert import INIT_STD, PAD, BertTrunk, Tokens
 from realm_jax.models.embedder import Embedder
 from realm_jax.models.reader import Reader
@@ -28,7 +29,7 @@ RIDGE = 0.01
 ROWS_AT_ONCE = 32
 
 
-def embedder_params(rng: Array, model: config.Model, directory: Path | None, rows: Rows | None = None) -> Params:
+def embedder_params(rng: Array, model: Model, directory: Path | None, rows: Rows | None = None) -> Params:
     """An embedder whose projection is orthonormal: it keeps inner products as well as E numbers can.
 
     Args:
@@ -56,7 +57,7 @@ def embedder_params(rng: Array, model: config.Model, directory: Path | None, row
 
 def reader_params(
     rng: Array,
-    model: config.Model,
+    model: Model,
     directory: Path | None,
     rows: Rows | None = None,
     mask_id: int = 103,
@@ -81,7 +82,7 @@ def reader_params(
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), {"trunk": weights["trunk"], "head": head})
 
 
-def span_reader_params(rng: Array, model: config.Model, directory: Path | None, trunk: Params | None = None) -> Params:
+def span_reader_params(rng: Array, model: Model, directory: Path | None, trunk: Params | None = None) -> Params:
     """A span reader with a random scorer over `trunk` (a trained reader's), or over the weights' trunk."""
     bert = bert_config(model, directory)
     if trunk is None and directory is None:
@@ -90,7 +91,7 @@ def span_reader_params(rng: Array, model: config.Model, directory: Path | None, 
     return jax.tree.map(jnp.asarray, _random(SpanReader, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
-def token_classifier_params(rng: Array, model: config.Model, directory: Path | None, labels: int) -> Params:
+def token_classifier_params(rng: Array, model: Model, directory: Path | None, labels: int) -> Params:
     """A classifier of wordpieces with a random layer for `labels` labels over the weights' trunk."""
     bert, kind = bert_config(model, directory), functools.partial(TokenClassifier, labels=labels)
     if directory is None:
@@ -99,7 +100,7 @@ def token_classifier_params(rng: Array, model: config.Model, directory: Path | N
     return jax.tree.map(jnp.asarray, _random(kind, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
-def _random(kind, bert: config.Bert, model: config.Model, rng: Array) -> Params:
+def _random(kind, bert: Bert, model: Model, rng: Array) -> Params:
     """BERT's initialisation. All leaves are cut from one draw: a draw for each takes long to compile."""
     row = jnp.zeros((1, 1), jnp.int32)
     inputs = (row,) * (3 if kind is Reader else 2)
@@ -118,7 +119,7 @@ def _random(kind, bert: config.Bert, model: config.Model, rng: Array) -> Params:
     return jax.tree_util.tree_map_with_path(leaf_of, shapes)
 
 
-def _without_trunk(bert: config.Bert) -> config.Bert:
+def _without_trunk(bert: Bert) -> Bert:
     """For initialising what stands above a trunk that is put in afterwards."""
     return dataclasses.replace(bert, num_layers=0, vocab_size=1, max_positions=1)
 
@@ -132,7 +133,7 @@ def _over_rows(run: Callable[[Array, Array], Array], rows: np.ndarray) -> np.nda
 
 
 def _fit(
-    rng: Array, bert: config.Bert, model: config.Model, trunk: Params, rows: Integer[np.ndarray, "R T"], mask_id: int
+    rng: Array, bert: Bert, model: Model, trunk: Params, rows: Integer[np.ndarray, "R T"], mask_id: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ridge regression from hidden vectors to the word embeddings of the tokens that stand, or stood, there.
 

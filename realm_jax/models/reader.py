@@ -4,15 +4,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from realm_jax import config
+from realm_jax.config import Bert, Model
 from realm_jax.models.bert import BertTrunk, Tokens, activation, dense, layer_norm
 
 
 class Head(nn.Module):
     """The masked-LM head, its decoder tied to the word embeddings it is given."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     @nn.compact
     def __call__(self, hidden: Float[Array, "R H"], word: Float[Tokens, "V H"]) -> Float[Array, "R V"]:
@@ -27,8 +27,8 @@ class Head(nn.Module):
 class Reader(nn.Module):
     """Vocabulary logits at the masked positions only: at every position they would cost most of the step."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     def setup(self):
         self.trunk = BertTrunk(self.bert, self.model)

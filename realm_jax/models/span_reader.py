@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from realm_jax import config
+from realm_jax.config import Bert, Model
 from realm_jax.models.bert import BertTrunk, Tokens, dense, layer_norm
 
 OUTSIDE = -10_000.0
@@ -15,8 +15,8 @@ OUTSIDE = -10_000.0
 class SpanReader(nn.Module):
     """output(LN(relu(start[first] + end[last]))), listed width by width, starts ascending (`features.span_table`)."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
 
     def setup(self):
         self.trunk = BertTrunk(self.bert, self.model)

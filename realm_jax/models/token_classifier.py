@@ -5,7 +5,8 @@ from pathlib import Path
 import flax.linen as nn
 from jaxtyping import Array, Float, Integer
 
-from realm_jax import config, published
+from realm_jax import published
+from realm_jax.config import Bert, Model
 from realm_jax.errors import UserError
 from realm_jax.models.bert import BertTrunk, Tokens, dense
 
@@ -13,8 +14,8 @@ from realm_jax.models.bert import BertTrunk, Tokens, dense
 class TokenClassifier(nn.Module):
     """Logits over `labels` labels."""
 
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
     labels: int
 
     def setup(self):
@@ -27,9 +28,7 @@ class TokenClassifier(nn.Module):
         return self.classifier(self.trunk(tokens, segments, deterministic))
 
 
-def load_token_classifier(
-    directory: Path, model: config.Model
-) -> tuple[TokenClassifier, published.Params, tuple[str, ...]]:
+def load_token_classifier(directory: Path, model: Model) -> tuple[TokenClassifier, published.Params, tuple[str, ...]]:
     """(module, parameters, names of the labels) of a Hugging Face-format folder.
 
     Raises:

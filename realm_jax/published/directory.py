@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from realm_jax import config
+from realm_jax.config import Bert, Model
 from realm_jax.errors import UserError
 from realm_jax.published import names, tensors
 from realm_jax.published.names import Names
@@ -36,8 +36,8 @@ class Published:
     """
 
     kind: str
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
     """Sizes above the trunk, and epsilons."""
     params: Params
     unused: Params = dataclasses.field(default_factory=dict)
@@ -102,7 +102,7 @@ def load(directory: str | Path) -> Published:
 
 
 def assemble(
-    found: tensors.Tensors, expected: Names, source: Path, kind: str, bert: config.Bert, model: config.Model, **others
+    found: tensors.Tensors, expected: Names, source: Path, kind: str, bert: Bert, model: Model, **others
 ) -> Published:
     """A model out of tensors by their names in the format; `others` are fields of Published."""
     _untie(found, expected, source)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from realm_jax import config
+from realm_jax.config import Bert, Model
 from realm_jax.errors import UserError
 
 CONFIG, VOCAB, TOKENIZER = "config.json", "vocab.txt", "tokenizer_config.json"
@@ -46,8 +46,8 @@ class Sizes:
 
     kind: str | None
     """None where it does not say which of REALM's models it is."""
-    bert: config.Bert
-    model: config.Model
+    bert: Bert
+    model: Model
     """Sizes above the trunks and epsilons; of a plain BERT, the schema's defaults."""
     labels: tuple[str, ...]
     """Of a token classifier, in the order of its outputs."""
@@ -73,7 +73,7 @@ def read_sizes(directory: Path) -> Sizes:
     activation = values.get("hidden_act", "gelu" if kind == "bert" else "gelu_new")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise UserError(f"{path}: hidden_act is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
-    bert = config.Bert(
+    bert = Bert(
         **{field: whole(path, values, key) for field, key in BERT_KEYS.items()},
         activation=ACTIVATIONS[activation],
         layer_norm_eps=_number(path, values, LAYER_NORM_EPS, 1e-12),
@@ -81,7 +81,7 @@ def read_sizes(directory: Path) -> Sizes:
     )
     if bert.hidden_size % bert.num_heads:
         raise UserError(f"{path}: num_attention_heads {bert.num_heads} does not divide hidden_size {bert.hidden_size}")
-    model = config.Model(weights="random")
+    model = Model(weights="random")
     if kind == "realm":
         model = dataclasses.replace(
             model,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from realm_jax import config as schema
+from realm_jax.config import Questions as Settings
 from realm_jax.corpus.tfds_files import open_prepared
 from realm_jax.errors import Faults, UserError
 from realm_jax.qa.answers import compile_pattern
@@ -21,7 +21,7 @@ Records = Iterator[tuple[str, Any]]
 """(where: `file:line`, what stands there)."""
 
 
-def read_questions(settings: schema.Questions, say: Callable[[str], None]) -> dict[str, list[Question]]:
+def read_questions(settings: Settings, say: Callable[[str], None]) -> dict[str, list[Question]]:
     """Every split that has questions. Dev and test without files are taken out of the training questions, by `digit`.
 
     Raises:
@@ -59,7 +59,7 @@ def digit(question: str) -> int:
     return farmhash.fingerprint64(question.encode()) % 10
 
 
-def _read_split(split: str, settings: schema.Questions, faults: Faults) -> list[Question]:
+def _read_split(split: str, settings: Settings, faults: Faults) -> list[Question]:
     questions, seen = [], {}
     for name in getattr(settings, split):
         records, parse = open_records(name, settings.match == "regex")

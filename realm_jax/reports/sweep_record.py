@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from realm_jax import config as schema
-from realm_jax.config import Config, Sweep
+from realm_jax.config import Config, Sweep, flatten, from_dict, of_the_machine
 from realm_jax.errors import UserError
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
 from realm_jax.qa.answers import exact_match
@@ -70,8 +69,8 @@ class RunRecord:
     def settings(self) -> str:
         """A digest of the options that make a variant what it is."""
         unplaced = dataclasses.replace(self.config.data, directory="")
-        options = schema.flatten(dataclasses.replace(self.config, name="", seed=0, data=unplaced))
-        return _digest({name: value for name, value in options.items() if not schema.of_the_machine(name)})
+        options = flatten(dataclasses.replace(self.config, name="", seed=0, data=unplaced))
+        return _digest({name: value for name, value in options.items() if not of_the_machine(name)})
 
     @functools.cached_property
     def data(self) -> Path:
@@ -246,6 +245,6 @@ def _settings(workdir: Workdir) -> Config | None:
     if not (isinstance(values, dict) and isinstance(values.get("config"), dict)):
         raise UserError(f"{workdir.config}: not the settings of a run; delete the file and begin the sweep again")
     try:
-        return schema.from_dict(values["config"])
+        return from_dict(values["config"])
     except UserError as error:
         raise UserError(f"{workdir.config}: {error}") from None

@@ -15,13 +15,13 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from realm_jax import config
+from realm_jax.config import ROW_AXES, Mesh, Training
 from realm_jax.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
 AUTO = (jax.sharding.AxisType.Auto,) * len(AXES)
 """The compiler finds what moves where from the places of parameters and rows."""
-ROWS = PartitionSpec(config.ROW_AXES)
+ROWS = PartitionSpec(ROW_AXES)
 """A batch: its rows over data and fsdp. The same for whatever else has a row per query or passage."""
 WHOLE = PartitionSpec()
 
@@ -68,7 +68,7 @@ def accelerated() -> bool:
     return any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
 
 
-def make_mesh(settings: config.Mesh, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
+def make_mesh(settings: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
     """The mesh of all devices of all processes, or of those given.
 
     Raises:
@@ -80,7 +80,7 @@ def make_mesh(settings: config.Mesh, devices: Sequence[jax.Device] | None = None
     return jax.make_mesh(sizes, AXES, AUTO, devices=devices)
 
 
-def sizes_of(settings: config.Mesh, count: int, platform: str) -> list[int]:
+def sizes_of(settings: Mesh, count: int, platform: str) -> list[int]:
     """Sizes of the three axes for so many devices.
 
     Raises:
@@ -117,7 +117,7 @@ def shards_in_use() -> int:
     return 1 if mesh.empty else shards(mesh)
 
 
-def check_batch(data: int, fsdp: int, stage: config.Training, name: str) -> None:
+def check_batch(data: int, fsdp: int, stage: Training, name: str) -> None:
     """Raises UserError where the rows of a batch, in each of the parts it is computed in, cannot be split evenly."""
     rows, parts = stage.batch_size, stage.accumulate
     if rows % (data * fsdp * parts):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_jax import config
+from realm_jax.config import Model
 from realm_jax.corpus.articles import Article
 from realm_jax.corpus.passages import cut_articles, with_sentences
 from realm_jax.corpus.taggers import Dates, Links, Rules, Tagger, spans_of
@@ -164,7 +164,7 @@ def classifier(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ner(classifier):
-    return Ner(classifier, config.Model())
+    return Ner(classifier, Model())
 
 
 def test_entities_by_a_token_classifier(ner):

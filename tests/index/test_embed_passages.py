@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realm_jax import config
+from realm_jax.config import Index
 from realm_jax.errors import UserError
 from realm_jax.index import embed_passages as build_module
 from realm_jax.index.embed_passages import build_snapshot, embed_all
@@ -73,7 +73,7 @@ def test_padding_is_not_embedded():
 def test_build_publishes_and_measures(tmp_path, kind):
     tokens = store(np.random.default_rng(1).integers(3, 30, 2_201), 32)
     projection = np.random.default_rng(2).standard_normal((5_000, 12)).astype(np.float32)
-    settings_ = config.Index(kind=kind, rows_per_batch=64)
+    settings_ = Index(kind=kind, rows_per_batch=64)
 
     def embed(batch):
         return (projection[batch] * (batch > 0)[:, :, None]).mean(axis=1)
@@ -95,7 +95,7 @@ def test_a_diverged_embedder_publishes_nothing(tmp_path):
         return np.full((len(batch), 4), np.nan)
 
     with pytest.raises(SnapshotError, match="not finite"):
-        build_snapshot(1, embed, store([5] * 30, 16), "f00d", config.Index(), tmp_path)
+        build_snapshot(1, embed, store([5] * 30, 16), "f00d", Index(), tmp_path)
     assert list_steps(tmp_path) == []
 
 
@@ -104,7 +104,7 @@ def test_interrupting_by_progress_publishes_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_snapshot(1, embed_by_hand, store([5] * 30, 16), "f00d", config.Index(), tmp_path, stop)
+        build_snapshot(1, embed_by_hand, store([5] * 30, 16), "f00d", Index(), tmp_path, stop)
     assert list_steps(tmp_path) == []
 
 
@@ -115,7 +115,7 @@ def test_vectors_of_unchanged_rows_are_kept(tmp_path):
         seen.append(batch)
         return embed_by_hand(batch)
 
-    settings = config.Index(kind="exact", rows_per_batch=4)
+    settings = Index(kind="exact", rows_per_batch=4)
     build_snapshot(5, embed, before, "a", settings, tmp_path, embedder="e")
     after = np.concatenate([before[12:], store([25] * 3, 32, seed=9), before[:4]])
     seen.clear()
@@ -131,14 +131,14 @@ def test_vectors_of_unchanged_rows_are_kept(tmp_path):
 
 
 def test_an_embedder_that_has_not_changed_embeds_nothing_anew(tmp_path):
-    tokens, settings = store([20] * 30 + [9] * 10, 32), config.Index(kind="exact", rows_per_batch=4)
+    tokens, settings = store([20] * 30 + [9] * 10, 32), Index(kind="exact", rows_per_batch=4)
     for step, embed in ((0, embed_by_hand), (5, pytest.fail)):
         build_snapshot(step, embed, tokens, "a", settings, tmp_path, embedder="e")
         np.testing.assert_array_equal(load(tmp_path, step, "a").vectors, embed_by_hand(tokens))
 
 
 def build(folder, tokens, part=(0, 1), embed=embed_by_hand, embedder="e1", stop_after_s=60.0):
-    exact = config.Index(kind="exact", stop_after_s=stop_after_s)
+    exact = Index(kind="exact", stop_after_s=stop_after_s)
     return build_snapshot(1, embed, tokens, "f00d", exact, folder, embedder=embedder, part=part)
 
 

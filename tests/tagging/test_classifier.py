@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from realm_jax import config, published
+from realm_jax import published
+from realm_jax.config import Model
 from realm_jax.corpus.articles import Article
 from realm_jax.corpus.passages import with_sentences
 from realm_jax.errors import UserError
@@ -98,7 +99,7 @@ def test_what_the_job_learns_ner_finds(home, capsys):
 
     text = "Mira met Annas in New York. The king of Rome, otto."
     article = with_sentences(Article("T", "T", text))
-    (spans,) = Ner(weights, config.Model()).tag([article])
+    (spans,) = Ner(weights, Model()).tag([article])
     assert {(text[a:b], kind) for a, b, kind in spans} >= {("Mira", "PER"), ("New York", "LOC"), ("Rome", "LOC")}
 
     # The folder is what Hugging Face's library writes for BertForTokenClassification.
