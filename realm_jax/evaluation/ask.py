@@ -20,7 +20,7 @@ from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.question_arrays import query_row
-from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step
+from realm_jax.training.results import finetuned_snapshot, restore_result, result_step
 from realm_jax.training.tasks.finetune import read_spans
 from realm_jax.training.tasks.pretrain import read_candidates
 from realm_jax.workdir import Workdir

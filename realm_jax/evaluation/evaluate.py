@@ -21,7 +21,7 @@ from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.question_arrays import QuestionSet
-from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step, start_of_pretraining
+from realm_jax.training.results import finetuned_snapshot, restore_result, result_step, start_of_pretraining
 from realm_jax.training.tasks.closed_book import cloze_answers
 from realm_jax.workdir import Workdir, write_json
 

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.jobs.job import Job
 from realm_jax.workdir import Workdir
 
 
@@ -41,3 +42,6 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
     from realm_jax.evaluation.ask import ask
 
     ask(config, workdir, arguments)
+
+
+JOB = Job("ask", __doc__, main, Arguments, begins=False)

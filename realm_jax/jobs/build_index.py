@@ -6,11 +6,15 @@ and again at any time.
 """
 
 from realm_jax.config import Config
-from realm_jax.runtime.peers import Processes as Arguments
+from realm_jax.jobs.job import Job
+from realm_jax.runtime.peers import Processes
 from realm_jax.workdir import Workdir
 
 
-def main(config: Config, workdir: Workdir, arguments: Arguments | None = None) -> None:
+def main(config: Config, workdir: Workdir, arguments: Processes | None = None) -> None:
     from realm_jax.training.refresh import follow_and_build
 
     follow_and_build(config, workdir)
+
+
+JOB = Job("build_index", __doc__, main, Processes)

@@ -1,13 +1,11 @@
 """The command line: `realm JOB EXPERIMENT [options]`."""
 
-import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import field, make_dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import tyro
@@ -16,29 +14,33 @@ from realm_jax import __version__
 from realm_jax.config import Config
 from realm_jax.config.experiment_file import load_experiment
 from realm_jax.errors import PREFIX, STOPPED, UserError, near_miss
+from realm_jax.jobs import (
+    ask,
+    build_index,
+    evaluate,
+    import_weights,
+    prepare,
+    prepare_with_beam,
+    report,
+    run,
+    sweep,
+    train,
+)
+from realm_jax.jobs.job import Job
 from realm_jax.remote import AnyPath, path_of
 from realm_jax.runtime import peers
 from realm_jax.runtime.settings_record import missing_file, read_record, settle, starting_point, take_back
 from realm_jax.runtime.signals import Terminated, stop_with_parent, stoppable
 from realm_jax.workdir import Workdir
 
-JOBS = (
-    "run",
-    "sweep",
-    "import_weights",
-    "prepare",
-    "prepare_with_beam",
-    "ict",
-    "warm_up",
-    "pretrain",
-    "build_index",
-    "finetune",
-    "closed_book",
-    "tagger",
-    "evaluate",
-    "report",
-    "ask",
-)
+JOBS = {
+    job.name: job
+    for job in (
+        *(run.JOB, sweep.JOB, import_weights.JOB, prepare.JOB, prepare_with_beam.JOB),
+        *(*train.JOBS, build_index.JOB, evaluate.JOB, report.JOB, ask.JOB),
+    )
+}
+"""All jobs, in the order of the list that `realm --help` prints."""
 
 USAGE = """\
 usage: realm JOB EXPERIMENT [options]
@@ -53,27 +55,19 @@ EXPERIMENT is a Python file with get_config(), such as experiments/factbook.py, 
 settings are then used. Every setting is an option: realm JOB EXPERIMENT --help lists them with the experiment's values.
 """
 
-READERS = ("evaluate", "report", "ask")
-"""Jobs that only look at what others made: they begin no workdir."""
-
 WORKDIR_HELP = (
     "Folder of the run: settings, checkpoints, snapshots, metrics, report. "
     "The first job there records its settings in config.json; later jobs take them from there."
 )
 
 
-@dataclass(frozen=True)
-class NoArguments:
-    """The own options of a job that has none."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, jobs: Mapping[str, Job] = JOBS) -> int:
     """Returns the exit code: 2 for a mistake of the user's, 130 and 143 when stopped by Ctrl-C and SIGTERM."""
     if not peers.is_worker():
-        return _main(argv)
+        return _main(argv, jobs)
     code = 1
     try:
-        code = _main(argv)
+        code = _main(argv, jobs)
         return code
     except Exception:
         traceback.print_exc()
@@ -85,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             os._exit(code)
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(argv: Sequence[str] | None, jobs: Mapping[str, Job]) -> int:
     try:
         with stoppable():
             stop_with_parent()
-            return _run(list(sys.argv[1:] if argv is None else argv))
+            return _run(list(sys.argv[1:] if argv is None else argv), jobs)
     except UserError as error:
         print(f"{PREFIX}{error}", file=sys.stderr)
         return 2
@@ -101,33 +95,30 @@ def _main(argv: Sequence[str] | None) -> int:
         return 130
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], jobs: Mapping[str, Job]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print(_usage())
+        print(_usage(jobs))
         return 0 if argv else 2
     if argv[0] == "--version":
         print(f"realm_jax {__version__}")
         return 0
-    name, rest = _job_name(argv[0]), argv[1:]
-    job = load_job(name)
-    command = getattr(job, "command", None)  # what works on many runs reads its own options
-    if command is not None and (code := command(rest)) is not None:
+    job, rest = _job(argv[0], jobs), argv[1:]
+    if (code := job.command(rest)) is not None:
         return code
     wants_help = "-h" in rest or "--help" in rest
-    begin = getattr(job, "begin", None)  # what makes an experiment, or completes one
     if not rest or rest[0].startswith("-"):
-        if begin is None and not wants_help:
+        if job.begin is None and not wants_help:
             raise UserError(
-                f"{name}: the experiment comes right after the job: realm {name} experiments/factbook.py [options]"
+                f"{job.name}: the experiment comes right after the job: "
+                f"realm {job.name} experiments/factbook.py [options]"
             )
         if wants_help:
-            defaults = getattr(job, "defaults", Config)()
-            _parse(name, job, rest, defaults, Path("runs/<experiment>"))  # prints the help and exits
+            _parse(job, rest, job.defaults(), Path("runs/<experiment>"))  # prints the help and exits
         source, options = None, rest
     else:
         source, options = path_of(rest[0]), rest[1:]
     workdir = Workdir(_workdir_of(source, options))
-    if hasattr(job, "clear") and not wants_help and not (source is not None and source.is_dir()):
+    if not wants_help and not (source is not None and source.is_dir()):
         job.clear(workdir)
     record = read_record(workdir)
     if source is None and record is not None:
@@ -138,23 +129,20 @@ def _run(argv: list[str]) -> int:
         experiment = record.experiment
     else:
         experiment = None if source is None else load_experiment(source)
-        if record is None and name in READERS and not wants_help:
+        if record is None and not job.begins and not wants_help:
             raise UserError(f"{workdir.root}: no run there; begin one with `realm run {source}`, or name its --workdir")
-        if begin is not None and not wants_help:
-            experiment = begin(experiment, workdir, options)
+        if job.begin is not None and not wants_help:
+            experiment = job.begin(experiment, workdir, options)
     base = starting_point(record, experiment, source or workdir.root, workdir)
-    config, arguments = _parse(name, job, options, base, workdir.root)
-    if hasattr(job, "check"):
-        job.check(config, workdir, arguments)
-    else:
-        workdir.check_imported()
+    config, arguments = _parse(job, options, base, workdir.root)
+    job.check(config, workdir, arguments)
     # A name mistyped in the first command would else stand in the record, which never changes.
     if record is None and (missing := missing_file(config, workdir)):
         raise UserError(f"{missing}; no workdir was begun")
     settle(record, experiment, config, workdir)
     code: int | None = None
     try:
-        code = _start(name, job, argv, config, workdir, arguments)
+        code = _start(job, argv, config, workdir, arguments)
     except UserError:
         code = 2
         raise
@@ -165,34 +153,29 @@ def _run(argv: list[str]) -> int:
     return code
 
 
-def _start(name: str, job: ModuleType, argv: list[str], config: Config, workdir: Workdir, arguments: Any) -> int:
+def _start(job: Job, argv: list[str], config: Config, workdir: Workdir, arguments: Any) -> int:
     """Runs the job, or what supervises it as one of several processes; returns its exit code."""
     if isinstance(arguments, peers.Processes) and peers.several(arguments):
-        joins = getattr(job, "joins", True)
         if not peers.is_worker():
             command = [sys.executable, "-m", "realm_jax", *argv]
-            folder = workdir.stage_of(name).root if joins else workdir.root
-            return peers.supervise(name if joins else job.label(arguments), folder, arguments, command)
-        if joins:
+            folder = workdir.stage_of(job.name).root if job.joins else workdir.root
+            label = job.label(arguments) if job.label else job.name
+            return peers.supervise(label, folder, arguments, command)
+        if job.joins:
             peers.join(arguments)
     return job.main(config, workdir, arguments) or 0
 
 
-def load_job(name: str) -> ModuleType:
-    """A job's module: its docstring is the help, `Arguments` (if any) its own options, `main` what it does."""
-    return importlib.import_module(f"realm_jax.jobs.{name}")
-
-
-def _usage() -> str:
-    lines = [f"  {name:<18} {load_job(name).__doc__.partition(chr(10))[0]}" for name in JOBS]
+def _usage(jobs: Mapping[str, Job]) -> str:
+    lines = [f"  {job.name:<18} {job.help.splitlines()[0]}" for job in jobs.values()]
     return USAGE.format(jobs="\n".join(lines))
 
 
-def _job_name(word: str) -> str:
+def _job(word: str, jobs: Mapping[str, Job]) -> Job:
     name = word.replace("-", "_")
-    if name in JOBS:
-        return name
-    raise UserError(f"no job {word!r}; {near_miss(name, JOBS, 'there are')}")
+    if name in jobs:
+        return jobs[name]
+    raise UserError(f"no job {word!r}; {near_miss(name, list(jobs), 'there are')}")
 
 
 def _workdir_of(source: AnyPath | None, options: list[str]) -> AnyPath:
@@ -214,13 +197,13 @@ def _workdir_of(source: AnyPath | None, options: list[str]) -> AnyPath:
     return path_of(given) if given is not None else Path("runs") / source.stem
 
 
-def _parse(name: str, job: ModuleType, options: list[str], config: Config, workdir: AnyPath) -> tuple[Config, Any]:
+def _parse(job: Job, options: list[str], config: Config, workdir: AnyPath) -> tuple[Config, Any]:
     """The settings and the job's own arguments. Wrong options end the process with code 2, as `--help` does with 0."""
     flat = tyro.conf.arg(name="")
     command = make_dataclass(
         "Command",
         [
-            ("arguments", Annotated[getattr(job, "Arguments", NoArguments), flat]),
+            ("arguments", Annotated[job.arguments, flat]),
             ("workdir", Annotated[str, tyro.conf.arg(metavar="DIR", help=WORKDIR_HELP)], field(default=str(workdir))),
             ("config", Annotated[Config, flat], field(default=config)),
         ],
@@ -228,8 +211,8 @@ def _parse(name: str, job: ModuleType, options: list[str], config: Config, workd
     parsed = tyro.cli(
         command,
         args=options,
-        prog=f"realm {name} EXPERIMENT",
-        description=job.__doc__,
+        prog=f"realm {job.name} EXPERIMENT",
+        description=job.help,
         use_underscores=True,
     )
     return parsed.config, parsed.arguments

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from realm_jax.config import Config
+from realm_jax.jobs.job import Job
 from realm_jax.workdir import Workdir
 
 
@@ -33,3 +34,6 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
         evaluate_file(config, workdir, Path(arguments.predictions), arguments.split)
     else:
         evaluate(config, workdir)
+
+
+JOB = Job("evaluate", __doc__, main, Arguments, begins=False)

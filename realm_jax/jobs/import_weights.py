@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.jobs.job import Job
 from realm_jax.workdir import Workdir
 
 
@@ -88,3 +89,15 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
     from realm_jax.importing.published_run import import_weights
 
     import_weights(config, workdir, _required(arguments.source))
+
+
+JOB = Job(
+    "import_weights",
+    __doc__,
+    main,
+    Arguments,
+    defaults=defaults,
+    clear=clear,
+    begin=begin,
+    check=check,
+)

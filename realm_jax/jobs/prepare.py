@@ -7,6 +7,7 @@ into the user's cache folder.
 from typing import Any
 
 from realm_jax.config import Config
+from realm_jax.jobs.job import Job
 from realm_jax.workdir import Workdir, sole_owner
 
 
@@ -24,3 +25,6 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
         # Last, for it writes the manifest, with which the data is complete.
         prepare_corpus(config, data, tokenizer, ner=open_ner(config))
     data.send()
+
+
+JOB = Job("prepare", __doc__, main)

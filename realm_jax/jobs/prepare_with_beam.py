@@ -10,6 +10,7 @@ from pathlib import Path
 
 from realm_jax.config import Config, Data
 from realm_jax.errors import UserError
+from realm_jax.jobs.job import Job
 from realm_jax.kinds import SOURCES
 from realm_jax.workdir import Workdir
 
@@ -70,3 +71,6 @@ def root_of(data: Data) -> str:
                 "there, or leave --inputs out"
             )
     return str(root)
+
+
+JOB = Job("prepare_with_beam", __doc__, main, Arguments)

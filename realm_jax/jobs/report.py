@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from realm_jax.config import Config
+from realm_jax.jobs.job import Job
 from realm_jax.workdir import Workdir
 
 
@@ -20,7 +21,9 @@ from realm_jax.workdir import Workdir
 class OfSweep:
     sweep: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the sweep."""
-    beside: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="REPORT [REPORT ...]")] = ()
+    beside: Annotated[
+        tuple[tuple[Path, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="REPORT [REPORT ...]")
+    ] = ()
     """Reports (folders) of the same sweep from other machines: their runs.csv and scores.csv tell of runs that have not
     finished here."""
 
@@ -32,7 +35,7 @@ def command(argv: list[str]) -> int | None:
     options = tyro.cli(OfSweep, args=argv, prog="realm report", description=__doc__, use_underscores=True)
     from realm_jax.reports.sweep_report import write_sweep_report
 
-    print(f"report: {write_sweep_report(options.sweep, options.beside)}", flush=True)
+    print(f"report: {write_sweep_report(options.sweep, sum(options.beside, ()))}", flush=True)
     return 0
 
 
@@ -40,3 +43,6 @@ def main(config: Config, workdir: Workdir, arguments: Any = None) -> None:
     from realm_jax.reports.run_report import write_report
 
     write_report(config, workdir)
+
+
+JOB = Job("report", __doc__, main, begins=False, command=command)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.jobs.job import Job
 from realm_jax.qa.needed import require_training_questions
 from realm_jax.runtime import peers
 from realm_jax.runtime.devices import check_batches, must_share, shares
@@ -41,9 +42,6 @@ KEEP_MEMORY = ":".join(
 """A step on the CPU takes gigabytes and gives them back, and the kernel clears each page that it hands out anew, which
 takes up to a fifth of the step. So pages are huge, and what was given back stays with the process for the next step;
 from one arena, as the others hold 64 MiB each at most. (`benchmarks/cpu.py` compares.)"""
-
-joins = False
-"""The jobs that it starts are processes of JAX; it is none itself."""
 
 
 def label(arguments: Arguments) -> str:
@@ -92,3 +90,6 @@ def environment(workdir: Workdir) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(workdir.jax_cache.resolve()),
     }
     return {name: value for name, value in defaults.items() if name not in os.environ}
+
+
+JOB = Job("run", __doc__, main, Arguments, joins=False, label=label)

@@ -16,6 +16,7 @@ import tyro
 from realm_jax.config import Sweep
 from realm_jax.config.experiment_file import load_sweep
 from realm_jax.errors import UserError, near_miss
+from realm_jax.jobs.job import Job
 from realm_jax.runtime.launches import launches
 from realm_jax.runtime.settings_record import differences, missing_file, read_record, settle
 from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
@@ -217,3 +218,6 @@ def run_command(run, keep: str) -> list[str]:
 def with_log(run, keep: str) -> str:
     """One run as a line for a shell."""
     return f"{shlex.join(run_command(run, keep))} >> {shlex.quote(str(run.workdir.log.absolute()))} 2>&1"
+
+
+JOB = Job("sweep", __doc__, command=command)

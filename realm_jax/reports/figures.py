@@ -7,27 +7,10 @@ from typing import Any
 
 from realm_jax.reports.plots import Curve, draw
 from realm_jax.reports.run_record import Record
+from realm_jax.stages import STAGES
 
 NOT_RUN = "not run"
-STAGE_NAMES = {
-    "prepare": "Data",
-    "ict": "Inverse cloze task",
-    "warm_up": "Reader warm-up",
-    "pretrain": "Pre-training",
-    "finetune": "Fine-tuning",
-    "closed_book": "Closed-book rival",
-    "evaluate": "Evaluation",
-    "report": "Report",
-}
 SALIENCE = "salience/"
-LOSSES = {
-    "ict": "Cross-entropy of finding a sentence's own passage among those of the batch.",
-    "warm_up": "Negative log-likelihood of masked wordpieces, read beside a passage that is given, not retrieved. "
-    "It must fall before retrieval can be rewarded.",
-    "finetune": "ORQA's early loss and span loss together; a question whose passages hold no answer adds nothing.",
-    "closed_book": "Negative log-likelihood of the answer without any passage. It should have levelled off: "
-    "a rival that was stopped early would be no fair one.",
-}
 
 
 def pretraining_figures(record: Record) -> list[dict[str, Any]]:
@@ -62,8 +45,7 @@ def pretraining_figures(record: Record) -> list[dict[str, Any]]:
         (
             "Loss",
             [curve("loss", "loss/total")],
-            "Negative log-likelihood of the masked wordpieces, marginalised over the passages read; thin is every "
-            "step, bold a moving average. It also falls when only the reader gets better.",
+            STAGES["pretrain"].loss,
         ),
         (
             "Staleness of the index",
@@ -99,12 +81,11 @@ def _learned_salience(record: Record) -> list[tuple[str, list[Curve], str]]:
 def loss_figures(record: Record) -> list[dict[str, Any]]:
     """The loss of every other stage that was run."""
     figures = []
-    for stage, caption in LOSSES.items():
-        curve = Curve("loss", *record.series(stage, "loss/total"))
-        if curve.steps:
-            title = STAGE_NAMES[stage]
-            svg = draw([curve], describe(f"{title}, loss", [curve]), name=stage.replace("_", "-"))
-            figures.append({"title": title, "svg": svg, "caption": caption, "labels": ["loss"]})
+    for name, stage in STAGES.items():
+        curve = Curve("loss", *record.series(name, "loss/total"))
+        if curve.steps and name != "pretrain":
+            svg = draw([curve], describe(f"{stage.title}, loss", [curve]), name=name.replace("_", "-"))
+            figures.append({"title": stage.title, "svg": svg, "caption": stage.loss, "labels": ["loss"]})
     return figures
 
 

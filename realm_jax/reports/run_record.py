@@ -7,8 +7,9 @@ from typing import Any
 
 from realm_jax.config import Config
 from realm_jax.remote import AnyPath, is_remote
+from realm_jax.stages import STAGES
 from realm_jax.training.metrics import read_metrics
-from realm_jax.workdir import STAGES, Workdir, read_json
+from realm_jax.workdir import Workdir, read_json
 
 SUMMARY_KEYS = (
     "seed",

@@ -11,8 +11,9 @@ from realm_jax.config import Config, flatten
 from realm_jax.evaluation.recall import DEPTHS
 from realm_jax.remote import AnyPath
 from realm_jax.reports.examples import example
-from realm_jax.reports.figures import NOT_RUN, STAGE_NAMES, loss_figures, number, pretraining_figures
+from realm_jax.reports.figures import NOT_RUN, loss_figures, number, pretraining_figures
 from realm_jax.reports.run_record import Record, read_record, summary
+from realm_jax.stages import TITLES
 from realm_jax.training.metrics import duration
 from realm_jax.workdir import Workdir, write_json, write_text
 
@@ -171,6 +172,6 @@ def stage_times(record: Record) -> list[dict[str, Any]]:
     stages = {name: s for name, s in (record.run.get("stages") or {}).items() if isinstance(s, int | float)}
     longest = max(stages.values(), default=0.0) or 1.0
     return [
-        {"name": STAGE_NAMES.get(name, name.replace("_", " ")), "seconds": s, "percent": round(100 * s / longest, 1)}
+        {"name": TITLES.get(name, name.replace("_", " ")), "seconds": s, "percent": round(100 * s / longest, 1)}
         for name, s in stages.items()
     ]

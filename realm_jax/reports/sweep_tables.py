@@ -10,10 +10,11 @@ from typing import Any
 from realm_jax.errors import last_words
 from realm_jax.evaluation.bootstrap import mean_and_error
 from realm_jax.reports import paper
-from realm_jax.reports.figures import STAGE_NAMES, number
+from realm_jax.reports.figures import number
 from realm_jax.reports.run_record import summary
 from realm_jax.reports.sweep_elsewhere import COUNTS, RunElsewhere
 from realm_jax.reports.sweep_record import ELSEWHERE, FINISHED, Asked, RunRecord, SweepRecord
+from realm_jax.stages import TITLES
 
 NONE = "–"
 INTERVAL = (
@@ -216,7 +217,7 @@ def table_3(sweep: SweepRecord) -> Table:
 
 def costs(sweep: SweepRecord) -> Table:
     """Minutes of each stage, mean over the runs of a variant; the last row counts each stage once."""
-    jobs = list(dict.fromkeys(job for job in STAGE_NAMES for made, _ in sweep.seconds if made == job))
+    jobs = list(dict.fromkeys(job for job in TITLES for made, _ in sweep.seconds if made == job))
     rows, elsewhere = [], {}
     for name in sweep.variants:
         done = sweep.of(name, "done")
@@ -224,7 +225,7 @@ def costs(sweep: SweepRecord) -> Table:
         if runs:
             each = {job: [run[job] for run in runs if job in run] for job in jobs}
             whole = minutes(sum(sum(run.values()) for run in runs) / len(runs))
-            missing = {STAGE_NAMES[job]: None for run in done for job in sweep.jobs_without_cost(run)}
+            missing = {TITLES[job]: None for run in done for job in sweep.jobs_without_cost(run)}
             elsewhere |= missing
             means = [minutes(sum(v) / len(v)) if v else NONE for v in each.values()]
             rows.append([name, *means, NONE if missing else whole])
@@ -239,7 +240,7 @@ def costs(sweep: SweepRecord) -> Table:
         "if it had made them itself; pre-training includes the builder beside it. Runs at the same time slow each "
         "other. The last row is what the sweep took, failed and unfinished runs and what was made again included; runs "
         "elsewhere are not." + dash,
-        ["variant", *(STAGE_NAMES[job] for job in jobs), "a whole run"],
+        ["variant", *(TITLES[job] for job in jobs), "a whole run"],
         rows,
     )
 

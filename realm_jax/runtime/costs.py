@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from realm_jax import stages
 from realm_jax.config import Config
 from realm_jax.workdir import Workdir, read_json
 
@@ -24,24 +25,23 @@ def seconds(runs: Iterable[Run]) -> dict[Made, list[float]]:
     """Seconds of each job in each folder, of every run that worked there: the one that made what is in it, and those
     that saw to it that it is there, went on with it, or made it again.
 
-    The builder works beside pre-training, and is counted with it: the longer of the two times.
+    A job that works beside a stage is counted with it: the longer of the two times.
     """
     found: dict[Made, list[float]] = {}
     for run in runs:
         usage = run[1].usage
-        stages = dict(read_json(usage).get("stages", {})) if usage.exists() else {}
-        builder = stages.pop("build_index", 0.0)
-        if builder or "pretrain" in stages:
-            stages["pretrain"] = max(stages.get("pretrain", 0.0), builder)
-        for job, value in stages.items():
+        spent: dict[str, float] = {}
+        for job, value in (read_json(usage).get("stages", {}) if usage.exists() else {}).items():
+            name = stages.worked_in(job) or job
+            spent[name] = max(spent.get(name, 0.0), value)
+        for job, value in spent.items():
             found.setdefault((job, folder_of(run, job)), []).append(value)
     return found
 
 
 def unknown(run: Run, found: dict[Made, list[float]]) -> list[str]:
     """Jobs of which a run has the result, data or a stage, and nobody the time: that was made elsewhere."""
-    optional = [job for job in ("ict", "warm_up", "finetune", "closed_book") if getattr(run[0], job).steps]
-    return [job for job in ("prepare", "pretrain", *optional) if (job, folder_of(run, job)) not in found]
+    return [job for job in ("prepare", *stages.of_run(run[0])) if (job, folder_of(run, job)) not in found]
 
 
 def of_run(run: Run, found: dict[Made, list[float]]) -> dict[str, float]:

@@ -8,10 +8,9 @@ import sys
 
 from realm_jax.config import Config, Mesh
 from realm_jax.errors import UserError
+from realm_jax.stages import of_run
 from realm_jax.workdir import Workdir
 
-TRAINED = ("ict", "warm_up", "pretrain", "finetune", "closed_book")
-"""Jobs of a run that train: each may be several processes, on as many devices as its mesh has."""
 MEMORY_SHARE = ".45"
 """Of a GPU that two jobs share; each would else take three quarters of it when it starts."""
 BUILDER_SHARE = 5
@@ -29,7 +28,7 @@ def check_batches(config: Config, workdir: Workdir) -> None:
     from realm_jax.training.mesh import check_batch, sizes_of
 
     platform, count = ("cpu", 1) if _is_one_cpu() else _devices()
-    for stage in TRAINED:
+    for stage in of_run(config):
         if (settings := getattr(config, stage)).steps and not workdir.stage(stage).done.exists():
             here = count
             if stage == "pretrain" and platform == "gpu" and count > 1 and must_share(config):

@@ -12,6 +12,7 @@ from realm_jax.errors import last_words
 from realm_jax.runtime import costs, sharing
 from realm_jax.runtime.pipeline import Step, steps_of
 from realm_jax.runtime.processes import Child, stop
+from realm_jax.stages import BESIDE
 from realm_jax.workdir import Workdir, owner, read_json, write_json
 
 POLL_S = 0.5
@@ -163,7 +164,7 @@ def _time_left(runs: Sequence[Run], unfinished: Sequence[Run], jobs: int) -> str
         (step.job, costs.folder_of((run.config, run.workdir), step.job))
         for run in unfinished
         for step in steps_of(run.config, run.workdir)
-        if step.job != "build_index" and not step.is_complete()
+        if step.job not in BESIDE and not step.is_complete()
     }
     known: dict[str, list[float]] = {}
     for made, seconds in found.items():

@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from realm_jax.config import Config
 from realm_jax.remote import AnyPath
-from realm_jax.runtime.devices import TRAINED
 from realm_jax.runtime.peers import PEER_FAILED, Processes
 from realm_jax.runtime.processes import PATIENCE_S, Child, Usage, stop
+from realm_jax.stages import SEVERAL, STAGES, of_run
 from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
 
 RESTARTS = 2
@@ -18,8 +18,6 @@ RESTARTS = 2
 USER_ERROR = 2
 SHOWN_S = 2.0
 """Seconds after which the first of several machines shows anew, in run.json, that it works and what it has done."""
-SEVERAL = (*TRAINED, "build_index")
-"""Jobs that may be several processes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,30 +39,23 @@ class Step:
 def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> list[Step]:
     """The stages that the experiment has, in order."""
 
-    def stage(job: str, beside: str = "") -> Step:
-        return Step(job, workdir.stage(job).done.exists, beside, folder=workdir.stage(job).root)
-
-    def optional(*jobs: str) -> list[Step]:
-        return [stage(job) for job in jobs if getattr(config, job).steps]
-
     data, asked = workdir.data(config.data.directory), config.questions
-    beside, pretrain = config.index.refresh == "beside", workdir.stage("pretrain")
+    beside = config.index.refresh == "beside"
+
+    def trained(name: str) -> Iterator[Step]:
+        stage, builder = workdir.stage(name), STAGES[name].beside
+        yield Step(name, stage.done.exists, builder if beside and builder_is_here else "", folder=stage.root)
+        if builder:  # complete already, unless it was stopped before it came to the result
+            elsewhere = beside and not builder_is_here
+            yield Step(builder, lambda: _result_is_indexed(stage, data), folder=stage.root, elsewhere=elsewhere)
+
     # Prepared data that several workdirs share may be another experiment's, without these questions; documents of one's
     # own change.
     again = bool(config.data.directory or config.data.path or asked.train or asked.dev or asked.test)
     return [
         Step("prepare", data.done.exists, always=again, folder=data.root),
-        *optional("ict", "warm_up"),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.
-        stage("pretrain", beside="build_index" if beside and builder_is_here else ""),
-        # Complete already, unless the builder was stopped before it came to the result.
-        Step(
-            "build_index",
-            lambda: _result_is_indexed(pretrain, data),
-            folder=pretrain.root,
-            elsewhere=beside and not builder_is_here,
-        ),
-        *optional("finetune", "closed_book"),
+        *(step for name in of_run(config) for step in trained(name)),
         Step("evaluate", workdir.results.exists),
         Step("report", lambda: workdir.is_finished),
     ]

@@ -6,6 +6,7 @@ runs that differ in fine-tuning alone, all before it is the same folder.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,32 +17,9 @@ from typing import Any
 from realm_jax import remote
 from realm_jax.config import INPUT_FILES, Config, flatten, of_the_machine
 from realm_jax.settings import file_and_split
+from realm_jax.stages import DATA, STAGES, of_run
 from realm_jax.workdir import StageDir, SweepDir, Workdir, read_json, write_json
 
-DATA = "data"
-READS = {
-    DATA: ("data", "model.weights", "model.vocab"),
-    "ict": ("seed", "model", "ict"),
-    "warm_up": (
-        *("seed", "model", "warm_up", "masking.types", "masking.max_masks", "masking.min_holders"),
-        *("masking.max_holders", "masking.hide_label", "masking.subject"),
-    ),
-    "pretrain": ("seed", "model", "masking", "index", "pretrain"),
-    "finetune": ("seed", "model", "questions", "finetune"),
-    "closed_book": ("seed", "model", "questions", "closed_book", "evaluation.batch_size"),
-}
-"""Parts of the settings that a stage reads, beside those that the stages read which it starts from."""
-PROBE = ("questions", "finetune.labels")
-"""What pre-training reads as well, where it probes the recall of dev questions."""
-STARTS_FROM = {
-    DATA: (),
-    "ict": (DATA,),
-    "warm_up": (DATA,),
-    "pretrain": (DATA, "ict", "warm_up"),
-    "finetune": ("pretrain",),
-    "closed_book": (DATA, "warm_up"),
-}
-"""Stages of no steps are left out, all but pre-training, whose result is then its start."""
 PLACE = "data.directory"
 """Where data are prepared, not which."""
 
@@ -49,21 +27,28 @@ PLACE = "data.directory"
 def made_from(config: Config) -> dict[str, dict[str, Any]]:
     """{stage: all that its content depends on}, of the stages that an experiment has, in order."""
     made: dict[str, dict[str, Any]] = {}
-    for stage, reads in READS.items():
-        if stage not in (DATA, "pretrain") and not getattr(config, stage).steps:
-            continue
-        if stage == "pretrain" and config.pretrain.steps and config.pretrain.probe_queries:
-            reads += PROBE
-        options = {name: value for name, value in flatten(config).items() if _is_read(name, reads)}
+    for stage in (DATA, *of_run(config)):
+        read, starts = reads(stage, config), STAGES[stage].starts_from if stage in STAGES else ()
+        options = {name: value for name, value in flatten(config).items() if _is_read(name, read)}
         if stage == DATA:  # sets of questions that files name lie beside each other; the source's own is made with it
             asked = config.questions
             options["questions"] = "files" if asked.train or asked.dev or asked.test else "of the source"
         made[stage] = {
             "options": options,
             "files": {name: found for name in INPUT_FILES if name in options and (found := _stamps(options[name]))},
-            "stages": {before: key(made[before]) for before in STARTS_FROM[stage] if before in made},
+            "stages": {before: key(made[before]) for before in starts if before in made},
         }
     return made
+
+
+def reads(name: str, config: Config) -> tuple[str, ...]:
+    """Parts of the settings that the data or a stage are made from, beside those that the stages read which it starts
+    from."""
+    if name == DATA:
+        return ("data", "model.weights", "model.vocab")
+    stage, own = STAGES[name], getattr(config, name)
+    further = (parts for option, parts in stage.reads_where.items() if own.steps and getattr(own, option))
+    return ("seed", "model", name, *stage.reads, *itertools.chain(*further))
 
 
 def stages(config: Config, workdir: Workdir) -> list[StageDir]:
@@ -105,7 +90,7 @@ def link(config: Config, workdir: Workdir, sweep: SweepDir) -> None:
 def prune(workdir: Workdir, job: str) -> None:
     """Removes all checkpoints of the stage that `job` completed, but for the parameters of its result."""
     stage = workdir.stage_of(job)
-    if stage is None or job == "pretrain":  # whose checkpoints build_index needs, which comes after it
+    if stage is None or (job in STAGES and STAGES[job].beside):  # that job needs its checkpoints, and comes after it
         return
     done = read_json(stage.done)
     if "stage" in done:  # its result lies in another one

@@ -93,4 +93,11 @@ class Classifier:
 
 
 def tagger_task(run: OpenRun) -> Tagger:
+    run.folder.check_local("tagger")
     return Classifier(run.config).task(process_part(run.mesh))
+
+
+def publish(config: Config, workdir: Workdir) -> None:
+    """Writes the weights of the finished stage, and says where."""
+    folder = Classifier(config).publish(workdir)
+    print(f"tagger: weights are in {folder}; a corpus is tagged with them by --data.tagger_weights", flush=True)

@@ -37,11 +37,10 @@ def train(
     stage: Training,
     directory: StageDir,
     seed: int,
-    patience: int = 0,
     mesh: jax.sharding.Mesh | None = None,
     passages: str = "",
 ) -> None:
-    """Trains to the end, or to the point where `patience` probes brought nothing better; then writes `directory.done`.
+    """Trains to the end, or until `task.patience` probes have brought nothing better; then writes `directory.done`.
 
     Args:
       mesh: by default one device does all.
@@ -54,7 +53,7 @@ def train(
     mesh = mesh or make_mesh(Mesh(), jax.local_devices()[:1])
     with sole_owner(directory.root, name) if is_first() else contextlib.nullcontext():
         if not agree(directory.done.exists()):
-            _train(task, name, stage, directory, seed, patience, mesh, passages)
+            _train(task, name, stage, directory, seed, mesh, passages)
 
 
 def _train(
@@ -63,7 +62,6 @@ def _train(
     stage: Training,
     directory: StageDir,
     seed: int,
-    patience: int,
     mesh: jax.sharding.Mesh,
     passages: str,
 ) -> None:
@@ -128,7 +126,7 @@ def _train(
             else:
                 task.saved(step, state.params)
             pending = fetch(step) if step < stage.steps else None
-            ended = agree(_stale(probes, patience))
+            ended = agree(_stale(probes, task.patience))
             while step < stage.steps and not ended:
                 try:
                     batch, retrieved = pending.result()
@@ -146,15 +144,15 @@ def _train(
                 if boundary:
                     window.flush()  # a step that went wrong is not saved
                     save()
-                    ended = agree(_stale(probes, patience))
+                    ended = agree(_stale(probes, task.patience))
                     if step < stage.steps:
                         pending = fetch(step)
             writer.wait()
-            best = _best(probes)
+            best, early = _best(probes), f"no better probe within {task.patience} checkpoints"
             result = {
                 "step": step if best is None else best,
                 "last_step": step,
-                "reason": "all steps done" if step == stage.steps else f"no better probe within {patience} checkpoints",
+                "reason": "all steps done" if step == stage.steps else early,
                 "probes": probes,
             }
             if is_first():

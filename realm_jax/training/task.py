@@ -26,6 +26,9 @@ class Task(abc.ABC):
     """Whether `retrieve` may run in a thread beside the step. Not where it computes on several devices: programs that
     two threads send to them could each wait for the other's turn."""
 
+    patience = 0
+    """Probes without a better one after which training stops; 0 never stops early."""
+
     def __init__(self, start: Callable[[jax.Array], Params], batches: Any):
         self._start, self._batches = start, batches
 

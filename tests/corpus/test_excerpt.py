@@ -19,7 +19,7 @@ from realm_jax.jobs.ask import Arguments
 from realm_jax.packages import fetch
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.refresh import build_one
-from realm_jax.training.stages import start_of_pretraining
+from realm_jax.training.results import start_of_pretraining
 from realm_jax.workdir import Workdir
 from tests import world as small
 from tests.evaluation.test_ask import save

@@ -14,7 +14,7 @@ from realm_jax.evaluation.ask import answer_question, ask, fill_masks
 from realm_jax.jobs.ask import Arguments
 from realm_jax.training.checkpoints import CheckpointWriter, State
 from realm_jax.training.refresh import build_one
-from realm_jax.training.stages import start_of_pretraining
+from realm_jax.training.results import start_of_pretraining
 from realm_jax.workdir import write_json
 
 COUNT = 4

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from realm_jax.evaluation.open_qa import answer, answer_text, retrieve
 from realm_jax.index.exact import ExactIndex
 from realm_jax.text import features
-from realm_jax.training.stages import fresh_embedder, fresh_reader
+from realm_jax.training.results import fresh_embedder, fresh_reader
 from tests.corpus import toy
 
 TOKENIZER = toy.tokenizer()

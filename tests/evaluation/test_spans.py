@@ -11,7 +11,7 @@ from realm_jax import objectives
 from realm_jax.evaluation.spans import measure
 from realm_jax.index.exact import ExactIndex
 from realm_jax.text import features
-from realm_jax.training.stages import start_of_pretraining
+from realm_jax.training.results import start_of_pretraining
 
 K = 3
 

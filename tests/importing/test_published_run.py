@@ -20,9 +20,10 @@ from realm_jax.jobs import cli
 from realm_jax.published import variables
 from realm_jax.runtime.settings_record import read_record
 from realm_jax.text import features
-from realm_jax.training import stages
+from realm_jax.training import results
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.refresh import next_step
+from realm_jax.training.train_stage import task_of
 from realm_jax.workdir import Workdir
 from tests import world as toy
 from tests.published import small
@@ -91,7 +92,7 @@ def test_parameters_vectors_and_passages_are_the_published_ones(folders, run):
         ("finetune", "reader", "span_reader", model.params["reader"]),
         ("pretrain", "reader", "", {"trunk": model.params["reader"]["trunk"]}),
     ):
-        found = stages.restore_result(experiment.folder, stage, part, experiment.models, shapes)
+        found = results.restore_result(experiment.folder, stage, part, experiment.models, shapes)
         assert same({name: found[name] for name in want}, want)
     snapshot = snapshots.load(experiment.folder.stage("pretrain").snapshots, 0, experiment.store.fingerprint)
     np.testing.assert_array_equal(snapshot.vectors[:-1], model.vectors)
@@ -153,11 +154,11 @@ def test_fine_tuning_goes_on_from_the_published_reader(folders, tmp_path):
     assert realm("import_weights", "--source", folders / "open_qa", "--workdir", workdir, *options) == 0
     experiment = opened(workdir)
     assert not experiment.folder.stage("finetune").done.exists()
-    start = stages.TASKS["finetune"](experiment).init(jax.random.key(0))
+    start = task_of("finetune", experiment).init(jax.random.key(0))
     model = published.load(folders / "open_qa")
     assert same(start, {"embedder": model.params["embedder"], "reader": model.params["reader"]})
     assert realm("finetune", workdir) == 0
-    found = stages.restore_result(experiment.folder, "finetune", "reader", experiment.models, "span_reader")
+    found = results.restore_result(experiment.folder, "finetune", "reader", experiment.models, "span_reader")
     assert not same(found, model.params["reader"])
 
 
@@ -167,7 +168,7 @@ def test_fine_tuning_may_leave_the_published_span_scorer(folders, tmp_path):
     options = ("--finetune.reader", "weights", "--finetune.steps", 1, *write_questions(tmp_path))
     given = ("--source", folders / "encoder", folders / "open_qa")
     assert realm("import_weights", *given, "--workdir", workdir, *options) == 0
-    start = stages.TASKS["finetune"](opened(workdir)).init(jax.random.key(0))
+    start = task_of("finetune", opened(workdir)).init(jax.random.key(0))
     encoder, model = published.load(folders / "encoder"), published.load(folders / "open_qa")
     assert same(start["reader"]["trunk"], encoder.params["trunk"])
     assert not same(start["reader"]["output"], model.params["reader"]["output"])
@@ -185,7 +186,7 @@ def test_pre_training_goes_on_with_its_index(folders, tmp_path):
     assert experiment.texts[3].title == ARTICLES[3].title
     stage = experiment.folder.stage("pretrain")
     assert not stage.done.exists() and not experiment.folder.stage("finetune").done.exists()
-    start = stages.start_of_pretraining(experiment)(jax.random.key(0))
+    start = results.start_of_pretraining(experiment)(jax.random.key(0))
     assert same(start["embedder"], published.load(folders / "open_qa").params["embedder"])
     assert realm("pretrain", workdir) == 0
     assert next_step(experiment.config, stage, experiment.store.fingerprint) == 1
@@ -205,7 +206,7 @@ def test_an_embedder_and_an_encoder_begin_an_experiment(folders, world, tmp_path
     experiment = opened(workdir)
     assert experiment.config.data == base.data
     encoder = published.load(folders / "encoder")
-    start = stages.start_of_pretraining(experiment)(jax.random.key(0))
+    start = results.start_of_pretraining(experiment)(jax.random.key(0))
     assert same(start["reader"], encoder.params)
     assert not (workdir / "data").exists()
     stage = experiment.folder.stage("pretrain")

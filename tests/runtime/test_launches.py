@@ -76,7 +76,7 @@ class TestLaunches:
             assert fixed.setdefault(variant, rest) == rest
             if seed == sweep.seeds[-1]:  # the commands of the others are the same: parsing takes long
                 assert launcher._parser().parse_args(["start", *arguments]).name == arguments[2]
-                assert cli._parse("run", cli.load_job("run"), options, start, tmp_path)[0] == sweep.run(variant, seed)
+                assert cli._parse(cli.JOBS["run"], options, start, tmp_path)[0] == sweep.run(variant, seed)
         assert len(names) == len(sweep.variants) * len(sweep.seeds)
 
     def test_from_the_folder_of_a_sweep(self, experiment, tmp_path, capsys):
@@ -141,4 +141,4 @@ class TestLaunches:
         )
         for base, config in ((BASE, other), (other, BASE)):
             words = option_words(base, config)
-            assert cli._parse("run", cli.load_job("run"), words, base, tmp_path)[0] == config
+            assert cli._parse(cli.JOBS["run"], words, base, tmp_path)[0] == config

@@ -233,8 +233,8 @@ class TestBuilder:
 DRIVER = """
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from realm_jax.jobs import cli
+from realm_jax.jobs.job import Job
 sys.path.insert(0, {tests!r})
 from test_pipeline import FOREVER, Run
 
@@ -244,8 +244,7 @@ def main(config, workdir, arguments):
     pipeline = made.pipeline({scripts!r}, patience_s={patience!r})
     return pipeline.run([made.step("t", beside="b"), made.step("never")])
 
-cli.load_job = lambda name: SimpleNamespace(__doc__="", main=main)
-sys.exit(cli.main(["run", {experiment!r}, "--workdir", {root!r}]))
+sys.exit(cli.main(["run", {experiment!r}, "--workdir", {root!r}], {{"run": Job("run", "", main)}}))
 """
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from realm_jax.config import Config, Data, Model
 from realm_jax.runtime import costs, sharing
+from realm_jax.stages import STAGES
 from realm_jax.workdir import SweepDir, read_json, write_json
 from tests.runtime.small_sweep import BASE, change
 
@@ -70,9 +71,10 @@ class TestKeys:
 
     def test_every_option_is_read_by_some_stage_or_known_not_to_be(self):
         """An option of a new part of the schema cannot be forgotten."""
+        config = change(**{name: {"steps": 1} for name in STAGES})
         unread = {"name", "mesh", "evaluation", "tagger"}
-        parts = {part.partition(".")[0] for reads in sharing.READS.values() for part in reads} | unread
-        assert parts == {field.name for field in dataclasses.fields(Config)}
+        read = {part.partition(".")[0] for name in sharing.made_from(config) for part in sharing.reads(name, config)}
+        assert read | unread == {field.name for field in dataclasses.fields(Config)}
 
     def test_a_file_that_is_named_counts_by_size_and_time(self, tmp_path):
         weights = tmp_path / "weights"

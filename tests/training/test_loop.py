@@ -26,7 +26,9 @@ STAGE = Training(steps=23, batch_size=4, checkpoint_every=5, log_every=2, learni
 
 def train(folder: Path, task=None, patience=0, stage=STAGE) -> StageDir:
     directory = StageDir(folder)
-    loop.train(task or Toy(), "pretrain", stage, directory, seed=3, patience=patience)
+    task = task or Toy()
+    task.patience = patience
+    loop.train(task, "pretrain", stage, directory, seed=3)
     return directory
 
 

@@ -19,12 +19,13 @@ from jax.sharding import PartitionSpec
 from realm_jax.config import Config, Ict, Mesh
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
-from realm_jax.training import checkpoints, loop, stages
+from realm_jax.training import checkpoints, loop
 from realm_jax.training import mesh as layout
 from realm_jax.training.checkpoints import State
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.optimizer import bert_optimizer
+from realm_jax.training.train_stage import train_stage
 from realm_jax.workdir import IMPORTED, Workdir, write_json
 from tests.devices import have
 
@@ -78,7 +79,7 @@ def alone(settings, tmp_path_factory) -> Workdir:
     with pytest.MonkeyPatch.context() as patch:
         have(patch, 1)
         for name in STAGES:
-            stages.train(name, settings(), folder)
+            train_stage(name, settings(), folder)
     return folder
 
 
@@ -112,7 +113,7 @@ def test_losses_agree_and_the_step_is_compiled_once(
     """The start of a stage is a checkpoint that one device wrote."""
     have(monkeypatch, int(np.prod(sizes)))
     folder = begin(tmp_path, alone, name)
-    stages.train(name, settings(Mesh(*sizes), accumulate), folder)
+    train_stage(name, settings(Mesh(*sizes), accumulate), folder)
     np.testing.assert_allclose(losses(folder, name), losses(alone, name), rtol=1e-5)
     assert [step._cache_size() for step in made] == [1]
 
@@ -123,7 +124,7 @@ def test_a_run_goes_on_on_another_mesh(settings, alone, tmp_path, made):
     stage = folder.stage("pretrain")
     stage.done.unlink()
     shutil.rmtree(stage.checkpoints / str(STEPS))
-    stages.train("pretrain", settings(Mesh(2, 2, 2)), folder)
+    train_stage("pretrain", settings(Mesh(2, 2, 2)), folder)
     np.testing.assert_allclose(losses(folder, "pretrain"), losses(alone, "pretrain"), rtol=1e-5)
     assert [step._cache_size() for step in made] == [1]
 
@@ -200,7 +201,7 @@ def test_a_mesh_that_says_nothing_is_refused(sizes):
 def test_a_batch_that_does_not_divide_is_refused(settings, tmp_path):
     message = r"pretrain.batch_size: 8 rows .* mesh.data 2 x mesh.fsdp 4 x pretrain.accumulate 2 = 16; .* multiple"
     with pytest.raises(UserError, match=message):
-        stages.train("pretrain", settings(Mesh(2, 4, 1), accumulate=2), Workdir(tmp_path))
+        train_stage("pretrain", settings(Mesh(2, 4, 1), accumulate=2), Workdir(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -278,7 +279,7 @@ def test_two_processes_agree_with_one_also_after_one_of_them_was_killed(settings
         found = snapshots.load(stage.snapshots, step, experiment.store.fingerprint)
         np.testing.assert_allclose(found.vectors, models.embed_with(embedder)(rows), rtol=1e-4, atol=1e-5)
     have(monkeypatch, 1)
-    stages.train("finetune", settings(), folder)
+    train_stage("finetune", settings(), folder)
     assert np.isfinite(losses(folder, "finetune")).all()
 
 

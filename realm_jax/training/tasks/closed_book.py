@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from realm_jax import objectives
+from realm_jax.qa.answers import exact_match
 from realm_jax.training.jitted_models import Models
-from realm_jax.training.mesh import whole
+from realm_jax.training.mesh import process_part, whole
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.question_arrays import QuestionSet, cloze_row
+from realm_jax.training.results import start_reader
 from realm_jax.training.task import Batch, Metrics, Params, Task, padded
 
 
@@ -54,3 +56,17 @@ def cloze_answers(run: OpenRun, reader: Params, questions: QuestionSet) -> list[
 def _predict(reader, query, positions, models):
     """The most likely wordpiece at each mask [B,M]. Compiled once for all probes of a run."""
     return models.read(reader, query, jnp.zeros_like(query), positions).argmax(-1)
+
+
+def closed_book_task(run: OpenRun) -> Task:
+    config, models = run.config, run.models
+    part = process_part(run.mesh)
+    batches = run.questions("train").cloze_batches(config.closed_book.batch_size, config.seed, part)
+    dev = run.questions("dev")
+
+    def probe(reader: Params) -> Metrics:
+        pairs = zip(cloze_answers(run, reader, dev), dev.answers, strict=True)
+        matches = [exact_match(*pair, config.questions.match) for pair in pairs]
+        return {"probe/exact_match": float(np.mean(matches)), "probe/score": float(np.mean(matches))}
+
+    return ClosedBook(models, batches, lambda key: {"reader": start_reader(run, key)}, probe)

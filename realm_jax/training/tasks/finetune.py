@@ -8,11 +8,21 @@ import numpy as np
 from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
+from realm_jax.index import snapshots
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.snapshots import Snapshot
 from realm_jax.text import features
 from realm_jax.training.jitted_models import Models
-from realm_jax.training.mesh import local_rows
+from realm_jax.training.mesh import local_mesh, local_rows, process_part
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.results import (
+    finetuned_snapshot,
+    fresh_reader,
+    restore_imported,
+    restore_result,
+    start_embedder,
+    start_reader,
+)
 from realm_jax.training.task import Batch, Metrics, Params, Task
 
 
@@ -103,3 +113,39 @@ def read_spans(
     b, k, j = joint.shape
     logits = models.score_spans(reader, joint.reshape(b * k, j), segments.reshape(b * k, j), key)
     return logits.reshape(b, k, -1) + read_scores[..., None], places, joint, is_body
+
+
+def finetune_task(run: OpenRun) -> Task:
+    config, models, folder = run.config, run.models, run.folder
+    step = finetuned_snapshot(config, folder)
+    snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, run.store.fingerprint)
+    questions = run.questions("train")
+    batches = questions.batches(
+        config.finetune.batch_size, config.seed, process_part(run.mesh), config.finetune.questions
+    )
+
+    def part(name: str, key: jax.Array) -> Params:
+        source = getattr(config.finetune, name)
+        if source == "pretrain":
+            return restore_result(folder, "pretrain", name, models)
+        if source == "weights":
+            return fresh_reader(run, key)
+        return start_embedder(run, key) if name == "embedder" else start_reader(run, key)
+
+    def start(key: jax.Array) -> Params:
+        published = config.finetune.reader == "pretrain" and not config.pretrain.steps
+        span_reader = restore_imported(folder, "span_reader", models) if published else None
+        if span_reader is None:
+            span_reader = models.span_reader(key, part("reader", key))
+        return {"embedder": part("embedder", key), "reader": span_reader}
+
+    return Finetune(
+        config,
+        models,
+        run.store,
+        batches,
+        snapshot,
+        snapshot.index(local_mesh(), config.index.dtype),
+        run.labels(questions),
+        start,
+    )

@@ -4,7 +4,11 @@ import jax
 
 from realm_jax import objectives
 from realm_jax.config import Config
+from realm_jax.training import masked_queries
 from realm_jax.training.jitted_models import Models
+from realm_jax.training.mesh import process_part
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.results import fresh_embedder
 from realm_jax.training.task import Batch, Metrics, Params, Task
 
 
@@ -27,3 +31,10 @@ class Ict(Task):
         loss = objectives.ict_loss(queries, passages, scale=self._config.ict.score_scale)
         right = (queries @ passages.T).argmax(1) == jax.numpy.arange(len(queries))
         return loss, {"retrieval/in_batch_accuracy": right.mean()}
+
+
+def ict_task(run: OpenRun) -> Task:
+    config, models = run.config, run.models
+    settings = (config, run.data, run.tokenizer, run.store, config.seed)
+    batches = masked_queries.ict_batches(*settings, process_part(run.mesh))
+    return Ict(config, models, batches, lambda key: {"embedder": fresh_embedder(run, key)})

@@ -11,18 +11,29 @@ from jax.sharding import Mesh, NamedSharding
 
 from realm_jax import objectives
 from realm_jax.config import Config
+from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.corpus.store import PassageStore
+from realm_jax.errors import UserError
+from realm_jax.index import placement, snapshots
 from realm_jax.index.base import Index
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
+from realm_jax.qa.questions import split_sizes
 from realm_jax.text import features
 from realm_jax.text.salience import LearnedSalience
-from realm_jax.training.follow import SnapshotFollower
+from realm_jax.training import checkpoints, masked_queries
+from realm_jax.training.follow import SnapshotFollower, scheduled, snapshot_every
 from realm_jax.training.jitted_models import Models
-from realm_jax.training.mesh import ROWS, WHOLE, local_rows, shards_in_use, whole
+from realm_jax.training.mesh import ROWS, WHOLE, local_mesh, local_rows, process_part, shards_in_use, whole
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.probe import RecallProbe
+from realm_jax.training.question_arrays import probe_questions
+from realm_jax.training.refresh import build_one
+from realm_jax.training.results import start_of_pretraining
 from realm_jax.training.task import Batch, Metrics, Params, Task, rng
 
+PROBE_QUESTIONS = 100
 NEVER = -1e9
 """A score that leaves a candidate no probability, and all gradients finite."""
 
@@ -48,7 +59,7 @@ class Pretrain(Task):
         """With a `device_store`, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none.
         With `salience` that chooses among the queries drawn; a process makes one `part` of them."""
         super().__init__(start, batches)
-        self._salience, self._part = salience, part
+        self._salience, self._part, self.patience = salience, part, config.pretrain.patience
         self._config, self._models, self._store, self._device_store = config, models, store, device_store
         self._follower, self._probe, self._refresh = follower, probe, refresh
         self._null_row = store.null_row
@@ -197,3 +208,89 @@ def _live_scores(config: Config, models: Models, embedder: Params, query, passag
     null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
     vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
     return objectives.scores(models.embed(embedder, query, keys[1]), vectors, config.pretrain.score_scale)
+
+
+def pretrain_task(run: OpenRun) -> Task:
+    config, stage = run.config, run.folder.stage("pretrain")
+    drawn = config.pretrain.batch_size * config.pretrain.oversample
+    if config.index.delay is None and jax.process_count() > 1:
+        raise UserError(
+            "index.swap_after: 0 swaps as soon as a snapshot is there, which several processes would see at different "
+            "steps; it must be at least 1"
+        )
+    masked, part = run.masked_queries("train"), process_part(run.mesh)
+    # Goes on where the warm-up ended, but for the few sentences that it passed over as they gave no query. From the
+    # start it would draw the same sentences with the same words hidden, which that reader has been shown with their
+    # answers: null passages would tell them, and retrieval would seem worth less.
+    batches = masked.batches(drawn, config.seed, part, skip=config.warm_up.steps * config.warm_up.batch_size)
+    salience = LearnedSalience(config.masking, masked.kinds) if config.masking.kind == "learned" else None
+    # What retrieval gathers for the host each process has for itself; what stays on the devices they share.
+    on_devices, store = config.index.store == "device", run.store
+    mesh = run.mesh if on_devices else local_mesh()
+    require_room(config, store, mesh)
+    follower = SnapshotFollower(stage, config.index, snapshot_every(config), store.fingerprint, mesh)
+    start, probe = start_of_pretraining(run), _recall_probe(run)
+    device_store = DeviceStore(store.tokens, mesh) if on_devices else None
+
+    models = run.models
+
+    def refresh(step: int, embedder: Params) -> None:
+        """Makes what is searched from checkpoint `step` on, if it is not there: one that was deleted, too."""
+        if config.index.refresh != "inline":
+            return
+        due = scheduled(step, snapshot_every(config), config.index.delay)
+        if due in snapshots.list_steps(stage.snapshots):
+            return
+        if due == step or not config.pretrain.embedder_rate:
+            params = whole(embedder)
+        else:
+            try:
+                params = checkpoints.restore_part(stage.checkpoints, due, "embedder", models.shapes("embedder"))
+            except FileNotFoundError:
+                return  # the follower says so, unless it has that snapshot in use
+        build_one(run, due, params)
+
+    return Pretrain(
+        config, models, store, batches, follower, start, probe, device_store, mesh, refresh, salience, part[0]
+    )
+
+
+def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
+    """Refuses an index, or a store on the devices, that does not fit there, before anything is made.
+
+    Raises:
+      UserError: it does not fit.
+    """
+    if config.index.kind != "exact":
+        return
+    size = placement.bytes_per_device(store.num_passages, config.model.vector_size, config.index.dtype, mesh)
+    tables = {"vectors": size, "the next snapshot's": size}  # loaded while the last one is in use
+    if config.index.store == "device":
+        tables["tokens"] = placement.bytes_per_device(*store.tokens.shape, store.tokens.dtype, mesh)
+    placement.require_room(store.num_passages, tables, mesh)
+
+
+def _recall_probe(run: OpenRun) -> Callable[[Params], Metrics]:
+    """Held-out masked spans and dev questions, of which there are any; nothing where the experiment wants no probe."""
+    config, masking, sets = run.config, masked_queries.salient(run.config.masking), {}
+    if not (config.pretrain.steps and config.pretrain.probe_queries):
+        return lambda params: {}
+    if can_be_masked(run.data, "heldout", masking):
+        spans = run.masked_queries("heldout", masking).fixed(config.pretrain.probe_queries, config.seed)
+        sets["span"] = (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])
+    if "dev" in split_sizes(config.questions, run.data):
+        dev = run.questions("dev")
+        found, holders = probe_questions(run.labels(dev), dev, run.store, PROBE_QUESTIONS, config.seed)
+        if len(found):
+            sets["question"] = (found, holders, np.full(len(found), -1))
+    if not sets:
+        print("pretrain: nothing held out to probe recall with, so its last checkpoint is its result", flush=True)
+        return lambda params: {}
+    return RecallProbe(
+        sets,
+        run.store,
+        config.pretrain.probe_passages,
+        config.seed,
+        config.index.rows_per_batch,
+        run.models.embed_with,
+    )

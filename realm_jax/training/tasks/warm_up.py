@@ -7,7 +7,11 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.text import features
+from realm_jax.training import masked_queries
 from realm_jax.training.jitted_models import Models
+from realm_jax.training.mesh import process_part
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.results import fresh_reader
 from realm_jax.training.task import Batch, Metrics, Params, Task, rng
 
 NEAR = 4
@@ -61,3 +65,11 @@ class WarmUp(Task):
         weights = batch["mask_weights"]
         accuracy = (outputs["right"] * weights).sum() / weights.sum().clip(1)
         return -objectives.masked_mean(outputs["log_p_y"], weights), {"reader/token_accuracy": accuracy}
+
+
+def warm_up_task(run: OpenRun) -> Task:
+    config, models = run.config, run.models
+    part = process_part(run.mesh)
+    masked = run.masked_queries("train", masked_queries.salient(config.masking))
+    batches = masked.batches(config.warm_up.batch_size, config.seed, part)
+    return WarmUp(config, models, run.store, batches, lambda key: {"reader": fresh_reader(run, key)}, part[0])

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from realm_jax.training.stages import start_of_pretraining
+from realm_jax.training.results import start_of_pretraining
 from tests.training.tasks.losses import B, K
 
 

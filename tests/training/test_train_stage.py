@@ -12,8 +12,10 @@ import pytest
 from realm_jax.errors import UserError
 from realm_jax.index import placement, snapshots
 from realm_jax.runtime import sharing
-from realm_jax.training import checkpoints, loop, stages
+from realm_jax.stages import STAGES, of_run
+from realm_jax.training import checkpoints, loop
 from realm_jax.training.metrics import read_metrics
+from realm_jax.training.train_stage import task_of, train_stage
 from realm_jax.workdir import Workdir
 from tests.devices import have
 
@@ -23,7 +25,7 @@ ON_DEVICES = {"kind": "exact", "store": "device", "refresh": "inline"}
 def train(world, folder, **index):
     """Trains, and gives the metrics of each step."""
     stage = {"steps": 4, "checkpoint_every": 2, "batch_size": 8, "probe_queries": 0}
-    stages.train("pretrain", world.settings(pretrain=stage, index=index), Workdir(folder))
+    train_stage("pretrain", world.settings(pretrain=stage, index=index), Workdir(folder))
     return [json.loads(line) for line in Workdir(folder).stage("pretrain").metrics.read_text().splitlines()]
 
 
@@ -53,14 +55,14 @@ def test_a_resumed_run_writes_the_same_metrics_with_learned_salience(world, tmp_
     settings = {"steps": 4, "checkpoint_every": 2, "batch_size": 8, "oversample": 2, "probe_queries": 0}
     config = world.settings(masking={"kind": "learned"}, pretrain=settings, index={"refresh": "inline"})
     whole, killed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "killed")
-    stages.train("pretrain", config, whole)
+    train_stage("pretrain", config, whole)
     shutil.copytree(whole.root, killed.root)
     stage = killed.stage("pretrain")
     stage.done.unlink()
     shutil.rmtree(stage.checkpoints / "4")
     shutil.rmtree(stage.snapshots / "4")
     stage.metrics.write_text("".join(stage.metrics.read_text().splitlines(keepends=True)[:3]))
-    stages.train("pretrain", config, killed)
+    train_stage("pretrain", config, killed)
     lines, expected = (
         [{name: value for name, value in line.items() if not name.startswith("time")} for line in read_metrics(path)]
         for path in (stage.metrics, whole.stage("pretrain").metrics)
@@ -77,7 +79,7 @@ def test_a_snapshot_that_was_deleted_is_made_again(world, tmp_path, rate):
         "pretrain": {"embedder_rate": rate, "probe_queries": 0},
     }
     experiment = world.experiment(tmp_path, **settings)
-    stage, task = experiment.folder.stage("pretrain"), stages.TASKS["pretrain"](experiment)
+    stage, task = experiment.folder.stage("pretrain"), task_of("pretrain", experiment)
     now = task.init(jax.random.key(0))
     then = jax.tree.map(lambda leaf: leaf + rate * 0.1 * jnp.cos(jnp.arange(leaf.size).reshape(leaf.shape)), now)
     if rate:
@@ -101,7 +103,7 @@ def seen(name, part, options):
     class Seen(type(part)):
         def __getattribute__(self, option):
             assert option in options or option.startswith("__"), (
-                f"{name}.{option} is read, but sharing.READS does not say so"
+                f"{name}.{option} is read, but its row of STAGES does not say so"
             )
             return getattr(part, option) if option in options else object.__getattribute__(self, option)
 
@@ -113,10 +115,11 @@ def seen_by(stage, config):
     before, reads = [stage], set()
     while before:
         one = before.pop()
-        reads |= set(sharing.READS[one]) | (set(sharing.PROBE) if one == "pretrain" else set())
+        reads |= set(sharing.reads(one, config))
+        starts = STAGES[one].starts_from if one in STAGES else ()
         # Whether a stage that it may start from is there at all shows in its key.
-        reads |= {f"{name}.steps" for name in sharing.STARTS_FROM[one]}
-        before += [name for name in sharing.STARTS_FROM[one] if name in sharing.made_from(config)]
+        reads |= {f"{name}.steps" for name in starts}
+        before += [name for name in starts if name in sharing.made_from(config)]
     config = dataclasses.replace(config)
     for field in dataclasses.fields(config):
         part = getattr(config, field.name)
@@ -149,8 +152,8 @@ def test_a_stage_reads_no_option_that_runs_may_differ_in_which_share_it(world, t
         closed_book=one,
         index={"refresh": "inline"},
     )
-    for stage in ("ict", "warm_up", "pretrain", "finetune", "closed_book"):
-        stages.train(stage, seen_by(stage, config), Workdir(tmp_path))
+    for stage in of_run(config):
+        train_stage(stage, seen_by(stage, config), Workdir(tmp_path))
         assert Workdir(tmp_path).stage(stage).done.exists()
     assert len(traced) == 5
     with pytest.raises(AssertionError, match="index.kind is read, but"):
