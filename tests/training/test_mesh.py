@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec
 from realm_jax.config import Config, Ict, Mesh
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
-from realm_jax.training import checkpoints, loop
+from realm_jax.training import checkpoints, loop, masked_queries
 from realm_jax.training import mesh as layout
 from realm_jax.training.checkpoints import State
 from realm_jax.training.metrics import read_metrics
@@ -155,7 +155,7 @@ def test_moments_lie_where_their_parameters_lie_and_a_step_uses_its_state_up(set
     places = [found.spec for found in jax.tree.leaves(moments) if found.spec]
     assert len(places) == 2 * sum(bool(leaf.sharding.spec) for leaf in jax.tree.leaves(params)) > 0
     state = State(params, jax.jit(optimizer.init, out_shardings=moments)(params))
-    batches = stages.masked_queries.ict_batches(settings(), world.data, world.tokenizer, experiment.store, 1)
+    batches = masked_queries.ict_batches(settings(), world.data, world.tokenizer, experiment.store, 1)
     task = stages.Ict(settings(), experiment.models, batches, lambda key: params)
     step = loop.make_step(task, optimizer, jax.random.key(1), 1, (layout.shardings(mesh, state), None))
     after, _ = step(state, layout.put_rows(mesh, next(iter(batches))), np.int32(0))
