@@ -26,9 +26,10 @@ Mark = tuple[int, int]
 # Private characters stand around a link until all text is mended, so that its place is known afterwards.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
-_POWER, _HOLE = "\ue004", "\ue005"
-"""Begins a whole number that is set high; stands for a number that is not known."""
-_PRIVATE = re.compile("[\ue000-\ue006]")
+_POWER, _INDEX, _HOLE = "\ue004", "\ue007", "\ue005"
+"""Begin a whole number that is set high or low; stands for a number that is not known."""
+_PRIVATE = re.compile("[\ue000-\ue007]")
+_SET_APART = {"sup": _POWER, "esp": _POWER, "sub": _INDEX}
 _DROPPED_TAGS = word_set(
     "ref references table gallery math chem ce score timeline syntaxhighlight source pre imagemap hiero graph mapframe",
     "maplink templatedata inputbox categorytree includeonly noinclude section indicator code style",
@@ -115,7 +116,8 @@ _MARKED_NUMBERS = (
     (re.compile(rf"(?<=\d){templates.AFTER_DIGIT}"), " "),
     (re.compile(rf"(?<=\d){_POWER}(?=\d+[/⁄])"), " "),
     (re.compile(rf"(?<=[\d){_CLOSE}]){_POWER}"), "^"),
-    (re.compile(f"[{templates.AFTER_DIGIT}{_POWER}]"), ""),
+    (re.compile(rf"(?<=\d){_INDEX}"), "_"),
+    (re.compile(f"[{templates.AFTER_DIGIT}{_POWER}{_INDEX}]"), ""),
     # What is no part of a sentence opens its line, or follows on a word or stop without a space.
     (re.compile(f"^[^\\S\n]*{_HOLE}+", re.MULTILINE), ""),
     (re.compile(rf"(?<![\s(\[$£€¥₹~≈<>“\"{_OPEN}{_HOLE}]){_HOLE}+"), ""),
@@ -223,7 +225,7 @@ class _Reader:
             yield "\n\n"
         if node.contents is not None and not node.self_closing:
             shown = "".join(self.texts(node.contents.nodes))
-            yield _set_high(shown) if name == "sup" else shown
+            yield _set_apart(name, shown)
         if name in _BLOCK_TAGS and name != "br":
             yield "\n\n"
 
@@ -239,8 +241,7 @@ class _Reader:
         values = {_place(p) or str(p.name).strip(): "".join(self.texts(p.value.nodes)).strip() for p in node.params}
         most = max((place for place in values if isinstance(place, int)), default=0)
         plain = [argument.strip()] * bool(colon) + [values.pop(i, "") for i in range(1, most + 1)]
-        shown = read(plain, values)
-        return _set_high(shown) if name in ("sup", "esp") else shown
+        return _set_apart(name, read(plain, values))
 
 
 def _place(parameter) -> int:
@@ -249,8 +250,9 @@ def _place(parameter) -> int:
     return int(name) if name.isascii() and name.isdigit() and len(name) < 3 else 0
 
 
-def _set_high(text: str) -> str:
-    return _POWER + text if re.fullmatch(r"[-−–+]?\d+", text.strip()) else text
+def _set_apart(name: str, text: str) -> str:
+    """Behind a digit, 10<sup>7</sup> is 10^7 and 20<sub>16</sub> 20_16."""
+    return _SET_APART.get(name, "") + text if re.fullmatch(r"[-−–+]?\d+", text.strip()) else text
 
 
 def _is_hidden(node: nodes.Tag) -> bool:

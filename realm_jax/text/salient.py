@@ -6,11 +6,11 @@ own spans does not come through here.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from realm_jax.text.sentences import split, word_set
+from realm_jax.text.sentences import capitals, split, word_set
 from realm_jax.text.tokenizer import byte_offsets, characters
 
 Span = tuple[int, int, str]
@@ -43,12 +43,14 @@ _NUMBER = re.compile(
     r"(?<![\w.,+/:])(?<![A-Za-z]-)(?<!No\. )(?:-(?=\d))?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
     rf"(?:%|(?: (?:million|billion|trillion))?(?: {_UNIT})?(?!\w))(?![\w/:])(?!-[A-Za-z])(?![.,]\d)"
 )
-_CAPITAL = r"[^\W\d_a-zß-öø-ÿ]"
+_CAPITAL = f"[{capitals()}]"
 _WORD = (
     r"(?:(?:[A-Z]\.){2,}|"
     rf"(?:[dDlLO]['’]|(?:al|el|ad|an|as|ash|ul|d|bin)-)?{_CAPITAL}[^\W\d_]*(?:['’-][^\W\d_]+)*(?:-\d+)?"
     r"(?:(?<=\b[A-Z])\.|(?<=\bSt)\.|(?<=\bMt)\.)?)"
 )
+_WITHIN = re.compile(rf"(?<=(?P<before>[^\W\d_]|[,;(]) ){_CAPITAL}[^\W\d_]+")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _LINK = (
     "(?:of the|of|the|de la|de los|de las|de|del|della|di|da|do|dos|das|du|des|la|le|les|el|al|bin|ibn|van der|van|von"
     "|der|den|ul|na|y|e|et|en|i|zu|for)"
@@ -181,10 +183,7 @@ def _trimmed(
     sentence: str, words: list[tuple[int, int]], opens: bool, known: frozenset[str]
 ) -> Iterator[tuple[int, int]]:
     """The name without titles and linking words at its ends; nothing, where a capital only opens the sentence."""
-    while (
-        words and sentence[slice(*words[0])][0].islower() and not re.match(r"[a-z]+['’-]", sentence[slice(*words[0])])
-    ):
-        words = words[1:]
+    words = words[_before(words, lambda word: word[0].islower() and not re.match(r"[a-z]+['’-]", word), sentence) :]
     if opens and words:
         first = _bare(sentence[slice(*words[0])])
         certain = words[0][0] > 0 or first in known or (first.isupper() and len(first) > 1)
@@ -192,10 +191,8 @@ def _trimmed(
         opener = first in _ORDINARY or (not certain and (alone or first.endswith(("ing", "ly"))))
         if opener or (alone and first.endswith("ed")):  # "Jarvis Island: Claimed by ..."
             words = words[1:]
-    while words and sentence[slice(*words[0])] in _TITLES:
-        words = words[1:]
-    while words and sentence[slice(*words[0])] in ("of", "the", "for", "de"):
-        words = words[1:]
+    words = words[_before(words, _TITLES.__contains__, sentence) :]
+    words = words[_before(words, ("of", "the", "for", "de").__contains__, sentence) :]
     if not words:
         return
     start, limit = words[0][0], words[-1][1]
@@ -212,6 +209,11 @@ def _trimmed(
         yield start, limit
 
 
+def _before(words: list[tuple[int, int]], is_other: Callable[[str], bool], sentence: str) -> int:
+    """How many words at the head are no part of the name."""
+    return next((i for i, word in enumerate(words) if not is_other(sentence[slice(*word)])), len(words))
+
+
 def _bare(word: str) -> str:
     return re.sub(
         r"(?:['’]s?|-(?:led|backed|based|style|born|held|controlled|speaking|made|era|only|owned|sponsored))$", "", word
@@ -220,11 +222,11 @@ def _bare(word: str) -> str:
 
 def _mid_sentence_names(text: str, sentences: Sequence[tuple[int, int]]) -> frozenset[str]:
     """Words that the text writes with a capital within sentences, and never without."""
-    capitals: set[str] = set()
+    within: set[str] = set()
     for start, limit in sentences:
         sentence = text[start:limit]
-        capitals.update(
-            m.group() for m in re.finditer(r"(?<=[a-z,;(] )[^\W\d_a-z][^\W\d_]+", sentence[body_start(sentence) :])
+        within.update(
+            m.group() for m in _WITHIN.finditer(sentence, body_start(sentence)) if m[1].islower() or m[1] in ",;("
         )
-    lower = set(re.findall(r"\b[a-z]+\b", text))
-    return frozenset(word for word in capitals if word.lower() not in lower)
+    lower = {word for word in _LETTERS.findall(text) if word.islower()}
+    return frozenset(word for word in within if word.lower() not in lower)

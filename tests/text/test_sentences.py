@@ -17,6 +17,16 @@ from realm_jax.text.sentences import split
         ["The height is 3.5 m.", "1990 was dry."],
         ["an unclosed (bracket", "ends with its line.", "So it goes."],
         ["Élan counts.", "Über alles."],
+        ["It was founded in 1919.", "Łódź was taken in May.", "Šibenik fell."],
+        ["Hoy es domingo.", "¿Quién viene?", "¡Nadie!", "«Nada» es la obra."],
+        ["Дом построен в 1871.", "Его построил инженер А. С. Петров.", "Он жил в Москве."],
+        ["Ο μύλος χτίστηκε το 1871.", "Έχει δύο πτέρυγες."],
+        ["Řeka teče na jih.", "Čapek tu žil."],
+        ["Er kam am 3. Oktober 1990.", "„So ist es.“", "Dann ging er."],
+        ["يقع النهر في الشمال.", "هل هو طويل؟", "نعم."],
+        ["गाँव बड़ा है।", "वहाँ नदी है।"],
+        ["Es regnet…", "Dann scheint die Sonne."],
+        ["It ends here. it goes on, though."],
     ],
 )
 def test_examples(sentences):
@@ -25,6 +35,12 @@ def test_examples(sentences):
 
 
 N = 100_000
+
+
+def test_marks_that_no_space_follows():
+    text = "水車は一八七一年に建てられた。「誰が？」と彼は言った！終わり。"
+    sentences = ["水車は一八七一年に建てられた。", "「誰が？」", "と彼は言った！", "終わり。"]
+    assert [text[start:limit] for start, limit in split(text)] == sentences
 
 
 @pytest.mark.parametrize(
