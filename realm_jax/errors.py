@@ -1,8 +1,11 @@
 """What a user can mend: one exception, a list of faulty records that ends in it, and how it is found in a log."""
 
 import difflib
+import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 SHOWN = 10
 PREFIX = "realm: error: "
@@ -16,6 +19,39 @@ class UserError(Exception):
 
     The command line prints the message alone, without a traceback, and exits with code 2.
     """
+
+
+class BadJson(UserError):
+    """What is wrong with a text that shall be JSON; whoever knows where the text stands says so before."""
+
+    def __init__(self, problem: str, line: int = 1):
+        super().__init__(problem)
+        self.line = line
+
+
+def from_json(text: str | bytes) -> Any:
+    """What a text in JSON says, however deep it nests and however long its numbers are.
+
+    Raises:
+      BadJson: it is none, or no UTF-8.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode())
+    except UnicodeDecodeError as error:
+        byte, line = error.object[error.start], error.object.count(b"\n", 0, error.start) + 1
+        raise BadJson(f"invalid UTF-8 (byte {error.start + 1} is 0x{byte:02x}); save it as UTF-8", line) from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise BadJson(f"not valid JSON ({error.msg}, {place}character {error.colno})", error.lineno) from None
+    except RecursionError:
+        raise BadJson("not valid JSON (nested too deeply)") from None
+    except ValueError:
+        raise BadJson("not valid JSON (a number of thousands of digits)") from None
+
+
+def shown_path(path: str | Path) -> str:
+    """A path in UTF-8: bytes of a name that are none are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class Faults:

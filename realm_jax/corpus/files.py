@@ -1,9 +1,7 @@
 """Your own documents, and what other tools extracted: JSON lines, WikiExtractor's output, folders of text files."""
 
 import hashlib
-import html
 import io
-import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -12,19 +10,18 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from realm_jax.corpus.articles import Article, Bad
+from realm_jax.corpus.articles import Article, Bad, unescape
 from realm_jax.corpus.source import MAX_RECORD, Shard, Source, digest_and_lines, digest_of, files_at, open_bytes
+from realm_jax.errors import BadJson, from_json, shown_path
 
 SHARD_BYTES = 4 << 20
 FOLDER_SHARDS = 4096
 TEXT, MARKDOWN = (".txt", ".text"), (".md", ".markdown")
 PACKED = (".gz", ".bz2")
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
-_FRONT_MATTER = re.compile(
-    r"---[ \t]*\n(?=(?:#.*\n)*[\w\"'][^\n:]*:\s)(.*?^)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
-)
-"""A block of YAML that opens a file; a line `key:` tells it from a rule, `---`, that stands above text."""
-_TITLE = re.compile(r"^title:[ \t]+(?:\"(.*)\"|'(.*)'|([^\s\"'|>].*?))[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_KEY = re.compile(r"[\w\"'][^:]*:(?:\s|$)")
+"""A line that tells a block of YAML from a rule, `---`, that stands above text."""
+_TITLE = re.compile(r"title:[ \t]+(?:\"(.*)\"|'(.*)'|([^\s\"'|>].*))", re.IGNORECASE)
 _UNSEEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG_IN_LINE = re.compile(
     r"</?(?:a|abbr|b|cite|code|del|em|font|i|img|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|time|tt|u|var|wbr)\b[^<>]*>",
@@ -33,12 +30,16 @@ _TAG_IN_LINE = re.compile(
 _TAG = re.compile(r"<[/!?a-z][^<>]*>", re.IGNORECASE)
 
 
+_UTF16 = "bytes of zero, as in UTF-16 without a mark; save the file as UTF-8"
+
+
 class JsonLines(Source):
     """One article a line: {"title": ..., "text": ...}, with "id" if there is one; other fields are left alone.
 
     `path` is a file or a folder of .jsonl or .json files, perhaps packed (.gz, .bz2).
     """
 
+    version = "2"
     suffixes = tuple(f"{kind}{packed}" for kind in (".jsonl", ".json", ".ndjson") for packed in ("", *PACKED))
 
     def __init__(self, path: str, option: str = "data.path", shard_bytes: int = 0):
@@ -47,7 +48,7 @@ class JsonLines(Source):
     def shards(self) -> list[Shard]:
         result, root = [], Path(self._path)
         for file in files_at(self._path, self._option, self.suffixes):
-            name, first_line = file.relative_to(root) if file != root else file.name, 0
+            name, first_line = shown_path(file.relative_to(root) if file != root else file.name), 0
             for number, (start, limit) in enumerate(self._ranges(file)):
                 digest, lines = digest_and_lines(file, start, limit)
                 # Its place in bytes is no part of the name: it changes with every line before it.
@@ -58,7 +59,7 @@ class JsonLines(Source):
     def _ranges(self, file: Path) -> Iterator[tuple[int, int]]:
         """Whole lines, so that a shard's digest is of all that is read for it."""
         start, size = 0, file.stat().st_size
-        step = size if file.suffix in PACKED else self._shard_bytes
+        step = size if file.suffix.lower() in PACKED else self._shard_bytes
         with open(file, "rb") as opened:
             while start < size:
                 limit = _next_line(opened, min(start + step, size))
@@ -67,7 +68,7 @@ class JsonLines(Source):
 
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
         file = Path(shard.files[0])
-        is_packed = file.suffix in PACKED
+        is_packed, shown = file.suffix.lower() in PACKED, shown_path(file)
         with open_bytes(file) as opened:
             number, at = shard.first_line, opened.seek(shard.start)
             while is_packed or at < shard.limit:
@@ -79,26 +80,24 @@ class JsonLines(Source):
                         line = opened.readline(MAX_RECORD)
                         size += len(line)
                 except (OSError, EOFError, zlib.error) as error:
-                    yield Bad(f"{file}:{number + 1}", f"the packed file is damaged ({error}); fetch it again")
+                    yield Bad(f"{shown}:{number + 1}", f"the packed file is damaged ({error}); fetch it again")
                     return
                 if not size:
                     return
                 number, at = number + 1, at + size
-                where = f"{file}:{number}"
+                where = f"{shown}:{number}"
                 if too_long:
                     yield Bad(where, f"a line of {size >> 20} MiB; the longest that is read has {MAX_RECORD >> 20}")
                 elif line.strip():
                     yield self._article(line, where)
 
     def _article(self, line: bytes, where: str) -> Article | Bad:
+        if b"\0" in line:
+            return Bad(where, _UTF16)
         try:
-            record = json.loads(line)
-        except UnicodeDecodeError as error:
-            return Bad(where, f"invalid UTF-8 (byte {error.start} of the line)")
-        except ValueError as error:
-            return Bad(where, f"not valid JSON ({error})")
-        except RecursionError:
-            return Bad(where, "JSON nested too deeply")
+            record = from_json(line)
+        except BadJson as error:
+            return Bad(where, str(error))
         if not isinstance(record, dict):
             return Bad(where, 'not an object; a line is {"title": ..., "text": ...}')
         return self._made(record, where)
@@ -132,14 +131,15 @@ class WikiExtractor(JsonLines):
 class Folder(Source):
     """A folder of .txt and .md files, one article each: its title stands in it (Markdown), or is the file's name."""
 
-    version = "2"
+    version = "3"
+    suffixes = TEXT + MARKDOWN
 
     def __init__(self, path: str, option: str = "data.path"):
         self._path, self._option = path, option
 
     def shards(self) -> list[Shard]:
         root, shards = Path(self._path), {}
-        for file in files_at(self._path, self._option, TEXT + MARKDOWN):
+        for file in files_at(self._path, self._option, self.suffixes):
             # By the name alone: a file that comes or goes leaves the shards of the others as they were.
             bucket = int(hashlib.sha256(self._name(root, file).encode()).hexdigest(), 16) % FOLDER_SHARDS
             shards.setdefault(bucket, []).append(file)
@@ -154,11 +154,11 @@ class Folder(Source):
 
     @staticmethod
     def _name(root: Path, file: Path) -> str:
-        return str(file.relative_to(root)) if file != root else file.name
+        return shown_path(file.relative_to(root) if file != root else file.name)
 
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
-        for name in shard.files:
-            file = Path(name)
+        for file in map(Path, shard.files):
+            name = shown_path(file)
             if file.stat().st_size > MAX_RECORD:
                 yield Bad(name, f"{file.stat().st_size >> 20} MiB; the longest document read has {MAX_RECORD >> 20}")
                 continue
@@ -169,8 +169,12 @@ class Folder(Source):
                 line = data.count(b"\n", 0, error.start) + 1
                 yield Bad(f"{name}:{line}", f"invalid UTF-8 (byte {error.start}); save the file as UTF-8")
                 continue
-            title = file.stem.replace("_", " ").replace("-", " ").strip() or file.stem
-            if file.suffix in MARKDOWN:
+            if "\0" in text:
+                yield Bad(name, _UTF16)
+                continue
+            stem = shown_path(file.stem)
+            title = stem.replace("_", " ").replace("-", " ").strip() or stem
+            if file.suffix.lower() in MARKDOWN:
                 heading, text = plain_markdown(text)
                 title = heading or title
             else:
@@ -214,18 +218,21 @@ def plain_markdown(text: str) -> tuple[str, str]:
 
 def _front_matter(text: str) -> tuple[str, str]:
     """(the title that a block of YAML before the text says, or nothing; the text without that block)."""
-    text = text.replace("\r\n", "\n")
-    block = _FRONT_MATTER.match(text)
-    if not block:
+    lines = text.split("\n")
+    ends = (i for i, line in enumerate(lines) if i and line.rstrip(" \t\r") in ("---", "..."))
+    if lines[0].rstrip(" \t\r") != "---" or not (end := next(ends, 0)):
         return "", text
-    title = _TITLE.search(block[1])
-    return " ".join(next(filter(None, title.groups()), "").split()) if title else "", text[block.end() :]
+    block = [line.rstrip() for line in lines[1:end]]
+    if not _KEY.match(next((line for line in block if not line.startswith("#")), "")):
+        return "", text
+    title = next(filter(None, map(_TITLE.fullmatch, block)), None)
+    return " ".join(next(filter(None, title.groups()), "").split()) if title else "", "\n".join(lines[end + 1 :])
 
 
 def _html(block: str) -> list[str]:
     """The lines of text of a block of HTML, without its tags."""
     text = _TAG_IN_LINE.sub("", " ".join(_UNSEEN.sub("", block).split()))
-    return [" ".join(html.unescape(line).split()) for line in _TAG.split(text)]
+    return [" ".join(unescape(line).split()) for line in _TAG.split(text)]
 
 
 def _inline(tokens: list) -> str:

@@ -28,7 +28,7 @@ from realm_jax.corpus.source import Given, Source, open_source
 from realm_jax.corpus.store import PassageStore, is_written, write_store
 from realm_jax.corpus.tables import COUNTS, SPLITS, TableWriter, are_written, tables, write_places
 from realm_jax.corpus.taggers import RULE_TAGGERS, Tagger
-from realm_jax.errors import Faults, UserError
+from realm_jax.errors import SHOWN, Faults, UserError
 from realm_jax.settings import ShapesData, marked
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import DataDir, publish, read_json, write_json
@@ -76,6 +76,7 @@ def prepare_corpus(
     faults.settle(say if config.data.skip_faulty else None)
     if is_complete:
         return read_json(data.manifest)
+    corpus.check_content()
     # A sweep's runs have a link to data that they share.
     if not is_assembled and data.manifest.exists() and data.root.is_symlink():
         raise UserError(
@@ -87,7 +88,8 @@ def prepare_corpus(
         for part in _parts(data):
             shutil.rmtree(part, ignore_errors=True)
     if not is_written(data.store):
-        _write_store(corpus, config.data, data, tokenizer)
+        rows = itertools.chain.from_iterable(map(shards.rows_of, corpus.knowledge()))
+        write_store(data.store, rows, config.data.passage_length, tokenizer)
         corpus.claim()
     store = PassageStore.open(data.store)
     if not tfds_files.is_written(tfds_files.Passages, data.tfds):
@@ -163,6 +165,9 @@ class Corpus:
             self._cutters["text"] = self._cutter(text, ner)
         self._keys: dict[str, list[str]] = {}
         self._left_out: dict[str, np.ndarray] = {}
+        self._seen = {role: np.zeros(2, np.int64) for role in self._cutters}
+        """Of each role, the records, and the faulty ones among them."""
+        self._is_empty: dict[str, bool] = {}
 
     def _cutter(self, source: Source, ner: Tagger | None) -> Cutter:
         names = self._settings.taggers
@@ -182,11 +187,17 @@ class Corpus:
         """Makes the shards that are missing."""
         for role, cutter in self._cutters.items():
             all_shards = cutter.source.shards()
+            if others := cutter.source.others():
+                names = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
+                kinds = ", ".join(cutter.source.suffixes)
+                self._say(f"prepare: {len(others)} files of other kinds than {kinds} were not read: {names}")
             self._keys[role] = [cutter.key(shard) for shard in all_shards]
             if missing := sum(not shards.path_of(self.folder, key).exists() for key in self._keys[role]):
                 self._cut(cutter, all_shards, missing)
             for key in self._keys[role]:
-                for where, problem in shards.summary(self.folder, key)["bad"]:
+                told = shards.summary(self.folder, key)
+                self._seen[role] += np.array([told["articles"] + len(told["bad"]), len(told["bad"])])
+                for where, problem in told["bad"]:
                     faults.add(f"{where}: {problem}")
 
     def _cut(self, cutter: Cutter, all_shards: Sequence[shards.Shard], missing: int) -> None:
@@ -219,6 +230,7 @@ class Corpus:
                 self.type_bytes = max([self.type_bytes, *(len(kind.encode()) for _, _, kind in record["spans"])])
             again = _again(np.frombuffer(ids, np.uint64))
             self._left_out[role] = again
+            self._is_empty[role] = not np.frombuffer(counts, np.int64)[~again].any()
             for number, record in enumerate(self._records(role)) if again.any() else ():
                 if again[number]:
                     faults.add(f"{record['where']}: its id {record['id']!r} is another's already; ids must differ")
@@ -226,6 +238,18 @@ class Corpus:
         self.heldout = _smallest(np.frombuffer(titles, np.uint64)[~again], self._settings.heldout_fraction)
         counts = np.frombuffer(counts, np.int64)[~again]
         self._before = np.cumsum(counts) - counts
+
+    def check_content(self) -> None:
+        """Raises UserError where a source has nothing to cut or to mask: to be learned before anything is removed."""
+        for role, option in (("knowledge", "path"), ("text", "text_path")):
+            if self._is_empty.get(role):
+                records, faulty = map(int, self._seen[role])
+                place = getattr(self._settings, option) or getattr(self._settings, option.replace("path", "source"))
+                raise UserError(
+                    f"data.{option}: {place}: gave no passage; {records} records were seen, {faulty} of them left out "
+                    "as faulty, the others without a word; a corpus needs articles with a title and a text. What was "
+                    "prepared before is as it was"
+                )
 
     def knowledge(self) -> Iterator[Record]:
         """The articles that passages are cut from."""
@@ -292,15 +316,6 @@ def _smallest(digests: np.ndarray, fraction: float) -> np.ndarray:
     chosen = np.zeros(len(digests), bool)
     chosen[np.argsort(digests, kind="stable")[:count]] = True
     return chosen
-
-
-def _write_store(corpus: Corpus, settings: Data, data: DataDir, tokenizer: Tokenizer) -> None:
-    rows = itertools.chain.from_iterable(map(shards.rows_of, corpus.knowledge()))
-    if not write_store(data.store, rows, settings.passage_length, tokenizer):
-        shutil.rmtree(data.store)
-        raise UserError(
-            f"data.source: {settings.source!r} gave no passage; a corpus needs articles with a title and a text"
-        )
 
 
 def _passages(corpus: Corpus) -> Iterator[dict[str, Any]]:

@@ -6,12 +6,13 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from realm_jax.corpus.articles import Article, Bad
-from realm_jax.errors import UserError
+from realm_jax.errors import UserError, shown_path
 from realm_jax.kinds import SOURCES
 
 MAX_RECORD = 16 << 20
@@ -43,6 +44,9 @@ class Source(abc.ABC):
 
     version = ""
     """Raised when the same input gives other articles."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Of the files that are read, in small letters; other files are left alone."""
+    _path = ""
 
     @abc.abstractmethod
     def shards(self) -> list[Shard]:
@@ -55,6 +59,12 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
         """The articles of a shard, and in their places the records that are none; holds one at a time."""
+
+    def others(self) -> list[str]:
+        """Names of the files at the path that are of other kinds, and are not read."""
+        if not self.suffixes or not Path(self._path).is_dir():
+            return []
+        return [shown_path(file.name) for file in _walk(Path(self._path)) if not _ends(file, self.suffixes)]
 
     def questions(self) -> dict[str, list[Any]]:
         """Questions by split, of a source that brings them (`kinds.SourceKind`)."""
@@ -98,15 +108,35 @@ def files_at(path: str, option: str, suffixes: tuple[str, ...] = ()) -> list[Pat
         raise UserError(f"{option}: {path!r} is not there; name the file or the folder that data.source is read from")
     if root.is_file():
         return [root]
-    files = sorted(p for p in root.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(root)))
-    files = [file for file in files if not suffixes or file.name.endswith(suffixes)]
+    files = [file for file in _walk(root) if not suffixes or _ends(file, suffixes)]
     if not files:
         raise UserError(f"{option}: {path}: no file in this folder ends in {', '.join(suffixes) or 'anything'}")
     return files
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _walk(root: Path) -> list[Path]:
+    """All files below a folder but hidden ones; links to folders are followed, unless they lead back to a folder above
+    them."""
+    files: list[Path] = []
+    above = {root: (os.path.realpath(root),)}
+    for name, folders, names in os.walk(root, onerror=_unreadable, followlinks=True):
+        place = Path(name)
+        chain = above.pop(place)
+        inner = {folder: os.path.realpath(place / folder) for folder in folders if not folder.startswith(".")}
+        folders[:] = [folder for folder, real in inner.items() if real not in chain]
+        above |= {place / folder: (*chain, inner[folder]) for folder in folders}
+        files += [place / file for file in names if not file.startswith(".") and (place / file).is_file()]
+    return sorted(files)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(
+        f"{shown_path(error.filename)}: cannot be read ({error.strerror}); give yourself the right to"
+    ) from None
+
+
+def _ends(file: Path, suffixes: tuple[str, ...]) -> bool:
+    return file.name.lower().endswith(suffixes)
 
 
 def digest_of(path: Path, start: int = 0, limit: int | None = None) -> str:
@@ -129,4 +159,4 @@ def digest_and_lines(path: Path, start: int = 0, limit: int | None = None) -> tu
 
 def open_bytes(path: Path) -> io.BufferedIOBase:
     """The file's bytes, unpacked where its name ends in .bz2 or .gz."""
-    return {".bz2": bz2.open, ".gz": gzip.open}.get(path.suffix, open)(path, "rb")
+    return {".bz2": bz2.open, ".gz": gzip.open}.get(path.suffix.lower(), open)(path, "rb")

@@ -15,6 +15,7 @@ from pathlib import Path
 from realm_jax.corpus import wikitext
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.corpus.source import BLOCK, MAX_RECORD, Shard, Source, digest_of, files_at
+from realm_jax.errors import shown_path
 from realm_jax.packages import Package, fetch
 
 SHARD_BYTES = 8 << 20
@@ -39,21 +40,22 @@ class WikipediaDump(Source):
     """`path` is one .xml.bz2 (or .xml) file, or a folder of them."""
 
     version = "2"
+    suffixes = (".bz2", ".xml")
 
     def __init__(self, path: str, shard_bytes: int = SHARD_BYTES):
         self._path, self._shard_bytes = path, shard_bytes
 
     def shards(self) -> list[Shard]:
         result = []
-        for file in files_at(self._path, "data.path", (".bz2", ".xml")):
+        for file in files_at(self._path, "data.path", self.suffixes):
             for start, limit in self._ranges(file):
                 digest = digest_of(file, start, limit)
-                result.append(Shard(f"{file.name}:{start}", digest, (str(file),), start, limit))
+                result.append(Shard(f"{shown_path(file.name)}:{start}", digest, (str(file),), start, limit))
         return result
 
     def _ranges(self, file: Path) -> Iterator[tuple[int, int]]:
         size, start = file.stat().st_size, 0
-        if file.suffix == ".bz2" and size > self._shard_bytes:
+        if file.suffix.lower() == ".bz2" and size > self._shard_bytes:
             with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 for match in _MAGIC.finditer(data):
                     if match.start() - start >= self._shard_bytes:
@@ -63,7 +65,7 @@ class WikipediaDump(Source):
 
     def read(self, shard: Shard) -> Iterator[Article | Bad]:
         file = Path(shard.files[0])
-        name = f"{file.name}" if not shard.start else f"{file.name}, stream at byte {shard.start}"
+        name = shown_path(file.name) + (f", stream at byte {shard.start}" if shard.start else "")
         site = _site(file)
         for page in _pages(_unpacked(file, shard.start, shard.limit), name):
             article = page if isinstance(page, Bad) else _article(*page, site)
@@ -88,7 +90,7 @@ def _unpacked(file: Path, start: int, limit: int) -> Iterator[bytes | Bad]:
         def more() -> bytes:
             return opened.read(min(BLOCK, limit - opened.tell()))
 
-        if file.suffix != ".bz2":
+        if file.suffix.lower() != ".bz2":
             yield from iter(more, b"")
             return
         packed, begun = more(), start
@@ -100,12 +102,18 @@ def _unpacked(file: Path, start: int, limit: int) -> Iterator[bytes | Bad]:
                         yield data
                     packed = more() if stream.needs_input else b""
                     if stream.needs_input and not packed:
-                        yield Bad(f"{file.name}: byte {limit}", "the bzip2 stream ends too early; fetch the file again")
+                        yield Bad(
+                            f"{shown_path(file.name)}: byte {limit}",
+                            "the bzip2 stream ends too early; fetch the file again",
+                        )
                         return
                 packed = stream.unused_data or more()
                 begun = opened.tell() - len(packed)
             except (OSError, EOFError):
-                yield Bad(f"{file.name}: stream at byte {begun}", "damaged bzip2, its pages are lost; fetch it again")
+                yield Bad(
+                    f"{shown_path(file.name)}: stream at byte {begun}",
+                    "damaged bzip2, its pages are lost; fetch it again",
+                )
                 begun = _next_stream(file, begun + 1, limit)
                 opened.seek(begun)
                 packed = more()

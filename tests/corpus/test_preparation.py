@@ -161,7 +161,7 @@ def test_a_second_run_does_nothing_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "part", ["_write_store", "_write_queries", "tfds_files.Passages", "tfds_files.Queries", "_record"]
+    "part", ["write_store", "_write_queries", "tfds_files.Passages", "tfds_files.Queries", "_record"]
 )
 def test_a_stopped_run_goes_on_to_the_same_end(tmp_path, monkeypatch, data, part):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -236,6 +236,25 @@ def test_a_record_without_text_harms_nothing(tmp_path):
 def test_an_empty_corpus_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match="no passage"):
         prepared(tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "skip", "seen"),
+    [("", False, ""), ("\n", False, "0 records were seen"),
+     ("{}\n{}\n", True, "2 records were seen, 2 of them left out"),
+     ('{"title": "T", "text": "\u200b"}\n', False, "1 records were seen, 0 of them")],
+)  # fmt: skip
+def test_a_source_that_has_become_empty_harms_no_prepared_data(tmp_path, text, skip, seen):
+    source, data = tmp_path / "a.jsonl", DataDir(tmp_path / "data")
+    source.write_text('{"title": "T", "text": "The river is in the city."}\n')
+    settings = dataclasses.replace(CONFIG.data, source="jsonl", path=str(source), skip_faulty=skip)
+    config = dataclasses.replace(CONFIG, data=settings)
+    prepare_corpus(config, data, toy.tokenizer(), say=lambda line: None)
+    before = {p: p.read_bytes() for p in sorted(data.root.rglob("*")) if p.is_file()}
+    source.write_text(text)
+    with pytest.raises(UserError, match=rf"data\.path: {source}.*no passage.*{seen}"):
+        prepare_corpus(config, data, toy.tokenizer(), say=lambda line: None)
+    assert before.items() <= {p: p.read_bytes() for p in data.root.rglob("*") if p.is_file()}.items()
 
 
 def test_one_article_has_nothing_to_hold_out(tmp_path):

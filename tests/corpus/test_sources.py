@@ -4,7 +4,9 @@ import bz2
 import gzip
 import itertools
 import json
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,6 +269,52 @@ def test_a_folder_gives_a_document_a_file(tmp_path):
         "The lake": "A lake is wet.\none\ntwo b\na\nb\nc\nd",
     }
     assert sorted(fault.split(": ")[0].rsplit("/")[-1] for fault in faults(found)) == ["bad.txt:3", "empty.md"]
+
+
+def test_names_and_suffixes_as_people_have_them(tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9sum\xe9.txt"))
+    odd.write_text("It is a life.")
+    for name in ("README.TXT", "NOTES.MD", "quay.txt"):
+        (tmp_path / name).write_text(f"It is {name}.")
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / ".hidden.pdf").write_bytes(b"%PDF")
+    source = Folder(str(tmp_path))
+    found = everything(source)
+    assert sorted(article.id for article in found) == ["NOTES.MD", "README.TXT", "quay.txt", r"r\xe9sum\xe9.txt"]
+    assert {article.title for article in found} >= {r"r\xe9sum\xe9"} and source.others() == ["a.pdf"]
+    assert all(article.origin.encode() for article in found)
+
+
+def test_lines_in_a_file_whose_name_is_no_utf8(tmp_path):
+    (tmp_path / os.fsdecode(b"donn\xe9es.JSONL")).write_text('{"title": "T", "text": "It is."}\n{}')
+    found = everything(JsonLines(str(tmp_path)))
+    assert found[0].origin == rf"{tmp_path}/donn\xe9es.JSONL:1" and r"donn\xe9es.JSONL:2: " in faults(found)[0]
+
+
+def test_links_to_folders_are_followed_and_loops_cut(tmp_path):
+    for folder in ("docs", "elsewhere/deep"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "docs" / "a.txt").write_text("It is a.")
+    (tmp_path / "elsewhere" / "deep" / "b.txt").write_text("It is b.")
+    (tmp_path / "docs" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "docs" / "gone").symlink_to(tmp_path / "nowhere")
+    found = everything(Folder(str(tmp_path / "docs")))
+    assert sorted(article.id for article in found) == ["a.txt", "link/deep/b.txt"]
+
+
+def test_utf16_without_a_mark_is_a_fault(tmp_path):
+    (tmp_path / "a.txt").write_bytes("The river.".encode("utf-16-le"))
+    (tmp_path / "b.jsonl").write_bytes('{"title": "T", "text": "It."}'.encode("utf-16-be"))
+    assert "UTF-16" in faults(everything(Folder(str(tmp_path))))[0]
+    assert "UTF-16" in faults(everything(JsonLines(str(tmp_path))))[0]
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, '{"a": ' * 50_000, "9" * 5000])
+def test_json_that_the_parser_gives_up_is_a_fault(tmp_path, value):
+    (tmp_path / "a.jsonl").write_text(f'{{"title": "T", "text": "It.", "more": {value}\n')
+    (fault,) = faults(everything(JsonLines(str(tmp_path))))
+    assert fault.startswith(f"{tmp_path}/a.jsonl:1: not valid JSON")
 
 
 def test_markdown_without_markup():
