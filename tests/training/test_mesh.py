@@ -25,6 +25,7 @@ from realm_jax.training.checkpoints import State
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.optimizer import bert_optimizer
+from realm_jax.training.tasks.ict import Ict as IctTask
 from realm_jax.training.train_stage import train_stage
 from realm_jax.workdir import IMPORTED, Workdir, write_json
 from tests.devices import have
@@ -156,7 +157,7 @@ def test_moments_lie_where_their_parameters_lie_and_a_step_uses_its_state_up(set
     assert len(places) == 2 * sum(bool(leaf.sharding.spec) for leaf in jax.tree.leaves(params)) > 0
     state = State(params, jax.jit(optimizer.init, out_shardings=moments)(params))
     batches = masked_queries.ict_batches(settings(), world.data, world.tokenizer, experiment.store, 1)
-    task = stages.Ict(settings(), experiment.models, batches, lambda key: params)
+    task = IctTask(settings(), experiment.models, batches, lambda key: params)
     step = loop.make_step(task, optimizer, jax.random.key(1), 1, (layout.shardings(mesh, state), None))
     after, _ = step(state, layout.put_rows(mesh, next(iter(batches))), np.int32(0))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
