@@ -92,6 +92,7 @@ Starts from the checkpoint that pre-training left (or the warm start, without it
         loss="ORQA's early loss and span loss together; a question whose passages hold no answer adds nothing.",
         task=Kind("training.tasks.finetune:finetune_task"),
         reads=("questions",),
+        reads_where={"probe_questions": ("evaluation.read", "evaluation.batch_size")},  # which answer its probe
         starts_from=("pretrain",),
     ),
     "closed_book": Stage(

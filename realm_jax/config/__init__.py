@@ -12,12 +12,12 @@ from realm_jax.config.index import Index
 from realm_jax.config.masking import Masking
 from realm_jax.config.mesh import ROW_AXES, Mesh
 from realm_jax.config.model import Bert, Model
-from realm_jax.config.questions import Questions
+from realm_jax.config.questions import QUESTION_SPLITS, Questions
 from realm_jax.config.sweep import Sweep
 from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagger, Training, WarmUp
 
 __all__ = [
     "Bert", "ClosedBook", "Config", "Data", "Evaluation", "Finetune", "INPUT_FILES", "Ict", "Index", "Masking", "Mesh",
-    "Model", "Pretrain", "Questions", "ROW_AXES", "Sweep", "Tagger", "Training", "WarmUp", "flatten", "from_dict",
-    "of_the_machine",
+    "Model", "Pretrain", "QUESTION_SPLITS", "Questions", "ROW_AXES", "Sweep", "Tagger", "Training", "WarmUp", "flatten",
+    "from_dict", "of_the_machine",
 ]  # fmt: skip

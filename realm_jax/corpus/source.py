@@ -66,8 +66,8 @@ class Source(abc.ABC):
             return []
         return [shown_path(file.name) for file in _walk(Path(self._path)) if not _ends(file, self.suffixes)]
 
-    def questions(self) -> dict[str, list[Any]]:
-        """Questions by split, of a source that brings them (`kinds.SourceKind`)."""
+    def questions(self, by_kind: bool) -> dict[str, list[Any]]:
+        """Questions by split, of a source that brings them (`kinds.SourceKind`); see the option `questions.by_kind`."""
         raise NotImplementedError
 
 

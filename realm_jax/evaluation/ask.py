@@ -11,17 +11,16 @@ import numpy as np
 from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.errors import UserError
-from realm_jax.evaluation.open_qa import answer_text
 from realm_jax.index import snapshots
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import search_candidates
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.mesh import local_mesh, require
+from realm_jax.training.open_qa import answer_text, read_spans
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.question_arrays import query_row
 from realm_jax.training.results import finetuned_snapshot, restore_result, result_step
-from realm_jax.training.tasks.finetune import read_spans
 from realm_jax.training.tasks.pretrain import read_candidates
 from realm_jax.workdir import Workdir
 

@@ -22,7 +22,7 @@ GRID = {
 ROUNDS = 3
 TUNED_AT = 5
 Hits = Callable[[str, np.ndarray], np.ndarray]
-"""("dev" or "test", rows int [B,k] found for its questions) -> bool [B,k]: whether a passage holds an answer."""
+"""(a split, rows int [B,k] found for its questions) -> bool [B,k]: whether a passage holds an answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +41,13 @@ class Parameters:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """BM25 at its best on dev, and what that gives on test."""
+    """BM25 at its best on dev, and what that gives on the other splits."""
 
     parameters: Parameters
     dev_recall: float
     """Share of dev questions with an answer among the best 5 passages."""
-    recall: dict[int, float]
-    """For test: {1, 5, 20, 100: share of questions with an answer among so many passages}."""
-    passages: np.ndarray
-    """int [test questions, 100]: rows of the store, best first."""
+    recall: dict[str, dict[int, float]]
+    """{split: {1, 5, 20, 100: share of questions with an answer among so many passages}}, dev aside."""
 
 
 class Bm25:
@@ -118,31 +116,36 @@ def tune(collection: Collection, questions: Sequence[str], hits: Hits) -> tuple[
     return best, recall(best)
 
 
-def evaluate(collection: Collection, dev: Sequence[str], test: Sequence[str], hits: Hits) -> Result:
-    """Tunes on dev questions, then looks at test once.
+def evaluate(collection: Collection, asked: dict[str, Sequence[str]], hits: Hits) -> Result:
+    """Tunes on dev questions, then looks at each other split once.
 
     Raises:
-      UserError: there are no dev or no test questions.
+      UserError: a split has no questions.
     """
-    for split, questions in (("dev", dev), ("test", test)):
+    for split, questions in asked.items():
         if not questions:
             raise UserError(f"questions, split {split}: there are none, which BM25 needs; prepare a set that has some")
-    parameters, dev_recall = tune(collection, dev, hits)
-    rows = collection.search(test, parameters, max(DEPTHS))
-    found = hits("test", rows)
-    return Result(parameters, dev_recall, recalls(found), rows)
+    parameters, dev_recall = tune(collection, asked["dev"], hits)
+    others = {split: questions for split, questions in asked.items() if split != "dev"}
+    found = {split: collection.search(questions, parameters, max(DEPTHS)) for split, questions in others.items()}
+    return Result(parameters, dev_recall, {split: recalls(hits(split, rows)) for split, rows in found.items()})
 
 
-def measure(texts: Any, dev: Any, test: Any, hits: Hits) -> dict[str, Any]:
+def measure(texts: Any, questions: dict[str, Any], hits: Hits, suffixes: dict[str, str]) -> dict[str, Any]:
     """Metrics of `evaluate` under their names in reports.
 
     Args:
       texts: passages by row of the store, with `title` and `text`.
-      dev: questions, their wordings in `texts`; so is `test`.
+      questions: of each split, dev among them; their wordings in `texts`.
+      suffixes: of each split, the end of the names of its figures.
     """
     passages = [texts[row] for row in range(len(texts))]
     collection = Collection([passage.title for passage in passages], [passage.text for passage in passages])
-    result = evaluate(collection, dev.texts, test.texts, hits)
-    recall = {f"bm25/recall@{k}": value for k, value in result.recall.items()}
+    result = evaluate(collection, {split: asked.texts for split, asked in questions.items()}, hits)
+    recall = {
+        f"bm25/recall@{k}{suffixes[split]}": value
+        for split, shares in result.recall.items()
+        for k, value in shares.items()
+    }
     tuned = {f"bm25/{name}": value for name, value in dataclasses.asdict(result.parameters).items()}
     return recall | {"bm25/recall@5_dev": result.dev_recall} | tuned

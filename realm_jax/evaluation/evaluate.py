@@ -10,12 +10,13 @@ import numpy as np
 from realm_jax.config import Config
 from realm_jax.corpus import tfds_files
 from realm_jax.corpus.sentence_source import can_be_masked
-from realm_jax.evaluation import bm25, open_qa, spans
+from realm_jax.evaluation import bm25, spans
 from realm_jax.evaluation.recall import DEPTHS, recalls
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
 from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
+from realm_jax.training import open_qa
 from realm_jax.training.masked_queries import salient, unfiltered
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
@@ -27,8 +28,8 @@ from realm_jax.workdir import Workdir, write_json
 
 READINGS = 5
 """Held-out spans that are shown as in table 3 of the paper."""
-SUFFIXES = {"dev": "_dev", "test": ""}
-"""Of metrics; the test questions, of which examples are shown, come last."""
+SUFFIXES = {"dev": "_dev", "dev_new_kinds": "_dev_new_kinds", "test": "", "test_new_kinds": "_new_kinds"}
+"""Of the figures of each split of questions."""
 
 
 def evaluate(config: Config, folder: Workdir) -> None:
@@ -106,7 +107,7 @@ class Evaluation:
         if not self._questions:
             return results
         _say("questions before and after pre-training")
-        before, before_rows = self._question_recall(start["embedder"], first, "_start")
+        before, rows_before = self._question_recall(start["embedder"], first, "_start")
         # Of the retriever that is fine-tuned, as the paper's table 2 has it.
         retriever, found_by = (start, first) if config.finetune.embedder == "start" else (pretrained, last)
         zero_shot, _ = self._question_recall(retriever["embedder"], found_by, "_zero_shot")
@@ -114,7 +115,7 @@ class Evaluation:
         if self._answers:
             _say("questions after fine-tuning")
             kept = finetuned_snapshot(config, folder)
-            results |= self._open_qa(last if kept == step else first, before_rows)
+            results |= self._open_qa(last if kept == step else first, rows_before["test"])
         if config.closed_book.steps:
             _say("closed book")
             results |= self._closed_book(results.get("examples", []))
@@ -149,11 +150,13 @@ class Evaluation:
         words = {"text": tokenizer.decode(queries["query"][i]), "truth": tokenizer.decode(hidden)}
         return words | {"title": passage.title, "body": passage.text} | reading._asdict()
 
-    def _question_recall(self, embedder: Any, index, suffix: str) -> tuple[dict[str, float], np.ndarray]:
-        """Test questions' recall, and the rows [B,100] that were found for them."""
-        questions = self._questions["test"]
-        _, rows = open_qa.retrieve(self._models, embedder, index, questions.queries, max(DEPTHS))
-        return recall_figures(self._hits("test", rows), suffix), rows
+    def _question_recall(self, embedder: Any, index, when: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Every split's recall, and the rows [B,100] that were found for its questions."""
+        figures, found = {}, {}
+        for split, questions in self._questions.items():
+            _, found[split] = open_qa.retrieve(self._models, embedder, index, questions.queries, max(DEPTHS))
+            figures |= recall_figures(self._hits(split, found[split]), SUFFIXES[split] + when)
+        return figures, found
 
     def _hits(self, split: str, rows: np.ndarray) -> np.ndarray:
         """bool [B,k]: whether a found passage holds an answer, by finetune.labels or regular expressions."""
@@ -166,14 +169,13 @@ class Evaluation:
             "reader": restore_result(self._folder, "finetune", "reader", self._models, "span_reader"),
         }
         results, rows = self._question_recall(params["embedder"], index, "")
+        predictions = {}
         for split, questions in self._questions.items():
             found = open_qa.answer(config, self._models, params, index, self._store, questions.queries)
-            predictions = [
-                open_qa.answer_text(self._run.tokenizer, self._texts[a.row].text, a.first, a.last) for a in found
-            ]
-            results |= self._score(f"predictions_{split}", predictions, questions, SUFFIXES[split])
+            predictions[split] = open_qa.texts_of(found, self._run.tokenizer, self._texts)
+            results |= self._score(f"predictions_{split}", predictions[split], questions, SUFFIXES[split])
         results |= {"qa/labels": self._labels["test"].kind, "qa/match": config.questions.match}
-        results["examples"] = self._examples(predictions, before_rows, rows)
+        results["examples"] = self._examples(predictions["test"], before_rows, rows["test"])
         return results
 
     def _score(self, name: str, predictions: list[str], questions: QuestionSet, suffix: str) -> dict[str, float]:
@@ -220,19 +222,19 @@ class Evaluation:
 
     def _closed_book(self, examples: list[dict[str, Any]]) -> dict[str, float]:
         reader = restore_result(self._folder, "closed_book", "reader", self._models)
-        results = {}
+        results, by_id = {}, {}
         for split, questions in self._questions.items():
             predictions = cloze_answers(self._run, reader, questions)
             results |= self._score(
                 f"predictions_closed_book_{split}", predictions, questions, f"_closed_book{SUFFIXES[split]}"
             )
-        by_id = dict(zip(questions.ids, predictions, strict=True))
+            by_id |= zip(questions.ids, predictions, strict=True)
         for example in examples:
             example["closed_book"] = by_id[example["id"]]
         return results
 
     def _bm25(self) -> dict[str, Any]:
-        return bm25.measure(self._texts, self._questions["dev"], self._questions["test"], self._hits)
+        return bm25.measure(self._texts, self._questions, self._hits, SUFFIXES)
 
     def _index_figures(self, manifest: snapshots.Manifest) -> dict[str, Any]:
         lines = [line for line in read_metrics(self._folder.stage("pretrain").metrics) if "index/snapshot" in line]

@@ -1,6 +1,7 @@
-"""Questions about the Factbook's countries, split by country."""
+"""Questions about the Factbook's countries, split by country, and by kind where that is asked for."""
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterable
 
@@ -10,6 +11,8 @@ from realm_jax.qa.answers import normalise, strip_accents
 from realm_jax.qa.questions import Question
 
 _SHARES = {"dev": 0.07, "test": 0.19}
+_DEAL = ("train", "dev", "test", "train", "test", "train")
+"""Whose the fields are, in turn."""
 _COMMON = 4  # countries
 _NO_COUNTRY = frozenset({"ee", "xx"})  # the European Union, the world
 _WITH_ARTICLE = re.compile(
@@ -18,10 +21,14 @@ _WITH_ARTICLE = re.compile(
 )
 
 
-def questions(countries: Iterable[Country]) -> dict[str, list[Question]]:
+def questions(countries: Iterable[Country], by_kind: bool = False) -> dict[str, list[Question]]:
     """All questions by split; the same countries give the same splits.
 
     A question of dev or test of which some answer is also some train question's is left out.
+
+    Args:
+      by_kind: train, dev and test have the kinds that `split_of_kinds` gives train. Of the others, test_new_kinds asks
+        about the countries of test, and dev_new_kinds, of whose kinds there are few, about all other countries.
     """
     countries = sorted((c for c in countries if c.code not in _NO_COUNTRY), key=lambda country: _draw(country.code))
     mentions = _Mentions(countries)
@@ -31,10 +38,32 @@ def questions(countries: Iterable[Country]) -> dict[str, list[Question]]:
     splits = {
         name: [question for country in part for question in ask(country, mentions)] for name, part in parts.items()
     }
+    if by_kind:
+        whose = split_of_kinds()
+        asked = {"dev": splits["train"] + splits["dev"], "test": splits["test"]}
+        splits = {name: [q for q in splits[name] if whose[q.kind] == "train"] for name in parts}
+        splits |= {f"{name}_new_kinds": [q for q in asked[name] if whose[q.kind] == name] for name in asked}
     known = {normalise(answer) for question in splits["train"] for answer in question.answers}
-    for name in ("dev", "test"):
+    for name in splits.keys() - {"train"}:
         splits[name] = [q for q in splits[name] if known.isdisjoint(map(normalise, q.answers))]
     return splits
+
+
+def split_of_kinds() -> dict[str, str]:
+    """{kind: train, dev or test}; two kinds that one field answers are of one split.
+
+    The fields of each type of answer are dealt out apart, in a fixed random order.
+    """
+    fields: dict[str, list[Template]] = {}
+    for template in TEMPLATES:
+        fields.setdefault(template.field, []).append(template)
+    whose, left = {}, sorted(fields, key=lambda field: _draw(f"kinds: {field}"))
+    for type in ("number", "date", "name"):
+        dealt = [field for field in left if any(template.type == type for template in fields[field])]
+        left = [field for field in left if field not in dealt]
+        for field, split in zip(dealt, itertools.cycle(_DEAL)):
+            whose |= {template.kind: split for template in fields[field]}
+    return whose
 
 
 def ask(country: Country, mentions: Callable[[str], int] = lambda answer: 0) -> list[Question]:

@@ -13,5 +13,5 @@ class Factbook(Given):
     def __init__(self, path: str = "", option: str = "data.path"):
         super().__init__(articles(), INSTALL)
 
-    def questions(self) -> dict[str, list[Question]]:
-        return questions(load_countries())
+    def questions(self, by_kind: bool) -> dict[str, list[Question]]:
+        return questions(load_countries(), by_kind)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 from realm_jax.factbook import answers_in_fields as read
 from realm_jax.factbook import people as people
@@ -17,6 +18,8 @@ class Template:
     answers: Callable[[str], list[str]]
     """From the field's text; [] where there is no short answer."""
     wordings: tuple[str, ...]
+    type: Literal["name", "date", "number"] = "name"
+    """Of the answer."""
     unless: tuple[str, str] | None = None
     """A field, and a pattern that it must not match."""
     names_all: bool = False
@@ -40,6 +43,7 @@ TEMPLATES = (
             "When did {} gain independence?",
             "On what date did {} achieve independence?",
         ),
+        type="date",
     ),
     Template(
         "holiday",
@@ -50,6 +54,7 @@ TEMPLATES = (
             "When does {} celebrate its national holiday?",
             "When is the national day of {}?",
         ),
+        type="date",
     ),
     Template(
         "highest_point",
@@ -70,6 +75,7 @@ TEMPLATES = (
             "What is the elevation of the highest point in {}?",
             "What height does {} reach at its highest point?",
         ),
+        type="number",
     ),
     Template(
         "lowest_point",
@@ -82,6 +88,7 @@ TEMPLATES = (
         "Geography/Area/total",
         read.quantity,
         ("What is the total area of {}?", "How many square kilometers does {} cover?", "How large is {}?"),
+        type="number",
     ),
     Template(
         "river",
@@ -110,6 +117,7 @@ TEMPLATES = (
         "People and Society/Population/total",
         read.quantity,
         ("What is the population of {}?", "How many people live in {}?", "How many inhabitants does {} have?"),
+        type="number",
     ),
     Template(
         "demonym",
@@ -192,6 +200,7 @@ TEMPLATES = (
             "When did {} adopt its current constitution?",
             "On what date was the constitution of {} adopted?",
         ),
+        type="date",
     ),
     Template(
         "legislature",

@@ -30,7 +30,6 @@ from realm_jax.published.sizes import CONFIG, VOCAB, check_vocab
 from realm_jax.qa.needed import require_training_questions
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.question_files import read_questions
-from realm_jax.qa.questions import SPLITS
 from realm_jax.tagging.ner import open_ner
 from realm_jax.text.tokenizer import SETTINGS, Tokenizer
 from realm_jax.training import checkpoints
@@ -163,7 +162,7 @@ def _check_finite(vectors: np.ndarray) -> None:
 
 
 def _names_questions(config: Config) -> bool:
-    return any(getattr(config.questions, split) for split in SPLITS)
+    return bool(config.questions.files)
 
 
 def clear_failed(folder: Workdir) -> None:

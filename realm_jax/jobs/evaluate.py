@@ -23,7 +23,7 @@ class Arguments:
     predictions: str = ""
     """A file of answers to score: JSON lines with `question` and `prediction`, or another official form
     (docs/questions.md)."""
-    split: Literal["train", "dev", "test"] = "test"
+    split: Literal["train", "dev", "dev_new_kinds", "test", "test_new_kinds"] = "test"
     """The questions that --predictions answers."""
 
 

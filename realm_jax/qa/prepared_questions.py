@@ -12,7 +12,7 @@ from realm_jax.corpus.source import open_source
 from realm_jax.errors import UserError
 from realm_jax.kinds import SOURCES
 from realm_jax.qa.question_files import read_questions
-from realm_jax.qa.questions import SPLITS, Questions, set_folder, write_questions
+from realm_jax.qa.questions import Questions, set_folder, write_questions
 from realm_jax.workdir import DataDir, read_json, write_json
 
 Say = Callable[[str], None]
@@ -26,13 +26,14 @@ def prepare_questions(config: Config, data_dir: DataDir, say: Say = lambda line:
         nothing is written.
     """
     folder = set_folder(config.questions, data_dir)
-    if folder != data_dir.tfds:
+    if config.questions.files:
         # A sweep's runs have a link to their data.
         shared = bool(config.data.directory) or data_dir.root.is_symlink()
         _from_files(config.questions, folder, shared, say)
     elif SOURCES[config.data.source].brings_questions:
         if not tfds_files.is_written(Questions, folder):
-            write_questions(folder, open_source(config.data.source, config.data.path).questions())
+            source = open_source(config.data.source, config.data.path)
+            write_questions(folder, source.questions(config.questions.by_kind))
     else:
         say(f"prepare: no questions: {config.data.source} brings none, and questions.train names no file")
 
@@ -57,5 +58,5 @@ def _from_files(settings: Settings, folder: Path, shared: bool, say: Say) -> Non
 
 def _digests(settings: Settings) -> dict[str, str]:
     """{file: digest of its bytes}; of a TFDS folder, which does not change, nothing but its name."""
-    names = [name for split in SPLITS for name in getattr(settings, split)]
+    names = [name for files in settings.files.values() for name in files]
     return {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() if Path(name).is_file() else "" for name in names}

@@ -12,7 +12,7 @@ from realm_jax.config import Questions as Settings
 from realm_jax.corpus.tfds_files import open_prepared
 from realm_jax.errors import Faults, UserError
 from realm_jax.qa.answers import compile_pattern
-from realm_jax.qa.questions import SPLITS, Question, as_text, check
+from realm_jax.qa.questions import Question, as_text, check
 from realm_jax.settings import file_and_split
 
 _QUESTION, _ANSWERS, _ID = ("question", "qText", "utterance"), ("answer", "answers", "targetValue"), ("id", "qId")
@@ -28,11 +28,11 @@ def read_questions(settings: Settings, say: Callable[[str], None]) -> dict[str, 
       UserError: a file cannot be read, records are faulty, or a split comes out empty.
     """
     faults = Faults("questions", "Mend them, or have them left out with --questions.skip_faulty. Nothing was written.")
-    splits = {split: _read_split(split, settings, faults) for split in SPLITS if getattr(settings, split)}
+    splits = {split: _read_split(split, settings, faults) for split in settings.files}
     faults.settle(say if settings.skip_faulty else None)
     missing = {number: split for number, split in enumerate(("dev", "test")) if split not in splits}
     if missing and "train" in splits:
-        parts = {split: [] for split in SPLITS}
+        parts = {split: [] for split in ("train", "dev", "test")}
         for question in splits.pop("train"):
             parts[missing.get(digit(question.question), "train")].append(question)
         splits = parts | splits

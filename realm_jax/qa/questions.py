@@ -11,14 +11,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int
 
+from realm_jax.config import QUESTION_SPLITS
 from realm_jax.config import Questions as Settings
 from realm_jax.corpus import tfds_files
 from realm_jax.errors import UserError
 from realm_jax.settings import ShapesData, marked
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import DataDir, read_json
-
-SPLITS = ("train", "dev", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Question:
 
 
 class Questions(tfds_files.LocalBuilder):
-    """Splits train, dev and test."""
+    """Splits `config.QUESTION_SPLITS`, of which a set has some."""
 
     name = "questions"
     description = "Questions with accepted answers; no dev or test answer is a train answer."
@@ -48,7 +47,7 @@ class Questions(tfds_files.LocalBuilder):
 
 def set_folder(settings: Settings, data: DataDir) -> Path:
     """TFDS's data_dir of the set. Every choice of files has its own: several sets may be asked of one corpus."""
-    if not (settings.train or settings.dev or settings.test):
+    if not settings.has_own_folder:
         return data.tfds
     values, default = dataclasses.asdict(settings), dataclasses.asdict(type(settings)())
     marks = marked(type(settings), ShapesData).items()
@@ -65,7 +64,7 @@ def prepared_set(settings: Settings, data: DataDir) -> Path:
       UserError: all is prepared, and there are no questions.
     """
     folder = set_folder(settings, data)
-    if folder == data.tfds and data.manifest.exists() and not tfds_files.is_written(Questions, folder):
+    if not settings.files and data.manifest.exists() and not tfds_files.is_written(Questions, folder):
         raise UserError(
             f"{data.root}: this run has no questions; name them by --questions.test (and --questions.train, to learn "
             "from) when a run is begun, in another --workdir"
@@ -78,7 +77,7 @@ def split_sizes(settings: Settings, data: DataDir) -> dict[str, int]:
     info = set_folder(settings, data) / Questions.name / tfds_files.VERSION / "dataset_info.json"
     found = read_json(info)["splits"] if info.exists() else []
     sizes = {part["name"]: sum(map(int, part["shardLengths"])) for part in found}
-    return {split: sizes[split] for split in SPLITS if split in sizes}
+    return {split: sizes[split] for split in QUESTION_SPLITS if split in sizes}
 
 
 def write_questions(data_dir: Path, splits: dict[str, list[Question]]) -> None:

@@ -39,7 +39,7 @@ class Step:
 def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> list[Step]:
     """The stages that the experiment has, in order."""
 
-    data, asked = workdir.data(config.data.directory), config.questions
+    data = workdir.data(config.data.directory)
     beside = config.index.refresh == "beside"
 
     def trained(name: str) -> Iterator[Step]:
@@ -51,7 +51,7 @@ def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> 
 
     # Prepared data that several workdirs share may be another experiment's, without these questions; documents of one's
     # own change.
-    again = bool(config.data.directory or config.data.path or asked.train or asked.dev or asked.test)
+    again = bool(config.data.directory or config.data.path or config.questions.has_own_folder)
     return [
         Step("prepare", data.done.exists, always=again, folder=data.root),
         # Pre-training of 0 steps leaves its start as its result, with an index: the arm without pre-training.

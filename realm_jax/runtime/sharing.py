@@ -30,9 +30,8 @@ def made_from(config: Config) -> dict[str, dict[str, Any]]:
     for stage in (DATA, *of_run(config)):
         read, starts = reads(stage, config), STAGES[stage].starts_from if stage in STAGES else ()
         options = {name: value for name, value in flatten(config).items() if _is_read(name, read)}
-        if stage == DATA:  # sets of questions that files name lie beside each other; the source's own is made with it
-            asked = config.questions
-            options["questions"] = "files" if asked.train or asked.dev or asked.test else "of the source"
+        if stage == DATA:  # most sets of questions lie beside each other; the source's own is made with it
+            options["questions"] = "files" if config.questions.has_own_folder else "of the source"
         made[stage] = {
             "options": options,
             "files": {name: found for name in INPUT_FILES if name in options and (found := _stamps(options[name]))},

@@ -10,6 +10,7 @@ from realm_jax.config import Config, Masking
 from realm_jax.corpus.store import PassageStore
 from realm_jax.corpus.texts import PassageTexts
 from realm_jax.errors import UserError
+from realm_jax.qa.questions import split_sizes
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
@@ -63,6 +64,13 @@ class OpenRun:
 
     def questions(self, split: str) -> QuestionSet:
         return QuestionSet(self.config, self.data, self.tokenizer, split)
+
+    def dev_sets(self) -> dict[str, QuestionSet]:
+        """The sets of dev questions that there are, by what the names of their figures end in."""
+        sizes = split_sizes(self.config.questions, self.data)
+        return {
+            split.removeprefix("dev"): self.questions(split) for split in ("dev", "dev_new_kinds") if split in sizes
+        }
 
     def labels(self, questions: QuestionSet) -> BeamLabels:
         """Which passages hold an answer of these questions."""

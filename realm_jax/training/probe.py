@@ -1,6 +1,7 @@
-"""A recall probe on freshly embedded passages, cheap enough to run at every checkpoint.
+"""Probes cheap enough to run at every checkpoint, which decide which one is best.
 
-Retrieval utility can rise while retrieval is destroyed, so this, and not utility, decides which checkpoint is best.
+Pre-training is probed for recall on freshly embedded passages: retrieval utility can rise while retrieval is destroyed.
+Fine-tuning is probed for what it is for, right answers.
 """
 
 from collections.abc import Callable
@@ -9,8 +10,13 @@ from typing import Any
 import numpy as np
 
 from realm_jax.corpus.store import PassageStore
+from realm_jax.index.base import Index
 from realm_jax.index.embed_passages import Embed, embed_all
-from realm_jax.training.task import Metrics, rng
+from realm_jax.qa.answers import exact_match
+from realm_jax.training import open_qa
+from realm_jax.training.mesh import whole
+from realm_jax.training.open_run import OpenRun
+from realm_jax.training.task import Metrics, Params, rng
 
 DEPTH = 5
 
@@ -57,3 +63,31 @@ class RecallProbe:
             hits = [np.isin(found, rows).any() for found, rows in zip(best, holders, strict=True)]
             figures[f"probe/{name}_recall@5"] = float(np.mean(hits))
         return {**figures, "probe/score": next(iter(figures.values()))}
+
+
+class AnswerProbe:
+    """Exact match and recall@5 of some questions of each dev set, with an index whose vectors stay."""
+
+    def __init__(self, run: OpenRun, index: Index):
+        self._run, self._index, self._sets = run, index, {}
+        for suffix, dev in run.dev_sets().items():
+            chosen = rng(run.config.seed, 8).permutation(len(dev))[: run.config.finetune.probe_questions]
+            self._sets[suffix] = dev, run.labels(dev), np.sort(chosen)
+        if not self._sets:
+            print("finetune: no dev questions to probe answers with, so its last checkpoint is its result", flush=True)
+
+    def __call__(self, params: Params) -> Metrics:
+        """{"probe/exact_match...", "probe/recall@5..."}; ``probe/score`` is the mean exact match of the sets."""
+        run, params = self._run, whole(params)
+        matches, recalls = {}, {}
+        for suffix, (dev, labels, chosen) in self._sets.items():
+            queries = dev.queries[chosen]
+            found = open_qa.answer(run.config, run.models, params, self._index, run.store, queries)
+            said = open_qa.texts_of(found, run.tokenizer, run.texts)
+            right = [
+                exact_match(a, dev.answers[i], run.config.questions.match) for a, i in zip(said, chosen, strict=True)
+            ]
+            matches[f"probe/exact_match{suffix}"] = float(np.mean(right))
+            _, rows = open_qa.retrieve(run.models, params["embedder"], self._index, queries, DEPTH)
+            recalls[f"probe/recall@{DEPTH}{suffix}"] = float(labels(chosen, rows).any(1).mean())
+        return {**matches, **recalls, "probe/score": float(np.mean(list(matches.values())))} if matches else {}

@@ -61,7 +61,7 @@ def test_words():
 
 TITLES = [f"{name}: Government" for name in ("France", "Italy", "Chad")] * 2
 TEXTS = [f"Capital: {city}." for city in ("Paris", "Rome", "N'Djamena")] + ["The lake."] * 3
-ANSWERS = {"dev": ["Rome"], "test": ["Rome", "Paris"]}
+ANSWERS = {"dev": ["Rome"], "test": ["Rome", "Paris"], "test_new_kinds": ["Paris"]}
 QUESTIONS = ["What is the capital of Italy?", "Capital of France?"]
 
 
@@ -72,27 +72,30 @@ def hits(split, rows):
 
 
 def test_evaluate():
-    result = evaluate(Collection(TITLES, TEXTS), QUESTIONS[:1], QUESTIONS, hits)
+    result = evaluate(Collection(TITLES, TEXTS), {"dev": QUESTIONS[:1], "test": QUESTIONS}, hits)
     assert result.dev_recall == 1.0
-    assert result.recall == {1: 1.0, 5: 1.0, 20: 1.0, 100: 1.0}
-    assert result.passages.shape == (2, 6) and result.passages[:, 0].tolist() == [1, 0]
+    assert result.recall == {"test": {1: 1.0, 5: 1.0, 20: 1.0, 100: 1.0}}
+    rows = Collection(TITLES, TEXTS).search(QUESTIONS, result.parameters, 100)
+    assert rows.shape == (2, 6) and rows[:, 0].tolist() == [1, 0]
 
 
 def test_recall_counts_questions_with_a_hit():
     def nothing_for_the_first(split, rows):
         return hits(split, rows) & (np.arange(len(rows)) > 0)[:, None] if split == "test" else hits(split, rows)
 
-    result = evaluate(Collection(TITLES, TEXTS), QUESTIONS[:1], QUESTIONS, nothing_for_the_first)
-    assert result.recall == {1: 0.5, 5: 0.5, 20: 0.5, 100: 0.5}
+    result = evaluate(Collection(TITLES, TEXTS), {"dev": QUESTIONS[:1], "test": QUESTIONS}, nothing_for_the_first)
+    assert result.recall == {"test": {1: 0.5, 5: 0.5, 20: 0.5, 100: 0.5}}
 
 
 def test_measure_names_what_it_measures():
     texts = [types.SimpleNamespace(title=title, text=text) for title, text in zip(TITLES, TEXTS, strict=True)]
-    dev, test = types.SimpleNamespace(texts=QUESTIONS[:1]), types.SimpleNamespace(texts=QUESTIONS)
-    results = measure(texts, dev, test, hits)
-    names = ["recall@1", "recall@5", "recall@20", "recall@100", "recall@5_dev", "stopwords", "title_weight", "k1", "b"]
+    asked = {"dev": QUESTIONS[:1], "test": QUESTIONS, "test_new_kinds": QUESTIONS[1:]}
+    sets = {split: types.SimpleNamespace(texts=questions) for split, questions in asked.items()}
+    results = measure(texts, sets, hits, {"test": "", "test_new_kinds": "_new"})
+    names = ["recall@1", "recall@5", "recall@20", "recall@100"]
+    names += [f"{name}_new" for name in names] + ["recall@5_dev", "stopwords", "title_weight", "k1", "b"]
     assert list(results) == [f"bm25/{name}" for name in names]
-    assert results["bm25/recall@5"] == 1.0
+    assert results["bm25/recall@5"] == 1.0 and results["bm25/recall@5_new"] == 1.0
 
 
 def test_tuning_finds_the_best_on_dev_and_never_looks_at_test():
@@ -121,4 +124,4 @@ def test_where_all_are_equal_nothing_changes():
 def test_without_questions(split):
     sizes = {"dev": QUESTIONS[:1], "test": QUESTIONS} | {split: []}
     with pytest.raises(UserError, match=f"split {split}: there are none"):
-        evaluate(Collection(TITLES, TEXTS), sizes["dev"], sizes["test"], hits)
+        evaluate(Collection(TITLES, TEXTS), sizes, hits)

@@ -6,7 +6,7 @@ import pytest
 from realm_jax.factbook import answers_in_fields as read
 from realm_jax.factbook import people as people
 from realm_jax.factbook.package import Country, load_countries
-from realm_jax.factbook.questions_of_countries import TEMPLATES, ask, questions, with_article
+from realm_jax.factbook.questions_of_countries import TEMPLATES, ask, questions, split_of_kinds, with_article
 from realm_jax.qa.answers import normalise, strip_accents
 
 
@@ -126,6 +126,32 @@ def test_splits_share_no_country_no_id_and_no_answer():
     assert not any(a & b for i, a in enumerate(subjects) for b in subjects[i + 1 :])
     ids = [question.id for part in parts.values() for question in part]
     assert len(set(ids)) == len(ids)
+
+
+def test_kinds_are_split_by_field_and_each_split_has_every_type_of_answer():
+    whose = split_of_kinds()
+    kinds = {split: {kind for kind in whose if whose[kind] == split} for split in ("train", "dev", "test")}
+    assert whose.keys() == {template.kind for template in TEMPLATES}
+    for of_split in kinds.values():
+        assert {template.type for template in TEMPLATES if template.kind in of_split} == {"name", "date", "number"}
+    for field in {template.field for template in TEMPLATES}:
+        assert len({whose[template.kind] for template in TEMPLATES if template.field == field}) == 1
+    assert 12 <= len(kinds["train"]) <= 18 and len(kinds["dev"]) >= 5 and len(kinds["test"]) >= 8
+
+
+def test_by_kind_new_kinds_are_of_no_other_split_and_test_asks_of_no_country_of_training():
+    plain, parts, whose = splits(), questions(countries(), by_kind=True), split_of_kinds()
+    of = {"train": "train", "dev": "train", "test": "train", "dev_new_kinds": "dev", "test_new_kinds": "test"}
+    assert {name: {whose[question.kind] for question in part} for name, part in parts.items()} == {
+        name: {split} for name, split in of.items()
+    }
+    countries_of = {name: {question.subject for question in part} for name, part in parts.items()}
+    assert countries_of["test"] | countries_of["test_new_kinds"] <= {q.subject for q in plain["test"]}
+    assert countries_of["dev_new_kinds"].isdisjoint(q.subject for q in plain["test"])
+    train = {normalise(answer) for question in parts["train"] for answer in question.answers}
+    rest = [question for name in parts.keys() - {"train"} for question in parts[name]]
+    assert all(train.isdisjoint(map(normalise, question.answers)) for question in rest)
+    assert len(parts["train"]) > 1500 and len(parts["dev_new_kinds"]) > 500 and len(parts["test_new_kinds"]) > 250
 
 
 def test_the_order_of_the_countries_does_not_matter():

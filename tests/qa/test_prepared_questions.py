@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from realm_jax.factbook import source
 from realm_jax.factbook.package import Country
 from realm_jax.factbook.questions_of_countries import questions
 from realm_jax.qa import prepared_questions
-from realm_jax.qa.questions import SPLITS, load_questions, set_folder, split_sizes
+from realm_jax.qa.questions import load_questions, set_folder, split_sizes
 from realm_jax.workdir import DataDir
 
 
@@ -19,7 +20,7 @@ def test_prepared_once_and_the_same_each_time(tmp_path, monkeypatch):
     one, other = DataDir(tmp_path / "one"), DataDir(tmp_path / "other")
     for data in (one, other):
         prepared_questions.prepare_questions(Config(), data)
-    for split in SPLITS:
+    for split in ("train", "dev", "test"):
         assert load_questions(one.tfds, split) == load_questions(other.tfds, split) == questions(countries)[split]
         assert load_questions(one.tfds, split)
     monkeypatch.setattr(source, "load_countries", lambda: 1 / 0)
@@ -91,4 +92,28 @@ def test_sets_lie_side_by_side(tmp_path):
     for settings in sets:
         prepared_questions.prepare_questions(Config(questions=settings), data, lambda line: None)
     found = [load_questions(set_folder(settings, data), "test")[0].question for settings in sets]
+    second = dataclasses.replace(sets[0], dev_new_kinds=sets[1].test, test_new_kinds=sets[1].test)
+    prepared_questions.prepare_questions(Config(questions=second), data, lambda line: None)
+    assert split_sizes(second, data) == {"dev_new_kinds": 1, "test": 1, "test_new_kinds": 1}
     assert found == ["one?", "two?"] and set_folder(Questions(match="squad"), data) == data.tfds
+
+
+def test_a_set_split_by_kind_lies_beside_the_other(tmp_path, monkeypatch):
+    paths = ("Capital/name", "Legislative branch/legislature name")
+    fields = {f"Government/{path}": name for path, name in zip(paths, ("Camp", "Diet"), strict=True)}
+    fields |= {"People and Society/Nationality/noun": "Islander"}
+    countries = [
+        Country(f"c{i}", f"Isle {i}", "r", {name: f"{value}{i}" for name, value in fields.items()}) for i in range(30)
+    ]
+    monkeypatch.setattr(source, "load_countries", lambda: countries)
+    data = DataDir(tmp_path / "data")
+    for by_kind in (False, True):
+        settings = Questions(by_kind=by_kind)
+        prepared_questions.prepare_questions(Config(questions=settings), data)
+        expected = {split: len(asked) for split, asked in questions(countries, by_kind).items()}
+        assert split_sizes(settings, data) == expected and len(expected) == (5 if by_kind else 3)
+
+
+def test_files_are_not_split_by_kind():
+    with pytest.raises(UserError, match="questions.by_kind: splits the questions that data.source brings, but .*test"):
+        Config(questions=Questions(test=("x",), by_kind=True))

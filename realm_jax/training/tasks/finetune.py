@@ -1,6 +1,8 @@
 """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7): the query side and the reader learn, passage vectors
 stay."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,9 @@ from realm_jax.index.snapshots import Snapshot
 from realm_jax.text import features
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.mesh import local_mesh, local_rows, process_part
+from realm_jax.training.open_qa import read_spans
 from realm_jax.training.open_run import OpenRun
+from realm_jax.training.probe import AnswerProbe
 from realm_jax.training.results import (
     finetuned_snapshot,
     fresh_reader,
@@ -30,11 +34,20 @@ class Finetune(Task):
     """The beam's scores give the early loss; the best passages are read for the span loss."""
 
     def __init__(
-        self, config: Config, models: Models, store: PassageStore, batches, snapshot: Snapshot, index, labels, start
+        self,
+        config: Config,
+        models: Models,
+        store: PassageStore,
+        batches,
+        snapshot: Snapshot,
+        index,
+        labels,
+        start,
+        probe: Callable[[Params], Metrics],
     ):
         super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
-        self._snapshot, self._index, self._labels = snapshot, index, labels
+        self._snapshot, self._index, self._labels, self._probe = snapshot, index, labels, probe
         self.retrieves_beside = config.index.kind != "exact" or jax.local_device_count() == 1
 
     def embed(self, params: Params, batch: Batch) -> jax.Array:
@@ -57,6 +70,8 @@ class Finetune(Task):
         return {**batch, **found}, metrics
 
     def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+        if not self._config.finetune.embedder_rate:
+            params = {**params, "embedder": jax.lax.stop_gradient(params["embedder"])}
         query_key, reader_key = jax.random.split(key)
         scale = self._config.finetune.score_scale
         if "beam_scores" in batch:  # of BM25, which learns nothing
@@ -85,34 +100,12 @@ class Finetune(Task):
             "reader/answer_in_read": answers.any((1, 2)),
         }
 
+    def probe(self, params: Params) -> Metrics:
+        return self._probe(params)
+
     def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
         loss = (outputs["loss/retriever"] + outputs["loss/reader"]).mean()
         return loss, {name: values.mean() for name, values in outputs.items()}
-
-
-def read_spans(
-    config: Config, models: Models, reader: Params, query, passages, scores, read: int, key: jax.Array | None = None
-):
-    """Reads the best `read` passages of a beam.
-
-    Args:
-      query: int [B,Q].
-      passages: int [B,beam,P].
-      scores: float [B,beam], f(x, z).
-      key: of dropout; None turns it off.
-
-    Returns:
-      Span logits [B,K,S] with the retrieval score added, the places [B,K] of the read passages in the beam, best first,
-      the joint tokens [B,K,J] that were read, and which of them are the body's [B,K,J].
-    """
-    read_scores, places = jax.lax.top_k(scores, read)
-    chosen = jnp.take_along_axis(passages, places[..., None], axis=1)
-    joint, segments, is_body = features.join(
-        query, chosen, config.finetune.joint_length, truncation=config.finetune.truncation
-    )
-    b, k, j = joint.shape
-    logits = models.score_spans(reader, joint.reshape(b * k, j), segments.reshape(b * k, j), key)
-    return logits.reshape(b, k, -1) + read_scores[..., None], places, joint, is_body
 
 
 def finetune_task(run: OpenRun) -> Task:
@@ -139,13 +132,6 @@ def finetune_task(run: OpenRun) -> Task:
             span_reader = models.span_reader(key, part("reader", key))
         return {"embedder": part("embedder", key), "reader": span_reader}
 
-    return Finetune(
-        config,
-        models,
-        run.store,
-        batches,
-        snapshot,
-        snapshot.index(local_mesh(), config.index.dtype),
-        run.labels(questions),
-        start,
-    )
+    index = snapshot.index(local_mesh(), config.index.dtype)
+    probe = AnswerProbe(run, index) if config.finetune.probe_questions else lambda params: {}
+    return Finetune(config, models, run.store, batches, snapshot, index, run.labels(questions), start, probe)

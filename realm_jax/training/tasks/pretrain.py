@@ -19,7 +19,6 @@ from realm_jax.index.base import Index
 from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
-from realm_jax.qa.questions import split_sizes
 from realm_jax.text import features
 from realm_jax.text.salience import LearnedSalience
 from realm_jax.training import checkpoints, masked_queries
@@ -278,11 +277,10 @@ def _recall_probe(run: OpenRun) -> Callable[[Params], Metrics]:
     if can_be_masked(run.data, "heldout", masking):
         spans = run.masked_queries("heldout", masking).fixed(config.pretrain.probe_queries, config.seed)
         sets["span"] = (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])
-    if "dev" in split_sizes(config.questions, run.data):
-        dev = run.questions("dev")
+    for suffix, dev in run.dev_sets().items():
         found, holders = probe_questions(run.labels(dev), dev, run.store, PROBE_QUESTIONS, config.seed)
         if len(found):
-            sets["question"] = (found, holders, np.full(len(found), -1))
+            sets[f"question{suffix}"] = (found, holders, np.full(len(found), -1))
     if not sets:
         print("pretrain: nothing held out to probe recall with, so its last checkpoint is its result", flush=True)
         return lambda params: {}

@@ -1,5 +1,7 @@
 """Fine-tuning: the beam, its labels, and what they teach the query side and the reader."""
 
+import copy
+import json
 from pathlib import Path
 
 import jax
@@ -7,10 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from realm_jax.config import Questions
 from realm_jax.index.exact import ExactIndex
 from realm_jax.index.snapshots import Manifest, Snapshot
+from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.text import features
-from realm_jax.training.tasks.finetune import Finetune, read_spans
+from realm_jax.training import open_qa
+from realm_jax.training.open_qa import read_spans
+from realm_jax.training.probe import AnswerProbe
+from realm_jax.training.task import rng
+from realm_jax.training.tasks.finetune import Finetune
 from tests.training.tasks.losses import B, gradients, learns, never, row_ids, words_that_learn
 
 join = jax.jit(features.join, static_argnums=2)
@@ -22,7 +30,9 @@ def finetune(experiment, questions, vectors):
     snapshot = Snapshot(0, Path(), vectors, manifest)
     index, labels = ExactIndex(vectors[:-1]), experiment.labels(questions)
     batches = questions.batches(B, 1)
-    return Finetune(experiment.config, experiment.models, experiment.store, batches, snapshot, index, labels, never)
+    return Finetune(
+        experiment.config, experiment.models, experiment.store, batches, snapshot, index, labels, never, never
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +87,37 @@ def test_finetune_teaches_the_reader_where_an_answer_is_read(finetune, read, fin
     assert learns({name: leaf for name, leaf in found.items() if name != "reader/output/bias"}, "reader")
 
 
+def test_an_embedder_of_rate_0_gets_no_gradient_and_the_reader_the_same(world, finetune, fine_params, fine_batch):
+    task = copy.copy(finetune)
+    task._config = world.settings(finetune={"embedder_rate": 0.0})
+    loss, _, found = gradients(task, fine_params, fine_batch[0])
+    expected = gradients(finetune, fine_params, fine_batch[0])
+    assert loss == pytest.approx(expected[0], rel=1e-6)
+    for name, leaf in found.items():
+        wanted = np.zeros_like(leaf) if name.startswith("embedder") else expected[2][name]
+        np.testing.assert_allclose(leaf, wanted, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_the_probe_answers_some_questions_of_each_dev_set(world, tmp_path, monkeypatch, fine_params, vectors):
+    file = tmp_path / "asked.jsonl"
+    file.write_text("".join(json.dumps({"question": f"q {i}?", "answer": [f"a {i}"]}) + "\n" for i in range(9)))
+    questions = Questions(train=(str(file),), dev=(str(file),), dev_new_kinds=(str(file),), test=(str(file),))
+    prepare_questions(world.settings(questions=questions), world.data, lambda line: None)
+    run = world.experiment(tmp_path, questions=questions, finetune={"probe_questions": 4})
+    dev, chosen = run.questions("dev"), np.sort(rng(run.config.seed, 8).permutation(9)[:4])
+    first = dev.answers[chosen[0]][0].upper()
+    said = iter([[first, "wrong", "x", ""], [first, *(dev.answers[i][0] for i in chosen[1:3]), ""]])
+    monkeypatch.setattr(open_qa, "texts_of", lambda found, *_: next(said))
+    figures = AnswerProbe(run, ExactIndex(vectors[:-1]))(fine_params)
+    assert figures == {
+        "probe/exact_match": 0.25,
+        "probe/exact_match_new_kinds": 0.75,
+        "probe/recall@5": 0.0,
+        "probe/recall@5_new_kinds": 0.0,
+        "probe/score": 0.5,
+    }
+
+
 def test_finetune_without_any_answer_teaches_nothing(finetune, fine_params, fine_batch):
     batch = dict(fine_batch[0])
     batch["beam_labels"] = np.zeros_like(batch["beam_labels"])
@@ -105,7 +146,7 @@ def test_finetune_by_patterns_learns_what_literal_answers_teach(
     questions = experiment.questions("train")
     assert not questions.pieces.any() and len(questions.trainable()) == len(questions)
     snapshot, index, labels = finetune._snapshot, finetune._index, experiment.labels(questions)
-    task = Finetune(experiment.config, experiment.models, experiment.store, None, snapshot, index, labels, never)
+    task = Finetune(experiment.config, experiment.models, experiment.store, None, snapshot, index, labels, never, never)
     batch = {name: fine_batch[0][name] for name in ("query", "answers", "question")}
     batch, metrics = task.retrieve(task.embed(fine_params, batch), batch, 0)
     np.testing.assert_array_equal(batch["beam_labels"], fine_batch[0]["beam_labels"])

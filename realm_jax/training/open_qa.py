@@ -5,16 +5,17 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
+from realm_jax.corpus.texts import PassageTexts
 from realm_jax.index.base import Index
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
-from realm_jax.training.task import padded
-from realm_jax.training.tasks.finetune import read_spans
+from realm_jax.training.task import Params, padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,36 @@ def _read(reader, query, passages, scores, config, models):
     """Each passage's best span: its score and number [B,K]; places in the beam, and where the body starts [B,K]."""
     logits, places, _, is_body = read_spans(config, models, reader, query, passages, scores, passages.shape[1])
     return logits.max(-1), logits.argmax(-1), places, is_body.argmax(-1)
+
+
+def read_spans(
+    config: Config, models: Models, reader: Params, query, passages, scores, read: int, key: jax.Array | None = None
+):
+    """Reads the best `read` passages of a beam.
+
+    Args:
+      query: int [B,Q].
+      passages: int [B,beam,P].
+      scores: float [B,beam], f(x, z).
+      key: of dropout; None turns it off.
+
+    Returns:
+      Span logits [B,K,S] with the retrieval score added, the places [B,K] of the read passages in the beam, best first,
+      the joint tokens [B,K,J] that were read, and which of them are the body's [B,K,J].
+    """
+    read_scores, places = jax.lax.top_k(scores, read)
+    chosen = jnp.take_along_axis(passages, places[..., None], axis=1)
+    joint, segments, is_body = features.join(
+        query, chosen, config.finetune.joint_length, truncation=config.finetune.truncation
+    )
+    b, k, j = joint.shape
+    logits = models.score_spans(reader, joint.reshape(b * k, j), segments.reshape(b * k, j), key)
+    return logits.reshape(b, k, -1) + read_scores[..., None], places, joint, is_body
+
+
+def texts_of(answers: list[Answer], tokenizer: Tokenizer, texts: PassageTexts) -> list[str]:
+    """What the answers are in words."""
+    return [answer_text(tokenizer, texts[found.row].text, found.first, found.last) for found in answers]
 
 
 def answer_text(tokenizer: Tokenizer, body: str, first: int, last: int) -> str:

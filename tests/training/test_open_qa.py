@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_jax.evaluation.open_qa import answer, answer_text, retrieve
 from realm_jax.index.exact import ExactIndex
 from realm_jax.text import features
+from realm_jax.training.open_qa import answer, answer_text, retrieve
 from realm_jax.training.results import fresh_embedder, fresh_reader
 from tests.corpus import toy
 
