@@ -28,7 +28,7 @@ from realm_jax.models.span_reader import OUTSIDE
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
-from realm_jax.training.tasks.finetune import read_spans
+from realm_jax.training.open_qa import read_spans
 from realm_jax.training.tasks.pretrain import read_candidates
 from realm_jax.workdir import Workdir
 

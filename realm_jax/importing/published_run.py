@@ -124,7 +124,7 @@ def check_import(config: Config, folder: Workdir, given: Sequence[str]) -> None:
         )
     require_training_questions(config)
     if not folder.sources.exists():  # else an import goes on that was checked when it began
-        if _names_questions(config):
+        if config.questions.files:
             read_questions(config.questions, lambda line: None)
         if parts.vectors is not None:
             _check_finite(parts.vectors)
@@ -159,10 +159,6 @@ def _check_finite(vectors: np.ndarray) -> None:
             f"{getattr(vectors, 'filename', '--source')}: block_emb: {len(bad)} of {len(vectors)} vectors are not "
             f"finite, the first in row {bad[0]} (counted from 0); fetch the file again"
         )
-
-
-def _names_questions(config: Config) -> bool:
-    return bool(config.questions.files)
 
 
 def clear_failed(folder: Workdir) -> None:
@@ -200,7 +196,7 @@ def import_weights(config: Config, folder: Workdir, given: Sequence[str], say: S
         run = OpenRun(config, folder)
         if parts.passages is not None:
             _import_passages(run, parts, say)
-            if _names_questions(config):
+            if config.questions.files:
                 prepare_questions(config, run.data, say)
         if parts.vectors is not None:
             _import_vectors(run, parts, say)
