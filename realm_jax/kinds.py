@@ -32,6 +32,16 @@ class SourceKind(Kind):
     """Whether a worker of Beam can read a shard that has the bytes of the shard's files alone."""
 
 
+@dataclasses.dataclass(frozen=True)
+class IndexKind(Kind):
+    """A choice of `index.kind`: an `index.base.Retriever`."""
+
+    on_devices: bool = False
+    """Whether its search is a program of the devices that it is divided over, as `index.store device` needs."""
+    embeds: bool = True
+    """Whether it searches with the embedder's vectors, so that the embedder can learn."""
+
+
 SOURCES = {
     "factbook": SourceKind("factbook.source:Factbook", brings_questions=True),
     "wikipedia": SourceKind("corpus.wikipedia:dump_or_excerpt", has_plain_files=True),
@@ -42,4 +52,10 @@ SOURCES = {
     "salient_span_wikipedia": SourceKind("corpus.tensorflow_corpora:TfdsArticles"),
     "orqa": SourceKind("corpus.tensorflow_corpora:OrqaBlocks", has_plain_files=True),
     "published": SourceKind("corpus.source:nothing_to_cut"),
+}
+
+INDEXES = {
+    "scann": IndexKind("index.scann:ScannIndex"),
+    "exact": IndexKind("index.exact:ExactIndex", on_devices=True),
+    "bm25": IndexKind("index.bm25:Bm25Index", embeds=False),
 }

@@ -42,7 +42,10 @@ CLAIMS = {
     "scann": {"index.kind", "index.store"},
     "exact": {"index.kind"},
     "frozen_retriever": {"pretrain.embedder_rate", "pretrain.probe_queries"},
-    "bm25": {"ict.steps", "index.kind", "index.store", "pretrain.embedder_rate", "pretrain.probe_queries"},
+    "bm25": {
+        *("ict.steps", "index.kind", "index.store", "pretrain.embedder_rate", "pretrain.probe_queries"),
+        *("index.bm25.stopwords", "index.bm25.title_weight", "index.bm25.k1", "index.bm25.b"),
+    },
     "no_null_passage": {"pretrain.null_passage"},
     "no_trivial_retrieval_ban": {"pretrain.ban_origin"},
     "candidates_2": {"pretrain.candidates"},

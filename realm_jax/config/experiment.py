@@ -13,6 +13,7 @@ from realm_jax.config.model import Model
 from realm_jax.config.questions import Questions
 from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagger, WarmUp
 from realm_jax.errors import UserError
+from realm_jax.kinds import INDEXES
 from realm_jax.settings import Count, InputFile, Machine, Part
 
 
@@ -75,10 +76,10 @@ class Config(Part):
     def _check_ablations(self) -> None:
         """Options that are about something which other options leave out."""
         pretrain, finetune = self.pretrain, self.finetune
-        if self.index.kind == "bm25" and pretrain.steps and pretrain.embedder_rate:
+        if not INDEXES[self.index.kind].embeds and pretrain.steps and pretrain.embedder_rate:
             raise UserError(
-                f"pretrain.embedder_rate: {pretrain.embedder_rate}, but index.kind bm25 retrieves without the "
-                "embedder, which gets no gradient; set it to 0"
+                f"pretrain.embedder_rate: {pretrain.embedder_rate}, but index.kind {self.index.kind} retrieves "
+                "without the embedder, which gets no gradient; set it to 0"
             )
         for option, value, most in (
             ("pretrain.oversample", pretrain.oversample, 1),

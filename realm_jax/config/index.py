@@ -5,17 +5,34 @@ from typing import Annotated, Literal
 
 from realm_jax.config.mesh import Mesh
 from realm_jax.errors import UserError
-from realm_jax.settings import Count, Machine, NotNegative, Part, Positive, Range
+from realm_jax.kinds import INDEXES
+from realm_jax.settings import Count, Fraction, Machine, NotNegative, Part, Positive, Range
+
+
+@dataclasses.dataclass(frozen=True)
+class Bm25(Part):
+    """How BM25 counts."""
+
+    stopwords: Literal["none", "en", "en_plus"] = "none"
+    """Which words of a query do not count: `none`, or bm25s's lists `en` (Lucene's) and `en_plus` (with what, who,
+    which ...)."""
+    title_weight: Positive = 1
+    """How often a passage's title is counted."""
+    k1: NotNegative = 1.2
+    """How late a word's repetitions stop to count."""
+    b: Fraction = 0.75
+    """How much long passages are held down."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Index(Part):
     """Maximum inner product search, and the snapshots it reads."""
 
-    kind: Literal["scann", "exact", "bm25"] = "scann"
+    kind: Literal[*INDEXES] = "scann"
     """`scann`: host memory, approximate; `exact`: device memory, a full scan; `bm25`: no search of vectors but of
     wordpieces that query and passage share, in training and in answering; its scores take the place of the inner
     products, and no embedder learns."""
+    bm25: Bm25 = Bm25()
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the exact index's vectors; bfloat16 halves them, and rounds products to three digits. Snapshots on disk
     are float32 always."""
@@ -51,7 +68,8 @@ class Index(Part):
         return 0 if self.refresh == "inline" else self.swap_after or None
 
     def check(self, name: str) -> None:
-        if self.store == "device" and self.kind != "exact":
+        if self.store == "device" and not INDEXES[self.kind].on_devices:
+            fit = " or ".join(kind for kind, index in INDEXES.items() if index.on_devices)
             raise UserError(
-                f"index.store: device needs index.kind exact, not {self.kind}, whose results come from the host"
+                f"index.store: device needs index.kind {fit}, not {self.kind}, whose results come from the host"
             )

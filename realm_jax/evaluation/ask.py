@@ -12,7 +12,6 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
-from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.candidates import search_candidates
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
@@ -63,9 +62,9 @@ def fill_masks(run: OpenRun, text: str, truth: str, count: int) -> str:
             f"--truth: {truth!r} is {len(targets)} wordpieces, but {len(places)} [MASK] fit; write one [MASK]"
         )
     params = {part: restore_result(run.folder, "pretrain", part, models) for part in ("embedder", "reader")}
-    vectors = models.query_vectors(params["embedder"], row[None])
     index = _index(run, result_step(run.folder, "pretrain"))
-    rows = search_candidates(index, vectors, np.full((1, 1), -1), count + 1, store.null_id)[0]
+    encoded = index.encode(functools.partial(models.embed, params["embedder"]), row[None])
+    rows = search_candidates(index, encoded, np.full((1, 1), -1), count + 1, store.null_id)[0]
 
     def log_p_of(pieces: np.ndarray) -> tuple[jax.Array, jax.Array]:
         """log p(z|x) [1,K] and log p(y|z,x) [1,K,M] of these wordpieces at the masks."""
@@ -74,9 +73,8 @@ def fill_masks(run: OpenRun, text: str, truth: str, count: int) -> str:
             "passages": store.rows(rows)[None],
             "mask_positions": places[None],
             "mask_targets": pieces[None],
+            "scores": index.own_scores(encoded, rows[None]),
         }
-        if isinstance(index, Bm25Index):
-            batch["scores"] = index.scores(vectors, rows[None])
         return _log_probs(params, batch, store.null_row, config, models)
 
     joint, segments, _ = features.join(row[None], store.rows(rows)[None], config.data.joint_length)
@@ -129,7 +127,7 @@ def answer_question(run: OpenRun, text: str, truth: str, count: int) -> str:
     }
     row, pieces = query_row(config, tokenizer, text), _pieces(tokenizer, truth)
     index = _index(run, finetuned_snapshot(config, run.folder))
-    products, rows = index.search(models.query_vectors(params["embedder"], row[None]), count)
+    products, rows = index.retrieve(functools.partial(models.embed, params["embedder"]), row[None], count)
     scores = config.finetune.score_scale * products
     logits, places, joint, is_body = _read_spans(
         config, models, params["reader"], row[None], store.rows(rows), jnp.asarray(scores), count
@@ -166,8 +164,8 @@ def _pieces(tokenizer: Tokenizer, truth: str) -> np.ndarray:
 
 
 def _index(run: OpenRun, step: int):
-    where, dtype = run.folder.stage("pretrain").snapshots, run.config.index.dtype
-    return snapshots.load_index(where, step, run.store.fingerprint, local_mesh(), dtype)
+    where = run.folder.stage("pretrain").snapshots
+    return snapshots.load_index(where, step, run.store.fingerprint, run.config.index, local_mesh())
 
 
 def _passages(run: OpenRun, rows: np.ndarray, p_z: np.ndarray, readings: list[str], gains: np.ndarray) -> list[str]:

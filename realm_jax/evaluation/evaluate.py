@@ -93,10 +93,10 @@ class Evaluation:
             "config": config.name,
             "counts": {"passages": self._store.num_passages} | self._sizes,
         }
-        mesh, dtype = local_mesh(), config.index.dtype
-        first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index(mesh, dtype)
+        settings = (config.index, local_mesh())
+        first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index(*settings)
         last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint)
-        last = last_snapshot.index(mesh, dtype) if step else first
+        last = last_snapshot.index(*settings) if step else first
         data = self._run.data
         written = tfds_files.is_written(tfds_files.Queries, data.tfds)
         if written and can_be_masked(data, "heldout", salient(config.masking)):
@@ -242,7 +242,7 @@ class Evaluation:
             "index/snapshots_used": len({line["index/snapshot"] for line in lines}),
             "index/max_staleness_steps": max((line["index/staleness_steps"] for line in lines), default=0),
             "index/waited_s": _sum_of_starts([line["time/index_wait_s"] for line in lines]),
-            "index/scann_recall": manifest.recall,
+            "index/recall": manifest.recall,
         }
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
-from realm_jax.index.base import Index
-from realm_jax.index.bm25 import Bm25Index
+from realm_jax.index.base import Retriever
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates
 from realm_jax.text import features
 from realm_jax.training.jitted_models import Models
@@ -51,29 +50,27 @@ def measure(
     config: Config,
     models: Models,
     params: dict[str, Any],
-    index: Index,
+    index: Retriever,
     store: PassageStore,
     queries: dict[str, np.ndarray],
 ) -> SpanFigures:
     """Searches `index`, which must hold the vectors of `params`' own embedder, and reads pretrain.candidates
     passages."""
     size = config.evaluation.batch_size
-    vectors = models.all_query_vectors(params["embedder"], queries["query"])
+    encoded = index.encode(models.embed_many_with(params["embedder"]), queries["query"])
     depth = max(DEPTH + 1, config.pretrain.candidates)
-    rows = search_candidates(index, vectors, queries["origin"][:, None], depth, store.null_id)
+    rows = search_candidates(index, encoded, queries["origin"][:, None], depth, store.null_id)
     hidden = np.where(queries["mask_weights"] > 0, queries["mask_targets"], features.PAD)
     hits = features.holds(store.rows(rows[:, 1 : DEPTH + 1]), hidden[:, None, None])
 
     utility, p_null, readings, count = 0.0, [], [], min(config.evaluation.read_queries, len(rows))
-    passages = store.rows(rows[:count, : config.pretrain.candidates])
+    read = rows[:count, : config.pretrain.candidates]
+    found = {"passages": store.rows(read), "scores": index.own_scores(jax.tree.map(lambda a: a[:count], encoded), read)}
+    queries = jax.tree.map(lambda a: a[:count], queries) | found
     for start in range(0, count, size):
-        part = slice(start, min(start + size, count))
-        real = len(passages[part])
-        batch = {key: padded(value[part], size) for key, value in queries.items()}
+        real = min(size, count - start)
+        batch = jax.tree.map(lambda a, first=start: padded(a[first : first + size], size), queries)
         batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
-        batch["passages"] = padded(passages[part], size)
-        if isinstance(index, Bm25Index):
-            batch["scores"] = padded(index.scores(vectors[part], rows[part, : config.pretrain.candidates]), size)
         value, log_p_z, log_p_y = jax.device_get(_read(params, batch, store.null_row, config, models))
         utility += float(value)
         p_null.append(np.exp(log_p_z[:real, NULL_CANDIDATE]))

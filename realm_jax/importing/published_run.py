@@ -25,7 +25,8 @@ from realm_jax.errors import UserError
 from realm_jax.importing import weight_folders
 from realm_jax.importing.weight_folders import Parts
 from realm_jax.index import snapshots
-from realm_jax.index.embed_passages import make_searcher
+from realm_jax.index.base import Passages
+from realm_jax.index.embed_passages import build_index
 from realm_jax.published.sizes import CONFIG, VOCAB, check_vocab
 from realm_jax.qa.needed import require_training_questions
 from realm_jax.qa.prepared_questions import prepare_questions
@@ -288,12 +289,19 @@ def _import_vectors(run: OpenRun, parts: Parts, say: Say) -> None:
     folder, store = run.folder.stage("pretrain").snapshots, run.store
     if snapshots.FIRST_STEP in snapshots.list_steps(folder):
         return
-    kind = run.config.index.kind
     embed = run.models.embed_with(parts.params["embedder"])
     vectors = _WithNull(parts.vectors, np.asarray(embed(store.rows(slice(store.null_id, None)))))
-    index = make_searcher(kind, parts.vectors, store.tokens[: store.null_id])
+    passages = Passages(parts.vectors, store.tokens[: store.null_id], run.tokenizer.vocabulary)
+    index, recall, seconds = build_index(snapshots.FIRST_STEP, passages, run.config.index)
     snapshots.publish_snapshot(
-        folder, snapshots.FIRST_STEP, vectors, kind=kind, fingerprint=store.fingerprint, index=index
+        folder,
+        snapshots.FIRST_STEP,
+        vectors,
+        kind=run.config.index.kind,
+        fingerprint=store.fingerprint,
+        index=index,
+        recall=recall,
+        seconds=seconds,
     )
     say(f"import_weights: {len(parts.vectors)} vectors in {folder}")
 

@@ -1,43 +1,112 @@
-"""The one interface of all indexes."""
+"""What every kind of index is, and what those are that search vectors."""
 
 import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jax.sharding import Mesh
+from jaxtyping import Float, Int, Integer
 
+from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
 
 HostOrDevice = np.ndarray | jax.Array
+Embed = Callable[[Any], Any]
+"""Token rows [R, T] int32 -> their vectors [R, E], an array of NumPy or of the device."""
+Found = tuple[Float[np.ndarray, "B k"], Int[np.ndarray, "B k"]]
+"""Scores, largest first, and the passages' rows; row -1 and score -inf where nothing was found."""
 
 
-class Index(abc.ABC):
-    """Finds the passages whose vectors have the largest inner products with a query's.
+@dataclasses.dataclass(frozen=True)
+class Passages:
+    """What an index is built from: all passages but the null passage."""
 
-    An index holds the real passages, rows 0 to N - 1 of the passage store; never the null passage.
+    vectors: Float[np.ndarray, "N E"]
+    tokens: Integer[np.ndarray, "N P"]
+    vocabulary: Mapping[str, int]
+    """The number of each wordpiece."""
+
+
+class Retriever(abc.ABC):
+    """Finds passages for query rows, and is built, saved and opened with a snapshot.
+
+    It holds the real passages, rows 0 to N - 1 of the passage store, and searches with what `encode` makes of query
+    rows: a tree of arrays that have a row for each query.
     """
 
     num_passages: int
-    dimension: int | None
-    """Size of vectors; None where queries are searched by their wordpieces."""
+    approximate = False
+    """Whether it may miss the largest inner products: its recall is then measured when it is built."""
 
-    def search(
-        self, queries: Float[HostOrDevice, "B E"], k: int
-    ) -> tuple[Float[np.ndarray, "B {k}"], Int[np.ndarray, "B {k}"]]:
-        """Inner products, largest first, and the passages' rows; row -1 and product -inf where nothing was found.
+    @classmethod
+    @abc.abstractmethod
+    def build(cls, passages: Passages, settings: IndexConfig) -> "Retriever | None":
+        """What is saved with a snapshot; None where `open` needs nothing but the snapshot's vectors."""
 
-        Raises:
-          UserError: the index has fewer than `k` passages, or a query is not finite.
-        """
+    def save(self, directory: Path) -> None:
+        """Writes its files into a folder that is there, and that may be moved afterwards."""
+        raise NotImplementedError(f"{type(self).__name__} has no files")
+
+    @classmethod
+    @abc.abstractmethod
+    def open(cls, directory: Path, vectors: np.ndarray, settings: IndexConfig, mesh: Mesh | None) -> "Retriever":
+        """From the files that `save` wrote and the passages' vectors [N,E]; what lies on devices takes those of `mesh`,
+        or this process's first one."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def encode(embed: Embed, queries: Int[HostOrDevice, "B Q"]) -> Any:
+        """What is searched with for query rows; waits for the devices only if `embed` does."""
+
+    def retrieve(self, embed: Embed, queries: Int[HostOrDevice, "B Q"], k: int) -> Found:
+        """The best `k` passages for query rows."""
+        return self.search(self.encode(embed, queries), k)
+
+    def search(self, encoded: Any, k: int) -> Found:
+        """Raises UserError where the index has fewer than `k` passages, or what is searched with is not finite."""
         if not 1 <= k <= self.num_passages:
             raise UserError(f"search for {k} passages: the index holds {self.num_passages}; ask for 1 to that many")
-        if self.dimension is not None and queries.shape[1] != self.dimension:
-            raise ValueError(f"queries of size {queries.shape[1]} do not fit vectors of size {self.dimension}")
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        if bad := int((~np.isfinite(queries).all(axis=1)).sum()):
-            raise UserError(f"{bad} of {len(queries)} query vectors are not finite: training has diverged")
-        return self._search(queries, k)
+        return self._search(encoded, k)
 
     @abc.abstractmethod
-    def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """`search`, of float32 queries that fit."""
+    def _search(self, encoded: Any, k: int) -> Found:
+        """`search`, of what fits."""
+
+    def own_scores(self, encoded: Any, rows: Int[HostOrDevice, "B K"]) -> Float[np.ndarray, "B K"] | None:
+        """Scores of given passages, the null one among them, that stand in the loss as they are; None where the models
+        score them anew, with the parameters of the moment."""
+        return None
+
+
+class Index(Retriever):
+    """Maximum inner product search: the passages whose vectors have the largest products with a query's.
+
+    A kind that has files has `save` and, as a class method, `load(directory)`.
+    """
+
+    dimension: int
+    approximate = True
+
+    @classmethod
+    def build(cls, passages: Passages, settings: IndexConfig) -> "Index":
+        return cls(passages.vectors)
+
+    @classmethod
+    def open(cls, directory: Path, vectors: np.ndarray, settings: IndexConfig, mesh: Mesh | None) -> "Index":
+        return cls.load(directory)
+
+    @staticmethod
+    def encode(embed: Embed, queries: Int[HostOrDevice, "B Q"]) -> Float[HostOrDevice, "B E"]:
+        return embed(queries)
+
+    def search(self, encoded: Float[HostOrDevice, "B E"], k: int) -> Found:
+        if encoded.shape[1] != self.dimension:
+            raise ValueError(f"queries of size {encoded.shape[1]} do not fit vectors of size {self.dimension}")
+        vectors = np.ascontiguousarray(encoded, dtype=np.float32)
+        if bad := int((~np.isfinite(vectors).all(axis=1)).sum()):
+            raise UserError(f"{bad} of {len(vectors)} query vectors are not finite: training has diverged")
+        return super().search(vectors, k)

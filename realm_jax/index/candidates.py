@@ -1,11 +1,13 @@
 """From search results to the passages that are read for a query: the null passage, and the best that are not banned."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from realm_jax.errors import UserError
-from realm_jax.index.base import HostOrDevice, Index
+from realm_jax.index.base import Retriever
 from realm_jax.index.exact import ExactIndex
 
 NULL_CANDIDATE = 0
@@ -17,13 +19,14 @@ REMEDY = (
 
 
 def search_candidates(
-    index: Index, queries: Float[HostOrDevice, "B E"], banned: Int[np.ndarray, "B X"], k: int, null_id: int
+    index: Retriever, encoded: Any, banned: Int[np.ndarray, "B X"], k: int, null_id: int
 ) -> Int[np.ndarray, "B {k}"]:
     """Rows of `k` passages per query: the null passage, then the best k - 1 that are not banned.
 
     Where too many of the best are banned the search goes deeper: a banned passage never comes back.
 
     Args:
+      encoded: what the index made of the query rows (`Retriever.encode`).
       banned: rows that must not be read, the query's origin above all; -1 bans nothing.
       null_id: the null passage's row.
 
@@ -32,7 +35,7 @@ def search_candidates(
     """
     depth = min(k - 1 + banned.shape[1], index.num_passages)
     while True:
-        _, found = index.search(queries, depth)
+        _, found = index.search(encoded, depth)
         allowed = (found >= 0) & ~(found[:, :, None] == banned[:, None, :]).any(axis=-1)
         if (allowed.sum(axis=1) >= k - 1).all():
             best = np.argsort(~allowed, axis=1, kind="stable")[:, : k - 1]

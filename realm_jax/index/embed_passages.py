@@ -4,17 +4,18 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from realm_jax.config import Index
-from realm_jax.index.bm25 import Bm25Index
+from realm_jax.index.base import Embed, Passages, Retriever
 from realm_jax.index.exact import recall_against_exact
-from realm_jax.index.scann import ScannIndex
 from realm_jax.index.snapshots import PARTS, Manifest, check_finite, known_vectors, list_steps, publish_snapshot
+from realm_jax.kinds import INDEXES
 from realm_jax.remote import AnyPath, is_remote, remove
 from realm_jax.workdir import wait_for
 
@@ -24,8 +25,6 @@ BLOCK_ROWS = 1 << 16
 """Passages embedded and written at a time: what a killed builder loses at most."""
 PROBE_QUERIES = 256
 PROBE_DEPTH = 10
-Embed = Callable[[np.ndarray], Any]
-"""Token rows [R, T] int32 -> their vectors [R, E], an array of NumPy or of the device."""
 Progress = Callable[[int, int], None]
 """Called with the number of rows done and of all rows."""
 
@@ -76,17 +75,18 @@ def build_snapshot(
     directory: AnyPath,
     progress: Progress | None = None,
     *,
+    vocabulary: Mapping[str, int] = MappingProxyType({}),
     embedder: str = "",
     part: tuple[int, int] = (0, 1),
 ) -> Manifest | None:
-    """Embeds every passage, builds the index, measures its recall with noisy passage vectors as queries, and publishes
-    snapshot `step`.
+    """Embeds every passage, builds the index and publishes snapshot `step`.
 
     Where a snapshot stands already that the same embedder made, at another step, or from another passage store, the
     vectors of passages that both have are taken over. Which old ones may go (`snapshots.remove_old`) only the caller
     knows.
 
     Args:
+      vocabulary: the number of each wordpiece.
       embedder: digest of the parameters behind `embed`; without it no vector is kept. A half-done embedding by the
         same ones is gone on with.
       part: (i, n), where this process is the i-th of n that embed together; the first one publishes.
@@ -112,12 +112,8 @@ def build_snapshot(
     vectors = gather_parts(folder, len(store_tokens), part[1], index_config.stop_after_s)
     check_finite(step, vectors)  # ScaNN would fail on such ones in its own words
     embedded = time.monotonic()
-    index, recall = make_searcher(index_config.kind, vectors[:-1], store_tokens[:-1]), None
-    built = time.monotonic()
-    if index_config.kind == "scann":
-        queries = probe_queries(vectors[:-1], step)
-        recall = recall_against_exact(index, vectors[:-1], queries, min(PROBE_DEPTH, len(vectors) - 1))
-    seconds = {"embed": embedded - start, "build": built - embedded, "recall": time.monotonic() - built}
+    passages = Passages(vectors[:-1], store_tokens[:-1], vocabulary)
+    index, recall, seconds = build_index(step, passages, index_config)
     manifest = publish_snapshot(
         directory,
         step,
@@ -126,7 +122,7 @@ def build_snapshot(
         fingerprint=fingerprint,
         index=index,
         recall=recall,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
+        seconds={"embed": round(embedded - start, 3)} | seconds,
         digests=row_digests(store_tokens),
         embedder=embedder,
     )
@@ -134,13 +130,18 @@ def build_snapshot(
     return manifest
 
 
-def make_searcher(
-    kind: str, vectors: Float[np.ndarray, "N E"], tokens: Integer[np.ndarray, "N P"]
-) -> ScannIndex | Bm25Index | None:
-    """The searcher that a snapshot of this kind has files of, over all passages but the null passage."""
-    if kind == "exact":
-        return None
-    return ScannIndex(vectors) if kind == "scann" else Bm25Index(tokens)
+def build_index(
+    step: int, passages: Passages, settings: Index
+) -> tuple[Retriever | None, float | None, dict[str, float]]:
+    """The index, if its kind has files; its recall against exact search, if it is approximate, with noisy passage
+    vectors as queries; and the seconds of both."""
+    start = time.monotonic()
+    index, recall = INDEXES[settings.kind].load().build(passages, settings), None
+    built = time.monotonic()
+    if index is not None and index.approximate:
+        queries = probe_queries(passages.vectors, step)
+        recall = recall_against_exact(index, passages.vectors, queries, min(PROBE_DEPTH, index.num_passages))
+    return index, recall, {"build": round(built - start, 3), "recall": round(time.monotonic() - built, 3)}
 
 
 def blocks(rows: int, processes: int) -> list[tuple[int, int]]:

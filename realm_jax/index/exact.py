@@ -8,6 +8,7 @@ the second look computes the products of these again. Both are a matrix product 
 import functools
 import inspect
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from realm_jax.config import Index as IndexConfig
 from realm_jax.index import placement
-from realm_jax.index.base import HostOrDevice, Index
+from realm_jax.index.base import HostOrDevice, Index, Passages
 
 LARGEST_GROUP = 128
 BLOCK_ROWS, BLOCK_ROWS_OF_CPU = 65536, 8192
@@ -32,6 +34,8 @@ TPU_RECALL = 0.999
 @jax.tree_util.register_pytree_node_class
 class ExactIndex(Index):
     """All passage vectors in device memory. Ties go to the lower row. A pytree, so that it can be a jitted argument."""
+
+    approximate = False
 
     def __init__(
         self,
@@ -61,6 +65,14 @@ class ExactIndex(Index):
         blocks = -(-share // block_rows)
         self._block_rows = -(-share // (LARGEST_GROUP * blocks)) * LARGEST_GROUP
         self.vectors = placement.divide(vectors, blocks * self._block_rows, dtype, self._line)
+
+    @classmethod
+    def build(cls, passages: Passages, settings: IndexConfig) -> None:
+        """Nothing: it is the snapshot's vectors, laid on the devices of whoever opens it."""
+
+    @classmethod
+    def open(cls, directory: Path, vectors: np.ndarray, settings: IndexConfig, mesh: Mesh | None) -> "ExactIndex":
+        return cls(vectors, mesh, settings.dtype)
 
     def tree_flatten(self):
         return (self.vectors,), (self.num_passages, self.dimension, self._line, self._block_rows)

@@ -86,8 +86,6 @@ class ScannIndex(Index):
             self._searcher = builder.build()
 
     def save(self, directory: Path) -> None:
-        """Writes the searcher into a folder that may be moved afterwards."""
-        directory.mkdir(parents=True, exist_ok=True)
         # ScaNN writes absolute paths unless told otherwise, and a published folder is renamed.
         self._searcher.serialize(str(directory), relative_path=True)
         write_json(directory / "index.json", dataclasses.asdict(self.parameters) | {"dimension": self.dimension})

@@ -1,7 +1,7 @@
-"""Snapshots: one embedder's vectors of all passages and the searcher over them, published whole or not at all.
+"""Snapshots: one embedder's vectors of all passages and the index over them, published whole or not at all.
 
 <snapshots>/<step>/vectors.npy     float32 [N + 1, E]; the last row is the null passage
-<snapshots>/<step>/scann/, bm25/   the searcher's files, where the index is ScaNN or BM25
+<snapshots>/<step>/<kind>/         the index's own files, where its kind has any
 <snapshots>/<step>/digests.npy     uint64 [N + 1, 2]; of each passage's tokens, so that its vector can be kept
 <snapshots>/<step>/manifest.json   what it is, and the checksum of every other file
 """
@@ -21,17 +21,14 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Integer
 
 from realm_jax import remote
+from realm_jax.config import Index
 from realm_jax.errors import UserError
-from realm_jax.index.base import Index
-from realm_jax.index.bm25 import Bm25Index
-from realm_jax.index.exact import ExactIndex
-from realm_jax.index.scann import ScannIndex
+from realm_jax.index.base import Retriever
+from realm_jax.kinds import INDEXES
 from realm_jax.remote import AnyPath, is_remote
 from realm_jax.workdir import publish, write_json
 
 VECTORS, DIGESTS, MANIFEST = "vectors.npy", "digests.npy", "manifest.json"
-SEARCHERS = {"scann": ScannIndex, "bm25": Bm25Index}
-"""Kinds of index that have files of their own, in a folder of that name."""
 REMOVED, PARTS = ".removed", ".parts"
 REMEDY = "delete this folder: build_index makes the snapshot again if training needs it, and the result's afterwards"
 FIRST_STEP = 0
@@ -64,11 +61,11 @@ class Manifest:
     """Passages, N, without the null passage."""
     dimension: int
     kind: str
-    """`exact`, `scann` or `bm25`."""
+    """Of index, a name in `kinds.INDEXES`."""
     fingerprint: str
     """Of the passage store that was embedded."""
     recall: float | None
-    """Share of the exact index's results that this one finds; None where it was not measured."""
+    """Share of the exact index's results that this one finds, `index/recall`; None where it was not measured."""
     seconds: dict[str, float]
     """Time of each part of the making."""
     files: dict[str, str]
@@ -87,21 +84,18 @@ class Snapshot:
     """Memory-mapped; stays readable when the snapshot is removed."""
     manifest: Manifest
 
-    def index(self, mesh: Mesh | None = None, dtype: str = "float32") -> Index:
-        """The searcher over all passages but the null passage.
-
-        Args:
-          mesh: the devices that an exact index is divided over; None is this process's first device alone.
-          dtype: of an exact index's vectors.
+    def index(self, settings: Index, mesh: Mesh | None = None) -> Retriever:
+        """The index over all passages but the null passage; `mesh` as for `Retriever.open`.
 
         Raises:
-          SnapshotError: the snapshot was removed in the meantime.
-          UserError: an exact index does not fit.
+          SnapshotError: the snapshot was removed in the meantime, or is of a kind that this version does not know.
+          UserError: an index on the devices does not fit there.
         """
-        if self.manifest.kind == "exact":
-            return ExactIndex(self.vectors[:-1], mesh, dtype)
+        kind = self.manifest.kind
+        if kind not in INDEXES:
+            raise SnapshotError(f"{self.directory}: index of kind {kind!r}; this version has {', '.join(INDEXES)}")
         try:
-            return SEARCHERS[self.manifest.kind].load(self.directory / self.manifest.kind)
+            return INDEXES[kind].load().open(self.directory / kind, self.vectors[:-1], settings, mesh)
         except (OSError, ValueError, RuntimeError):
             if self.directory.is_dir():
                 raise
@@ -115,7 +109,7 @@ def publish_snapshot(
     *,
     kind: str,
     fingerprint: str,
-    index: Index | None = None,
+    index: Retriever | None = None,
     recall: float | None = None,
     seconds: dict[str, float] | None = None,
     digests: Integer[np.ndarray, "rows 2"] | None = None,
@@ -125,7 +119,7 @@ def publish_snapshot(
 
     Args:
       vectors: the last row is the null passage. They are read a part at a time, so they may be larger than memory.
-      index: the searcher over all rows but the last, where the kind is not `exact`.
+      index: over all rows but the last, where its kind has files.
       digests: of the rows' tokens; together with `embedder`, the digest of the parameters, they let a later build keep
         the vectors of rows that have not changed.
 
@@ -137,10 +131,8 @@ def publish_snapshot(
         _write_vectors(folder / VECTORS, vectors)
         if digests is not None:
             np.save(folder / DIGESTS, digests)
-        if kind in SEARCHERS:
-            if not isinstance(index, SEARCHERS[kind]):
-                expected = SEARCHERS[kind].__name__
-                raise TypeError(f"a snapshot of kind {kind} needs a {expected}, not {type(index).__name__}")
+        if index is not None:
+            (folder / kind).mkdir()
             index.save(folder / kind)
         manifest = Manifest(
             step=step,
@@ -259,14 +251,10 @@ def known_vectors(directory: AnyPath, embedder: str) -> tuple[np.ndarray, np.nda
 
 
 def load_index(
-    directory: AnyPath,
-    step: int,
-    fingerprint: str | None = None,
-    mesh: Mesh | None = None,
-    dtype: str = "float32",
-) -> Index:
-    """The searcher of a snapshot, which `load` has checked."""
-    return load(directory, step, fingerprint).index(mesh, dtype)
+    directory: AnyPath, step: int, fingerprint: str | None, settings: Index, mesh: Mesh | None = None
+) -> Retriever:
+    """The index of a snapshot, which `load` has checked."""
+    return load(directory, step, fingerprint).index(settings, mesh)
 
 
 def signs_of_work(directory: AnyPath) -> list[tuple[str, int]]:

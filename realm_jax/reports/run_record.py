@@ -31,7 +31,7 @@ SUMMARY_KEYS = (
     "qa/f1",
     "index/snapshots_used",
     "index/max_staleness_steps",
-    "index/scann_recall",
+    "index/recall",
     "time/minutes",
     "memory/peak_gib",
 )

@@ -77,6 +77,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return len(self._vocab)
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The number of each wordpiece."""
+        return self._tokenizer.get_vocab()
+
     def piece(self, token: int) -> str:
         return self._vocab[token]
 

@@ -12,7 +12,7 @@ from realm_jax.config import Config
 from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
-from realm_jax.index.base import Index
+from realm_jax.index.base import Retriever
 from realm_jax.remote import is_remote
 from realm_jax.training import checkpoints
 from realm_jax.workdir import StageDir, wait_for
@@ -24,7 +24,7 @@ class InUse(NamedTuple):
     """The snapshot that queries are searched in."""
 
     step: int
-    index: Index
+    index: Retriever
 
 
 def snapshot_every(config: Config) -> int:
@@ -124,8 +124,8 @@ class SnapshotFollower:
         if self._loading is not None and self._loading[0] == step:
             return
         if (self._in_use is None or step > self._in_use.step) and step in self._published():
-            where, dtype = self._stage.snapshots, self._config.dtype
-            future = self._loader.submit(snapshots.load_index, where, step, self._fingerprint, self._mesh, dtype)
+            settings = (self._fingerprint, self._config, self._mesh)
+            future = self._loader.submit(snapshots.load_index, self._stage.snapshots, step, *settings)
             self._loading = (step, future)
 
     def _may_look(self) -> bool:

@@ -53,21 +53,10 @@ class Models:
         """Shapes and types of a part's parameters, without making them."""
         return _shapes(getattr(self, f"_{part}"))
 
-    @property
-    def by_words(self) -> bool:
-        """Whether the index is searched with the queries' wordpieces."""
-        return self._config.index.kind == "bm25"
-
-    def query_vectors(self, embedder: Any, queries: Any) -> jax.Array:
-        """What the index of the experiment is searched with for query rows [B,Q]: vectors [B,E], or for BM25 the rows
-        themselves."""
-        return jnp.asarray(queries, jnp.float32) if self.by_words else self.embed(embedder, queries)
-
-    def all_query_vectors(self, embedder: Any, queries: np.ndarray) -> np.ndarray:
-        """`query_vectors` of any number of rows, a part at a time."""
-        if self.by_words:
-            return np.asarray(queries, np.float32)
-        return embed_all(self.embed_with(embedder), queries, self._config.index.rows_per_batch)
+    def embed_many_with(self, params: Any) -> Callable[[Any], np.ndarray]:
+        """tokens [R,T] -> vectors [R,E] of any number of rows, a part at a time."""
+        embed = self.embed_with(params)
+        return lambda tokens: embed_all(embed, tokens, self._config.index.rows_per_batch)
 
     def embed_with(self, params: Any, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any], jax.Array]:
         """tokens [R,T] -> vectors [R,E], with these parameters, on a mesh of this process; by default all it has."""
@@ -81,6 +70,11 @@ class Models:
             return vectors[:count] if len(rows) > count else vectors
 
         return embed
+
+
+def standing_or_live(own: jax.Array | None, scale: float, live: Callable[[], jax.Array]) -> jax.Array:
+    """f(x, z): a retriever's own scores where these stand (`Retriever.own_scores`); else those of the moment."""
+    return live() if own is None else scale * own
 
 
 # Modules of equal settings are equal: what is compiled for one serves all.

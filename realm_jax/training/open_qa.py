@@ -11,7 +11,7 @@ import numpy as np
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.corpus.texts import PassageTexts
-from realm_jax.index.base import Index
+from realm_jax.index.base import Retriever
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
@@ -36,18 +36,18 @@ class Answer:
     """float [k]: the best span score within each read passage, the retrieval score included."""
 
 
-def retrieve(models: Models, embedder: Any, index: Index, queries: np.ndarray, depth: int):
-    """Inner products and rows [B,depth] of the best passages for query rows [B,Q]; of all, where there are fewer."""
-    return index.search(models.all_query_vectors(embedder, queries), min(depth, index.num_passages))
+def retrieve(models: Models, embedder: Any, index: Retriever, queries: np.ndarray, depth: int):
+    """Scores and rows [B,depth] of the best passages for query rows [B,Q]; of all, where there are fewer."""
+    return index.retrieve(models.embed_many_with(embedder), queries, min(depth, index.num_passages))
 
 
 def answer(
-    config: Config, models: Models, params: dict[str, Any], index: Index, store: PassageStore, queries: np.ndarray
+    config: Config, models: Models, params: dict[str, Any], index: Retriever, store: PassageStore, queries: np.ndarray
 ) -> list[Answer]:
     """Reads the best `evaluation.read` passages for every query row [B,Q] and picks the best span of all."""
     size, read, width = config.evaluation.batch_size, config.evaluation.read, config.model.max_span_width
-    products, rows = retrieve(models, params["embedder"], index, queries, read)
-    scores = config.finetune.score_scale * products
+    scores, rows = retrieve(models, params["embedder"], index, queries, read)
+    scores = config.finetune.score_scale * scores
     table = features.span_table(config.finetune.joint_length, width)
 
     answers = []

@@ -118,13 +118,14 @@ def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh |
         config.index,
         stage.snapshots,
         progress,
+        vocabulary=run.tokenizer.vocabulary,
         embedder=checkpoints.digest(params),
         part=(jax.process_index(), jax.process_count()),
     )
     if manifest is None:  # the first process says so, and cleans up
         return
     rate = (manifest.count + 1) / max(manifest.seconds["embed"], 1e-3)
-    recall = "" if manifest.recall is None else f", recall {manifest.recall:.3f} of the exact index"
+    recall = "" if manifest.recall is None else f", index/recall {manifest.recall:.3f}"
     print(f"step {step}: snapshot published, {rate:.0f} passages/s{recall}", flush=True)
     # A trainer that goes on from its last checkpoint searches a snapshot that is older by the schedule's delay.
     behind = (config.index.delay or 0) // config.pretrain.checkpoint_every + 2

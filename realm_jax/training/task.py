@@ -60,7 +60,7 @@ class Task(abc.ABC):
         """Loss and metrics; the activations of one part of the rows are in memory at a time, forwards and backwards."""
         if parts == 1:
             return self.objective(self.outputs(params, batch, key), batch)
-        rows = {name: value for name, value in batch.items() if jnp.ndim(value)}
+        rows = {name: value for name, value in batch.items() if value is not None and jnp.ndim(value)}
 
         def split(value):
             # Rows i, i + parts, ...: of every device's rows, each part takes as many.

@@ -86,7 +86,7 @@ def test_build_publishes_and_measures(tmp_path, kind):
     assert manifest.recall is None if kind == "exact" else manifest.recall >= 0.95
     snapshot = load(tmp_path, 15, "f00d")
     np.testing.assert_allclose(snapshot.vectors[[7, -1]], embed_all(embed, tokens, 1)[[7, -1]], rtol=1e-5)
-    _, found = load_index(tmp_path, 15).search(snapshot.vectors[:4], 3)
+    _, found = load_index(tmp_path, 15, None, settings_).search(snapshot.vectors[:4], 3)
     assert found.max() < 2_200
 
 

@@ -83,6 +83,7 @@ def test_a_query_that_is_not_finite_is_an_error(index, queries):
 def test_saved_then_moved_then_loaded(tmp_path, count):
     vectors = clustered(count, 7)
     index, queries = ScannIndex(vectors), clustered(11, 7, seed=3)
+    (tmp_path / "first").mkdir()
     index.save(tmp_path / "first")
     (tmp_path / "first").rename(tmp_path / "second")
     loaded = ScannIndex.load(tmp_path / "second")
@@ -97,6 +98,7 @@ def test_equal_vectors_give_an_equal_index(tmp_path, vectors):
     """Without this, two runs of one experiment would retrieve differently."""
     content = []
     for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
         ScannIndex(vectors).save(tmp_path / name)
         content.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert len(content[0]) > 4 and content[0] == content[1] == content[2]

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from realm_jax.config import Index
 from realm_jax.index import snapshots
 from realm_jax.index.exact import ExactIndex
 from realm_jax.index.scann import ScannIndex
@@ -36,7 +37,7 @@ def test_what_was_published_is_loaded(tmp_path, kind):
     assert isinstance(snapshot.vectors, np.memmap)
     np.testing.assert_array_equal(snapshot.vectors, vectors())
     queries = vectors(seed=1)[:5]
-    index = load_index(tmp_path, 12, "f00d")
+    index = load_index(tmp_path, 12, "f00d", Index())
     assert isinstance(index, ScannIndex if kind == "scann" else ExactIndex)
     expected = ExactIndex(vectors()[:-1]).search(queries, 7)[1]
     np.testing.assert_array_equal(index.search(queries, 7)[1], expected)
@@ -69,8 +70,14 @@ def test_snapshots_survive_a_move_of_their_folder(tmp_path):
     publish(tmp_path / "here", 3, "scann", vectors(2_300, 4))
     (tmp_path / "here").rename(tmp_path / "there")
     queries = vectors(seed=2, size=4)
-    found = load_index(tmp_path / "there", 3).search(queries, 5)[1]
+    found = load_index(tmp_path / "there", 3, None, Index()).search(queries, 5)[1]
     assert found.max() < 2_300
+
+
+def test_a_kind_that_this_version_lacks_is_an_error_that_lists_what_there_is(tmp_path):
+    publish(tmp_path, 1, kind="tree")
+    with pytest.raises(SnapshotError, match="index of kind 'tree'; this version has scann, exact, bm25"):
+        load(tmp_path, 1).index(Index())
 
 
 def test_steps_are_listed_in_order_and_nothing_else(tmp_path):
@@ -189,14 +196,15 @@ def test_index_of_a_removed_snapshot_is_an_error_of_its_own(tmp_path):
     opened = load(tmp_path, 1)
     remove_old(tmp_path, keep=1)
     with pytest.raises(SnapshotError, match="was removed while it was being read"):
-        opened.index()
-    assert isinstance(dataclasses.replace(opened, directory=tmp_path / "2").index(), ScannIndex)
+        opened.index(Index())
+    assert isinstance(dataclasses.replace(opened, directory=tmp_path / "2").index(Index()), ScannIndex)
 
 
 WRITER = """
 import sys, time
 from pathlib import Path
 import numpy as np
+from realm_jax.config import Index
 from realm_jax.index import snapshots
 directory, stop_at = Path(sys.argv[1]), sys.argv[2]
 vectors = np.random.default_rng(0).standard_normal((41, 6), dtype=np.float32)

@@ -1,7 +1,9 @@
 """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7): the query side and the reader learn, passage vectors
 stay."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,10 @@ from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.index import snapshots
-from realm_jax.index.bm25 import Bm25Index
 from realm_jax.index.snapshots import Snapshot
+from realm_jax.kinds import INDEXES
 from realm_jax.text import features
-from realm_jax.training.jitted_models import Models
+from realm_jax.training.jitted_models import Models, standing_or_live
 from realm_jax.training.mesh import local_mesh, local_rows, process_part
 from realm_jax.training.open_qa import read_spans
 from realm_jax.training.open_run import OpenRun
@@ -48,22 +50,20 @@ class Finetune(Task):
         super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
         self._snapshot, self._index, self._labels, self._probe = snapshot, index, labels, probe
-        self.retrieves_beside = config.index.kind != "exact" or jax.local_device_count() == 1
+        self.retrieves_beside = not INDEXES[config.index.kind].on_devices or jax.local_device_count() == 1
 
-    def embed(self, params: Params, batch: Batch) -> jax.Array:
-        return self._models.query_vectors(params["embedder"], batch["query"])
+    def embed(self, params: Params, batch: Batch) -> Any:
+        return self._index.encode(functools.partial(self._models.embed, params["embedder"]), batch["query"])
 
-    def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
-        """The beam: its vectors, its tokens, and which of its passages hold an answer."""
-        depth = min(self._config.finetune.beam, self._index.num_passages)
-        scores, beam = self._index.search(local_rows(embedded), depth)
+    def retrieve(self, embedded: Any, batch: Batch, step: int) -> tuple[Batch, Metrics]:
+        """The beam: its vectors, or its scores where these stand; its tokens; which of its passages hold an answer."""
+        depth, embedded = min(self._config.finetune.beam, self._index.num_passages), jax.tree.map(local_rows, embedded)
+        _, beam = self._index.search(embedded, depth)
         passages = self._store.rows(beam)
         labels = self._labels(batch["question"], beam)
         metrics = {"retrieval/beam_recall": labels.any(1).mean()}
-        found = {"passages": passages, "beam_labels": labels}
-        if isinstance(self._index, Bm25Index):
-            found["beam_scores"] = scores
-        else:
+        found = {"passages": passages, "beam_labels": labels, "scores": self._index.own_scores(embedded, beam)}
+        if found["scores"] is None:
             found["beam_vectors"] = np.asarray(self._snapshot.vectors[beam])
         if self._labels.by_pattern:  # regular expressions are matched here, in the text; the device knows wordpieces
             found["answer_widths"] = self._labels.widths(batch["question"], beam, labels)
@@ -74,11 +74,12 @@ class Finetune(Task):
             params = {**params, "embedder": jax.lax.stop_gradient(params["embedder"])}
         query_key, reader_key = jax.random.split(key)
         scale = self._config.finetune.score_scale
-        if "beam_scores" in batch:  # of BM25, which learns nothing
-            scores = scale * batch["beam_scores"]
-        else:
+
+        def live() -> jax.Array:
             queries = self._models.embed(params["embedder"], batch["query"], query_key)
-            scores = objectives.scores(queries, batch["beam_vectors"], scale)
+            return objectives.scores(queries, batch["beam_vectors"], scale)
+
+        scores = standing_or_live(batch["scores"], scale, live)
         retriever_loss = objectives.early_loss(scores, batch["beam_labels"])
         read = min(self._config.finetune.read, scores.shape[1])
         logits, places, joint, is_body = read_spans(
@@ -132,6 +133,6 @@ def finetune_task(run: OpenRun) -> Task:
             span_reader = models.span_reader(key, part("reader", key))
         return {"embedder": part("embedder", key), "reader": span_reader}
 
-    index = snapshot.index(local_mesh(), config.index.dtype)
+    index = snapshot.index(config.index, local_mesh())
     probe = AnswerProbe(run, index) if config.finetune.probe_questions else lambda params: {}
     return Finetune(config, models, run.store, batches, snapshot, index, run.labels(questions), start, probe)

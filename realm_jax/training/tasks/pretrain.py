@@ -15,15 +15,15 @@ from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.corpus.store import PassageStore
 from realm_jax.errors import UserError
 from realm_jax.index import placement, snapshots
-from realm_jax.index.base import Index
-from realm_jax.index.bm25 import Bm25Index
+from realm_jax.index.base import Retriever
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
+from realm_jax.kinds import INDEXES
 from realm_jax.text import features
 from realm_jax.text.salience import LearnedSalience
 from realm_jax.training import checkpoints, masked_queries
 from realm_jax.training.follow import SnapshotFollower, scheduled, snapshot_every
-from realm_jax.training.jitted_models import Models
+from realm_jax.training.jitted_models import Models, standing_or_live
 from realm_jax.training.mesh import ROWS, WHOLE, local_mesh, local_rows, process_part, shards_in_use, whole
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.probe import RecallProbe
@@ -64,7 +64,8 @@ class Pretrain(Task):
         self._null_row = store.null_row
         self.retrieves_on_devices = device_store is not None
         devices = jax.local_device_count() if device_store is None else mesh.size
-        self.retrieves_beside = config.index.kind != "exact" or devices == 1
+        kind = INDEXES[config.index.kind]
+        self._encode, self.retrieves_beside = kind.load().encode, not kind.on_devices or devices == 1
         if device_store is not None:
             # The index and the store are arguments: a new snapshot is other data for the same program.
             self._choose_on_devices = jax.jit(
@@ -95,14 +96,15 @@ class Pretrain(Task):
         if self._salience is not None:
             self._salience.set_state(memory)
 
-    def embed(self, params: Params, batch: Batch) -> jax.Array:
-        return self._models.query_vectors(params["embedder"], batch["query"])
+    def embed(self, params: Params, batch: Batch) -> Any:
+        return self._encode(functools.partial(self._models.embed, params["embedder"]), batch["query"])
 
-    def retrieve(self, embedded: jax.Array, batch: Batch, step: int) -> tuple[Batch, Metrics]:
+    def retrieve(self, embedded: Any, batch: Batch, step: int) -> tuple[Batch, Metrics]:
         """The best candidates for each query, its origin left out."""
         snapshot = self._follower.at(step)
         if self._device_store is None:
-            batch, hits = self._choose(search_candidates, snapshot.index, self._store, local_rows(embedded), batch)
+            embedded = jax.tree.map(local_rows, embedded)
+            batch, hits = self._choose(search_candidates, snapshot.index, self._store, embedded, batch)
         else:
             batch, hits = self._choose_on_devices(snapshot.index, self._device_store, embedded, batch)
         return batch, {
@@ -113,7 +115,7 @@ class Pretrain(Task):
         }
 
     def _choose(
-        self, search: Callable[..., Any], index: Index, store: PassageStore | DeviceStore, embedded: Any, batch: Batch
+        self, search: Callable[..., Any], index: Retriever, store: Any, embedded: Any, batch: Batch
     ) -> tuple[Batch, Any]:
         """The queries to train on with their candidates' tokens, and the share of queries whose answer was found.
 
@@ -126,12 +128,11 @@ class Pretrain(Task):
         hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
         kept = len(hits) // (settings.oversample if self._salience is None else 1)
         chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[:kept]
-        batch = {key: value[chosen] for key, value in batch.items()}
-        if isinstance(index, Bm25Index):
-            batch["scores"] = index.scores(embedded[chosen], candidates[chosen, : settings.candidates])
+        batch, embedded = jax.tree.map(lambda value: value[chosen], (batch, embedded))
         if settings.answer_within:
             batch["mask_weights"] = batch["mask_weights"] * hits[chosen, None]
-        return {**batch, "passages": store.rows(candidates[chosen, : settings.candidates])}, hits.mean()
+        read = candidates[chosen, : settings.candidates]
+        return {**batch, "passages": store.rows(read), "scores": index.own_scores(embedded, read)}, hits.mean()
 
     def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
         if not self._config.pretrain.embedder_rate:  # half of the backward pass would be for nothing
@@ -174,15 +175,13 @@ def read_candidates(
 ):
     """Scores f(x, z) [B,K] with live parameters and log p(y|z,x) [B,K,M] of the candidates in `batch`.
 
-    A retriever that does not learn has put its `scores` there, without their scale. Dropout is off where `key` is None.
+    A retriever whose own `scores` stand has put them there, without their scale. Dropout is off where `key` is None.
     """
     query, passages, positions = batch["query"], batch["passages"], batch["mask_positions"]
     (b, k, _), m = passages.shape, positions.shape[1]
     keys = jax.random.split(key, 3) if key is not None else (None,) * 3
-    if "scores" in batch:
-        scores = config.pretrain.score_scale * batch["scores"]
-    else:
-        scores = _live_scores(config, models, params["embedder"], query, passages, null_row, keys)
+    live = functools.partial(_live_scores, config, models, params["embedder"], query, passages, null_row, keys)
+    scores = standing_or_live(batch.get("scores"), config.pretrain.score_scale, live)
     if not config.pretrain.null_passage:
         scores = scores.at[:, NULL_CANDIDATE].set(NEVER)
     joint, segments, _ = features.join(query, passages, config.data.joint_length)
@@ -260,7 +259,7 @@ def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
     Raises:
       UserError: it does not fit.
     """
-    if config.index.kind != "exact":
+    if not INDEXES[config.index.kind].on_devices:
         return
     size = placement.bytes_per_device(store.num_passages, config.model.vector_size, config.index.dtype, mesh)
     tables = {"vectors": size, "the next snapshot's": size}  # loaded while the last one is in use
