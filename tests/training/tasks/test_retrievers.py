@@ -1,5 +1,7 @@
 """Retrievers that are not searched with vectors alone: no task knows what theirs is searched with."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -92,7 +94,7 @@ def test_two_ways_of_search_together_are_a_retriever_in_pretraining(experiment, 
 @pytest.mark.parametrize("kind", [Bm25Index, Hybrid])
 def test_either_is_a_retriever_in_fine_tuning(experiment, questions, params, vectors, passages, kind):
     config, labels = experiment.config, experiment.labels(questions)
-    snapshot = Snapshot(0, None, vectors, Manifest(0, len(vectors) - 1, vectors.shape[1], "", "", None, {}, {}))
+    snapshot = Snapshot(0, Path(), vectors, Manifest(0, len(vectors) - 1, vectors.shape[1], "", "", None, {}, {}))
     index = kind.build(passages, config.index)
     task = Finetune(config, experiment.models, experiment.store, None, snapshot, index, labels, never)
     batch = next(iter(questions.batches(B, 1)))
