@@ -73,7 +73,7 @@ def test_evaluate():
     result = evaluate(Collection(TITLES, TEXTS), {"dev": QUESTIONS[:1], "test": QUESTIONS}, hits)
     assert result.dev_recall == 1.0
     assert result.recall == {"test": {1: 1.0, 5: 1.0, 20: 1.0, 100: 1.0}}
-    rows = Collection(TITLES, TEXTS).search(QUESTIONS, result.parameters, 100)
+    rows = Collection(TITLES, TEXTS).search(QUESTIONS, result.settings, 100)
     assert rows.shape == (2, 6) and rows[:, 0].tolist() == [1, 0]
 
 

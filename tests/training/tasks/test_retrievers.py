@@ -96,7 +96,7 @@ def test_either_is_a_retriever_in_fine_tuning(experiment, questions, params, vec
     config, labels = experiment.config, experiment.labels(questions)
     snapshot = Snapshot(0, Path(), vectors, Manifest(0, len(vectors) - 1, vectors.shape[1], "", "", None, {}, {}))
     index = kind.build(passages, config.index)
-    task = Finetune(config, experiment.models, experiment.store, None, snapshot, index, labels, never)
+    task = Finetune(config, experiment.models, experiment.store, None, snapshot, index, labels, never, never)
     batch = next(iter(questions.batches(B, 1)))
     placed = put_rows(make_mesh(config.mesh, jax.devices()[:1]), batch)
     found, _ = task.retrieve(task.embed(params, placed), batch, 0)
