@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from realm_jax.config import Bm25 as Bm25Settings
 from realm_jax.errors import UserError
-from realm_jax.evaluation.recall import DEPTHS, recalls
+from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, recalls
 from realm_jax.index.bm25 import Bm25
 from realm_jax.qa.answers import strip_accents
 
@@ -99,19 +99,18 @@ def evaluate(collection: Collection, asked: dict[str, Sequence[str]], hits: Hits
     return Result(settings, dev_recall, {split: recalls(hits(split, rows)) for split, rows in found.items()})
 
 
-def measure(texts: Any, questions: dict[str, Any], hits: Hits, suffixes: dict[str, str]) -> dict[str, Any]:
+def measure(texts: Any, questions: dict[str, Any], hits: Hits) -> dict[str, Any]:
     """Metrics of `evaluate` under their names in reports.
 
     Args:
       texts: passages by row of the store, with `title` and `text`.
       questions: of each split, dev among them; their wordings in `texts`.
-      suffixes: of each split, the end of the names of its figures.
     """
     passages = [texts[row] for row in range(len(texts))]
     collection = Collection([passage.title for passage in passages], [passage.text for passage in passages])
     result = evaluate(collection, {split: asked.texts for split, asked in questions.items()}, hits)
     recall = {
-        f"bm25/recall@{k}{suffixes[split]}": value
+        f"bm25/recall@{k}{SUFFIXES[split]}": value
         for split, shares in result.recall.items()
         for k, value in shares.items()
     }

@@ -11,7 +11,7 @@ from realm_jax.config import Config
 from realm_jax.corpus import tfds_files
 from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.evaluation import bm25, spans
-from realm_jax.evaluation.recall import DEPTHS, recalls
+from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, recalls
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
@@ -28,8 +28,6 @@ from realm_jax.workdir import Workdir, write_json
 
 READINGS = 5
 """Held-out spans that are shown as in table 3 of the paper."""
-SUFFIXES = {"dev": "_dev", "dev_new_kinds": "_dev_new_kinds", "test": "", "test_new_kinds": "_new_kinds"}
-"""Of the figures of each split of questions."""
 
 
 def evaluate(config: Config, folder: Workdir) -> None:
@@ -234,7 +232,7 @@ class Evaluation:
         return results
 
     def _bm25(self) -> dict[str, Any]:
-        return bm25.measure(self._texts, self._questions, self._hits, SUFFIXES)
+        return bm25.measure(self._texts, self._questions, self._hits)
 
     def _index_figures(self, manifest: snapshots.Manifest) -> dict[str, Any]:
         lines = [line for line in read_metrics(self._folder.stage("pretrain").metrics) if "index/snapshot" in line]

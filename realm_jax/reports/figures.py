@@ -25,6 +25,7 @@ def pretraining_figures(record: Record) -> list[dict[str, Any]]:
             [
                 curve("held-out spans", "probe/span_recall@5", smooth=False),
                 curve("dev questions", "probe/question_recall@5", smooth=False),
+                curve("dev questions of new kinds", "probe/question_new_kinds_recall@5", smooth=False),
             ],
             "Share of held-out queries with an answer among the five best passages, all embedded at that very step. "
             "This is the evidence of retrieval, and it chooses the checkpoint that goes on.",
@@ -79,13 +80,21 @@ def _learned_salience(record: Record) -> list[tuple[str, list[Curve], str]]:
 
 
 def loss_figures(record: Record) -> list[dict[str, Any]]:
-    """The loss of every other stage that was run."""
+    """The loss of every other stage that was run, and the answers by which fine-tuning chose its end."""
     figures = []
     for name, stage in STAGES.items():
         curve = Curve("loss", *record.series(name, "loss/total"))
         if curve.steps and name != "pretrain":
             svg = draw([curve], describe(f"{stage.title}, loss", [curve]), name=name.replace("_", "-"))
             figures.append({"title": stage.title, "svg": svg, "caption": stage.loss, "labels": ["loss"]})
+    labels = {"dev questions": "", "dev questions of new kinds": "_new_kinds"}
+    names = {label: f"probe/exact_match{ending}" for label, ending in labels.items()}
+    curves = [Curve(label, *record.series("finetune", name), smooth=False) for label, name in names.items()]
+    if curves := [curve for curve in curves if curve.steps]:
+        title = "Answers while fine-tuning"
+        svg = draw(curves, describe(title, curves), name="answers-while-fine-tuning")
+        caption = "Exact match of some dev questions; the checkpoint with the best mean is evaluated."
+        figures.append({"title": title, "svg": svg, "caption": caption, "labels": [c.label for c in curves]})
     return figures
 
 

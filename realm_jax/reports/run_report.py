@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax.config import Config, flatten
-from realm_jax.evaluation.recall import DEPTHS
+from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, TEST_SPLITS
 from realm_jax.remote import AnyPath
 from realm_jax.reports.examples import example
 from realm_jax.reports.figures import NOT_RUN, loss_figures, number, pretraining_figures
@@ -47,7 +47,7 @@ def render(record: Record) -> str:
         counts=record.results.get("counts") or {},
         key_figures=key_figures(record),
         verdict=verdict(record),
-        questions_table=questions_table(record),
+        questions_tables=questions_tables(record),
         spans_table=spans_table(record),
         labels=LABELS.get(record.results.get("qa/labels", ""), ""),
         figures=pretraining_figures(record),
@@ -87,10 +87,15 @@ def key_figures(record: Record) -> list[dict[str, str]]:
         detail = f"{against} {number(then, digits)}" if against and now is not None else ""
         return {"label": label, "value": number(now, digits), "detail": detail}
 
+    new_kinds = [
+        figure("Exact match, new kinds", "qa/exact_match_new_kinds", "seen kinds", "qa/exact_match"),
+        figure("Recall@5, new kinds", "retrieval/recall@5_new_kinds", "BM25", "bm25/recall@5_new_kinds"),
+    ]
     minutes, peak = record.number("time/minutes"), record.number("memory/peak_gib")
     return [
         figure("Exact match, test", "qa/exact_match", "closed book", "qa/exact_match_closed_book"),
         figure("Recall@5, test", "retrieval/recall@5", "BM25", "bm25/recall@5"),
+        *(new_kinds if "test_new_kinds" in (record.results.get("counts") or {}) else ()),
         figure("Recall@5, held-out spans", "retrieval/span_recall@5", "at the start", "retrieval/span_recall@5_start"),
         figure("Retrieval utility, nats", "retrieval/utility", "at the start", "retrieval/utility_start", 2),
         {
@@ -126,17 +131,31 @@ def verdict(record: Record) -> str:
     return facts + "Pre-training did not teach the retriever anything on this data."
 
 
-def questions_table(record: Record) -> list[dict[str, Any]]:
+def questions_tables(record: Record) -> list[dict[str, Any]]:
+    """One for each set of test questions, the second where there is one."""
+    counts = record.results.get("counts") or {}
+    return [
+        {
+            "split": split,
+            "count": counts.get(split),
+            "rows": questions_table(record, counts.get(split), SUFFIXES[split]),
+            "dev": record.number(f"qa/exact_match_dev{SUFFIXES[split]}"),
+        }
+        for split in TEST_SPLITS
+        if split == "test" or split in counts
+    ]
+
+
+def questions_table(record: Record, count: int | None, ending: str = "") -> list[dict[str, Any]]:
     """One row per system; a cell is (value, standard error), or None where the system has no such figure."""
-    count = (record.results.get("counts") or {}).get("test")
 
     def cells(prefix, suffix):
-        values = [record.number(f"{prefix}/recall@{k}{suffix}") for k in DEPTHS]
+        values = [record.number(f"{prefix}/recall@{k}{ending}{suffix}") for k in DEPTHS]
         return [(value, standard_error(value, count)) for value in values]
 
     def answers(suffix):
-        match = record.number(f"qa/exact_match{suffix}")
-        f1 = None if record.results.get("qa/match") == "regex" else (record.number(f"qa/f1{suffix}"), None)
+        match = record.number(f"qa/exact_match{suffix}{ending}")
+        f1 = None if record.results.get("qa/match") == "regex" else (record.number(f"qa/f1{suffix}{ending}"), None)
         return [(match, standard_error(match, count)), f1]
 
     tuned = ("title weight", "bm25/title_weight"), ("k1", "bm25/k1"), ("b", "bm25/b")

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from realm_jax.errors import UserError
+from realm_jax.evaluation.recall import SUFFIXES
 from realm_jax.reports.run_record import Record
-from realm_jax.reports.sweep_record import ELSEWHERE, FINISHED, Asked, RunRecord, SweepRecord
+from realm_jax.reports.sweep_record import ELSEWHERE, FINISHED, Asked, RunRecord, Scores, SweepRecord
 
-RUNS_CSV, SCORES_CSV = "runs.csv", "scores.csv"
-"""Files of a report: a line for each run, and one for each test question (reports/sweep_tables.py)."""
+RUNS_CSV = "runs.csv"
+SCORES_CSV = {"test": "scores.csv", "test_new_kinds": "scores_new_kinds.csv"}
+"""Files of a report: a line for each run, and, of each split, one for each question (reports/sweep_tables.py)."""
 COUNTS = "counts/"
 """Before the columns that say how many questions were asked."""
-EXACT_MATCH = "qa/exact_match"
+EXACT_MATCH = {f"qa/exact_match{SUFFIXES[split]}": split for split in SCORES_CSV}
 ROUNDING = 1e-4
 Key = tuple[str, str]
 """A variant and a seed, as they are written."""
-Scores = tuple[list[Asked], np.ndarray]
-"""Questions, and the exact match of each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,8 @@ class RunElsewhere(RunRecord):
     report: Path
     figures: dict[str, str]
     """Its line of runs.csv, what is empty left out."""
-    answers: Scores | None
-    """None where the report has no scores of it."""
+    answers: dict[str, Scores]
+    """Of the splits that the report has scores of."""
 
     @functools.cached_property
     def state(self) -> str:
@@ -46,21 +46,13 @@ class RunElsewhere(RunRecord):
         """Its figures, no more."""
         results = {name: _value(text) for name, text in self.figures.items()}
         counts = {name.removeprefix(COUNTS): value for name, value in results.items() if name.startswith(COUNTS)}
-        counts |= {"test": len(self.answers[0])} if self.answers else {}
+        counts |= {split: len(asked) for split, (asked, _) in self.answers.items()}
         return Record(self.config, results | {"counts": counts}, {}, {}, [], "", self.figures.get("machine", ""))
 
     @functools.cached_property
     def checkpoint(self) -> tuple[int, int] | None:
         places = [self.record.number(f"pretrain/{name}") for name in ("checkpoint", "last_step")]
         return None if None in places else tuple(map(int, places))
-
-    @functools.cached_property
-    def asked(self) -> list[Asked]:
-        return self.answers[0]
-
-    @functools.cached_property
-    def scores(self) -> np.ndarray | None:
-        return self.answers and self.answers[1]
 
 
 def with_reports(sweep: SweepRecord, reports: Sequence[Path]) -> SweepRecord:
@@ -73,11 +65,12 @@ def with_reports(sweep: SweepRecord, reports: Sequence[Path]) -> SweepRecord:
     runs = {(run.variant, str(run.seed)): run for run in sweep.runs}
     found: dict[Key, RunElsewhere] = {}
     for report in reports:
-        told, scores = _runs(report / RUNS_CSV), _scores(report / SCORES_CSV)
+        told, scores = _runs(report / RUNS_CSV), {split: _scores(report / name) for split, name in SCORES_CSV.items()}
         if not runs.keys() & told.keys():
             raise UserError(f"--beside: {report} tells of no finished run of this sweep's variants and seeds")
         for key in runs.keys() & told.keys():
-            here, figures, answers = runs[key], told[key], scores.get(key)
+            here, figures = runs[key], told[key]
+            answers = {split: of[key] for split, of in scores.items() if key in of}
             if figures.get("settings", here.settings) != here.settings:
                 raise UserError(
                     f"{report / RUNS_CSV}: {here.variant} with seed {here.seed} had other settings there than in this "
@@ -91,16 +84,18 @@ def with_reports(sweep: SweepRecord, reports: Sequence[Path]) -> SweepRecord:
     )
 
 
-def _check_scores(report: Path, key: Key, figures: dict[str, str], answers: Scores | None) -> None:
+def _check_scores(report: Path, key: Key, figures: dict[str, str], answers: dict[str, Scores]) -> None:
     """Of a file that was cut, or of columns that were mixed up, intervals would be wrong."""
-    if answers is None or EXACT_MATCH not in figures:
-        return
-    right, count = float(answers[1].mean()), figures.get(f"{COUNTS}test", str(len(answers[0])))
-    if abs(right - float(figures[EXACT_MATCH])) > ROUNDING or count != str(len(answers[0])):
-        raise UserError(
-            f"{report / SCORES_CSV}: {'/'.join(key)} has {len(answers[0])} questions of which {right:.4f} are right; "
-            f"{RUNS_CSV} says {count} and {figures[EXACT_MATCH]}: one of the files is not what the report wrote"
-        )
+    for metric, split in EXACT_MATCH.items():
+        if split not in answers or metric not in figures:
+            continue
+        asked, scores = answers[split]
+        right, count = float(scores.mean()), figures.get(f"{COUNTS}{split}", str(len(asked)))
+        if abs(right - float(figures[metric])) > ROUNDING or count != str(len(asked)):
+            raise UserError(
+                f"{report / SCORES_CSV[split]}: {'/'.join(key)} has {len(asked)} questions of which {right:.4f} are "
+                f"right; {RUNS_CSV} says {count} and {figures[metric]}: one of the files is not what the report wrote"
+            )
 
 
 def _runs(path: Path) -> dict[Key, dict[str, str]]:
@@ -124,7 +119,7 @@ def _runs(path: Path) -> dict[Key, dict[str, str]]:
             raise UserError(f"{path}:{number}: {key[0]} with seed {key[1]} stands there already; take one line out")
         for name, text in figures.items():
             value = _value(text)
-            if name == EXACT_MATCH and not (isinstance(value, int | float) and 0 <= value <= 1):
+            if name in EXACT_MATCH and not (isinstance(value, int | float) and 0 <= value <= 1):
                 raise UserError(f"{path}:{number}: {name} is {text!r}; it must be a number between 0 and 1")
             if name.startswith(COUNTS) and not (isinstance(value, int) and value >= 0):
                 raise UserError(f"{path}:{number}: {name} is {text!r}; it must be a number of questions")

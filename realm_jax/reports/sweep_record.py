@@ -14,6 +14,7 @@ import numpy as np
 from realm_jax.config import Config, Sweep, flatten, from_dict, of_the_machine
 from realm_jax.errors import UserError
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
+from realm_jax.evaluation.recall import SUFFIXES, TEST_SPLITS
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.predictions import read_predictions
 from realm_jax.qa.questions import Question, load_questions, prepared_set
@@ -31,6 +32,8 @@ class Asked(NamedTuple):
     digest: str
 
 
+Scores = tuple[list[Asked], np.ndarray]
+"""Questions, and the exact match of each."""
 ELSEWHERE = "elsewhere"
 """State of a run that has not finished here, but that another report tells of (reports/sweep_elsewhere.py)."""
 FINISHED = ("done", ELSEWHERE)
@@ -78,24 +81,20 @@ class RunRecord:
         return costs.folder_of((self.config, self.workdir), "prepare")
 
     @functools.cached_property
-    def _questions(self) -> list[Question]:
+    def answers(self) -> dict[str, Scores]:
+        """{split: test questions, and the exact match of each, 0 or 1}, of the splits that were answered."""
+        paths = {split: self.workdir.evaluation / f"predictions_{split}.jsonl" for split in TEST_SPLITS}
+        answered = paths if self.state == "done" else {}
+        return {split: self._scores(split, path) for split, path in answered.items() if path.exists()}
+
+    def _scores(self, split: str, path: Path) -> Scores:
         data = self.workdir.data(self.config.data.directory)
-        return _test_questions(prepared_set(self.config.questions, data).resolve())
-
-    @functools.cached_property
-    def asked(self) -> list[Asked]:
-        """The test questions."""
-        return [Asked(one.id, one.subject, _digest(dataclasses.asdict(one))) for one in self._questions]
-
-    @functools.cached_property
-    def scores(self) -> np.ndarray | None:
-        """Exact match, 0 or 1, of each test question; None where none was answered."""
-        path = self.workdir.evaluation / "predictions_test.jsonl"
-        if self.state != "done" or not path.exists():
-            return None
-        pairs = zip(read_predictions(path, self._questions), self._questions, strict=True)
+        questions = _questions(prepared_set(self.config.questions, data).resolve(), split)
+        pairs = zip(read_predictions(path, questions), questions, strict=True)
         match = self.config.questions.match
-        return np.array([said is not None and exact_match(said, q.answers, match) for said, q in pairs], float)
+        right = [said is not None and exact_match(said, q.answers, match) for said, q in pairs]
+        asked = [Asked(one.id, one.subject, _digest(dataclasses.asdict(one))) for one in questions]
+        return asked, np.array(right, float)
 
 
 def _digest(value: dict[str, Any]) -> str:
@@ -103,8 +102,8 @@ def _digest(value: dict[str, Any]) -> str:
 
 
 @functools.lru_cache
-def _test_questions(folder: Path) -> list[Question]:
-    return load_questions(folder, "test")
+def _questions(folder: Path, split: str) -> list[Question]:
+    return load_questions(folder, split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,22 +156,23 @@ class SweepRecord:
     def asked(self, variants: Sequence[str], split: str) -> list[int]:
         """How many questions of a split the finished runs of these variants answered: one number, if all were asked the
         same."""
-        metric = {"dev": "qa/exact_match_dev", "test": "qa/exact_match"}[split]
+        metric = f"qa/exact_match{SUFFIXES[split]}"
         answered = [run for name in variants for run in self.of(name) if run.record.number(metric) is not None]
         return sorted({count for run in answered if (count := run.record.results.get("counts", {}).get(split))})
 
-    def pairs(self, variant: str, other: str) -> list[tuple[RunRecord, RunRecord]]:
+    def pairs(self, variant: str, other: str, split: str = "test") -> list[tuple[RunRecord, RunRecord]]:
         """The runs of two variants with the seeds that both have; none where they answered other questions."""
-        ours, theirs = ({run.seed: run for run in self.of(name) if run.scores is not None} for name in (variant, other))
+        ours, theirs = ({run.seed: run for run in self.of(name) if split in run.answers} for name in (variant, other))
         pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-        return [] if any(one.asked != two.asked for one, two in pairs) else pairs
+        return [] if any(one.answers[split][0] != two.answers[split][0] for one, two in pairs) else pairs
 
-    def difference(self, variant: str, other: str) -> Difference | None:
-        """Of exact match on test questions, over the seeds of `pairs`; None where there are none."""
-        if not (pairs := self.pairs(variant, other)):
+    def difference(self, variant: str, other: str, split: str = "test") -> Difference | None:
+        """Of exact match on the questions of a split, over the seeds of `pairs`; None where there are none."""
+        if not (pairs := self.pairs(variant, other, split)):
             return None
-        groups = [question.subject or question.id for question in pairs[0][0].asked]
-        return paired_difference(*(np.stack([run.scores for run in runs]) for runs in zip(*pairs, strict=True)), groups)
+        groups = [question.subject or question.id for question in pairs[0][0].answers[split][0]]
+        scores = (np.stack([run.answers[split][1] for run in runs]) for runs in zip(*pairs, strict=True))
+        return paired_difference(*scores, groups)
 
 
 def matched(arms: dict[str, list[RunRecord]]) -> dict[str, list[RunRecord]]:

@@ -61,7 +61,9 @@ def write_sweep_report(root: Path, beside: Sequence[Path] = ()) -> Path:
         )
     html = page("sweep.html.j2", sweep=sweep, intro=intro, tables=shown, curves=curves(sweep), stale=staleness(sweep))
     parts = [f"# Sweep: {sweep.name}\n\n{intro}\n", *(table.markdown() for table in shown)]
-    files = {RUNS_CSV: runs_csv(sweep), SCORES_CSV: scores_csv(sweep)}
+    files = {RUNS_CSV: runs_csv(sweep), SCORES_CSV["test"]: scores_csv(sweep, "test")}
+    if any("test_new_kinds" in run.answers for run in sweep.runs):
+        files[SCORES_CSV["test_new_kinds"]] = scores_csv(sweep, "test_new_kinds")
     files |= {f"{table.name}.csv": table.csv() for table in found}
     files |= {"report.md": "\n".join(parts), "index.html": html}
     for name, text in files.items():

@@ -27,8 +27,12 @@ METRICS = (
     ("exact match, test", "qa/exact_match", 3),
     ("F1, test", "qa/f1", 3),
     ("exact match, dev", "qa/exact_match_dev", 3),
+    ("exact match, test of new kinds", "qa/exact_match_new_kinds", 3),
+    ("exact match, dev of new kinds", "qa/exact_match_dev_new_kinds", 3),
     ("recall@5, zero-shot", "retrieval/recall@5_zero_shot", 3),
     ("recall@5, fine-tuned", "retrieval/recall@5", 3),
+    ("recall@5 of new kinds, zero-shot", "retrieval/recall@5_new_kinds_zero_shot", 3),
+    ("recall@5 of new kinds, fine-tuned", "retrieval/recall@5_new_kinds", 3),
     ("recall@5, held-out spans", "retrieval/span_recall@5", 3),
     ("utility", "retrieval/utility", 2),
     ("p(null)", "retrieval/p_null", 3),
@@ -61,8 +65,9 @@ def tables(sweep: SweepRecord) -> list[Table]:
 
 
 def variants(sweep: SweepRecord) -> Table:
-    """One row a variant."""
-    rows = []
+    """One row a variant; of new kinds of question columns only where some run answered such."""
+    new_kinds, rows = any(sweep.numbers(name, "qa/exact_match_new_kinds") for name in sweep.variants), []
+    metrics = [metric for metric in METRICS if new_kinds or "_new_kinds" not in metric[1]]
     for name in sweep.variants:
         other = paper.BASELINES.get(name, sweep.reference)
         beside = f" ({other})" if other != sweep.reference and sweep.pairs(name, other) else ""
@@ -70,9 +75,10 @@ def variants(sweep: SweepRecord) -> Table:
             [
                 name + (" (reference)" if name == sweep.reference else ""),
                 progress(sweep, name),
-                *(mean(sweep, name, metric, digits) for _, metric, digits in METRICS),
+                *(mean(sweep, name, metric, digits) for _, metric, digits in metrics),
                 checkpoints(sweep, name),
                 NONE if name == sweep.reference else compared(sweep, name, other)[0] + beside,
+                *([NONE if name == sweep.reference else compared(sweep, name, other, "test_new_kinds")[0]] * new_kinds),
             ]
         )
     return Table(
@@ -87,8 +93,9 @@ def variants(sweep: SweepRecord) -> Table:
         "probability there. The checkpoint is the step of pre-training whose parameters went on, of all steps taken: "
         "0 is the start, as if there had been no pre-training.",
         [
-            *("variant", "seeds done", *(column for column, _, _ in METRICS)),
+            *("variant", "seeds done", *(column for column, _, _ in metrics)),
             *("checkpoint", "exact match less the reference's"),
+            *(["of new kinds, less the reference's"] * new_kinds),
         ],
         rows,
     )
@@ -286,12 +293,12 @@ def _line(sweep: SweepRecord, run: RunRecord) -> dict[str, Any]:
     return line
 
 
-def scores_csv(sweep: SweepRecord) -> str:
-    """One line for each test question, with a column `variant/seed` for each run: the exact match, 0 or 1, of its
-    answer; empty where it was asked other questions. So runs can be compared where their folders are not."""
-    runs = [run for run in sweep.runs if run.scores is not None]
+def scores_csv(sweep: SweepRecord, split: str) -> str:
+    """One line for each question of a test split, with a column `variant/seed` for each run: the exact match, 0 or 1,
+    of its answer; empty where it was asked other questions. So runs can be compared where their folders are not."""
+    runs = [run for run in sweep.runs if split in run.answers]
     columns = [f"{run.variant}/{run.seed}" for run in runs]
-    answers = [dict(zip(run.asked, map(int, run.scores), strict=True)) for run in runs]
+    answers = [dict(zip(asked, map(int, right), strict=True)) for asked, right in (run.answers[split] for run in runs)]
     lines = [[*asked, *(of.get(asked, "") for of in answers)] for asked in dict.fromkeys(itertools.chain(*answers))]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([[*Asked._fields, *columns], *lines])
@@ -340,13 +347,13 @@ def percent(sweep: SweepRecord, variant: str, metric: str) -> str:
     return mean(sweep, variant, metric, 1, 100.0) + (f" ({named(seeds)})" if seeds else "")
 
 
-def compared(sweep: SweepRecord, variant: str, other: str) -> tuple[str, str]:
+def compared(sweep: SweepRecord, variant: str, other: str, split: str = "test") -> tuple[str, str]:
     """`+0.052 [0.021, 0.083], seeds 0, 1`, the difference of two variants; and whether the first is better. One seed
     says nothing of others."""
-    difference = sweep.difference(variant, other)
+    difference = sweep.difference(variant, other, split)
     if difference is None:
         return NONE, "not compared"
-    seeds = [run.seed for run, _ in sweep.pairs(variant, other)]
+    seeds = [run.seed for run, _ in sweep.pairs(variant, other, split)]
     interval = f"[{number(difference.low)}, {number(difference.high)}]"
     verdict = "holds" if difference.mean > 0 else "is the other way round"
     if not difference.is_sure:

@@ -89,11 +89,11 @@ def test_measure_names_what_it_measures():
     texts = [types.SimpleNamespace(title=title, text=text) for title, text in zip(TITLES, TEXTS, strict=True)]
     asked = {"dev": QUESTIONS[:1], "test": QUESTIONS, "test_new_kinds": QUESTIONS[1:]}
     sets = {split: types.SimpleNamespace(texts=questions) for split, questions in asked.items()}
-    results = measure(texts, sets, hits, {"test": "", "test_new_kinds": "_new"})
+    results = measure(texts, sets, hits)
     names = ["recall@1", "recall@5", "recall@20", "recall@100"]
-    names += [f"{name}_new" for name in names] + ["recall@5_dev", "stopwords", "title_weight", "k1", "b"]
+    names += [f"{name}_new_kinds" for name in names] + ["recall@5_dev", "stopwords", "title_weight", "k1", "b"]
     assert list(results) == [f"bm25/{name}" for name in names]
-    assert results["bm25/recall@5"] == 1.0 and results["bm25/recall@5_new"] == 1.0
+    assert results["bm25/recall@5"] == 1.0 and results["bm25/recall@5_new_kinds"] == 1.0
 
 
 def test_tuning_finds_the_best_on_dev_and_never_looks_at_test():

@@ -14,12 +14,13 @@ EVIL = "<script>alert('x')</script> | and a bar"
 
 
 ASKED = {"train": 8, "dev": 4, "test": 8}
+NEW_KINDS = {"test_new_kinds": 4}
 
 
 def questions(split: str, name: str = "") -> list[Question]:
     return [
         Question(f"{split}-{i}", f"What{name} is {i}?", (f"answer {i}",), f"country {i // 2}")
-        for i in range(ASKED[split])
+        for i in range((ASKED | NEW_KINDS)[split])
     ]
 
 

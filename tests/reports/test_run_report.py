@@ -18,7 +18,7 @@ from realm_jax.reports.examples import example, highlight
 from realm_jax.reports.figures import number
 from realm_jax.reports.plots import COLOURS, MOST_POINTS, Curve, draw, smoothed, thinned
 from realm_jax.reports.run_record import SUMMARY_KEYS, read_record
-from realm_jax.reports.run_report import questions_table, standard_error, verdict, write_report
+from realm_jax.reports.run_report import questions_table, questions_tables, standard_error, verdict, write_report
 from realm_jax.workdir import Workdir, read_json, write_json
 
 EVIL = "</summary></style><script>alert('x')</script><img src=x onerror=alert(1)>&amp;"
@@ -248,11 +248,26 @@ def test_the_verdict_does_not_trust_utility_alone(workdir, recall, utility, word
 
 def test_table_of_questions(workdir):
     fill(workdir, RESULTS)
-    rows = {row["name"]: row["cells"] for row in questions_table(read_record(CONFIG, workdir))}
+    rows = {row["name"]: row["cells"] for row in questions_table(read_record(CONFIG, workdir), 775)}
     assert all(len(cells) == 6 for cells in rows.values())
     value, error = rows["REALM"][1]
     assert value == 0.943 and error == pytest.approx((0.943 * 0.057 / 775) ** 0.5)
     assert rows["BM25"][0] == (None, None) and rows["BM25"][4] is None
+
+
+def test_new_kinds_have_a_table_and_figures_of_their_own(workdir):
+    new = {"counts": RESULTS["counts"] | {"test_new_kinds": 100}, "qa/exact_match_new_kinds": 0.25}
+    new |= {"retrieval/recall@5_new_kinds_start": 0.5, "qa/exact_match_dev_new_kinds": 0.125}
+    fill(workdir, RESULTS | new)
+    first, second = questions_tables(read_record(CONFIG, workdir))
+    assert (first["split"], second["split"], second["count"], second["dev"]) == ("test", "test_new_kinds", 100, 0.125)
+    rows = {row["name"]: row["cells"] for row in second["rows"]}
+    assert rows["Warm start"][1] == (0.5, 0.05) and rows["REALM"][4][0] == 0.25 and rows["REALM"][1] == (None, None)
+    write_report(CONFIG, workdir)
+    page = (workdir.report / "index.html").read_text()
+    assert page.count("Test questions, of the kinds that were trained on") == page.count("(n = 100)") == 1
+    assert "100 test questions of new kinds" in page and "Exact match, new kinds" in page
+    assert read_json(workdir.report / "summary.json")["qa/exact_match_new_kinds"] == 0.25
 
 
 @pytest.mark.parametrize("share, count, error", [(0.5, 100, 0.05), (1.0, 9, 0.0), (None, 9, None), (0.5, None, None)])
