@@ -8,10 +8,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from realm_jax.config import Config, flatten, from_dict
+from realm_jax.config import Config
 from realm_jax.config.experiment_file import importable
 from realm_jax.errors import UserError
 from realm_jax.runtime import sharing
+from realm_jax.settings import flatten, from_dict
 from realm_jax.training import checkpoints, results
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.open_run import OpenRun
@@ -118,7 +119,7 @@ def test_each_changes_nothing_but_what_it_claims(ablations, size):
     assert ablations.ABLATIONS.keys() == CLAIMS.keys()
     for name, function in ablations.ABLATIONS.items():
         assert differences(base, function(base)) <= CLAIMS[name], name
-        assert from_dict(dataclasses.asdict(function(base))) == function(base)
+        assert from_dict(dataclasses.asdict(function(base)), Config) == function(base)
 
 
 def test_each_changes_all_that_it_claims_where_it_stands_otherwise(ablations):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from realm_jax.config import flatten, from_dict
+from realm_jax.config import Config
 from realm_jax.config.experiment_file import load_experiment, load_sweep
 from realm_jax.runtime.sharing import made_from
+from realm_jax.settings import flatten, from_dict
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 CLOSED_BOOK = {f"closed_book.{name}" for name in ("steps", "batch_size", "bias_correction")}
@@ -86,7 +87,7 @@ def name(request) -> str:
 def test_config_is_valid_and_named_after_its_file(name):
     config = load_experiment(FOLDER / f"{name}.py")
     assert config.name == name
-    assert from_dict(dataclasses.asdict(config)) == config
+    assert from_dict(dataclasses.asdict(config), Config) == config
 
 
 def test_differences_from_the_base(name):
@@ -100,7 +101,7 @@ def test_differences_from_the_base(name):
 def test_a_sweep_has_valid_variants_and_a_docstring(name):
     sweep = load_sweep(FOLDER / f"{name}.py")
     assert len(sweep.variants) == SWEEPS[name] and sweep.reference in sweep.variants
-    assert all(from_dict(dataclasses.asdict(config)) == config for config in sweep.variants.values())
+    assert all(from_dict(dataclasses.asdict(config), Config) == config for config in sweep.variants.values())
     # Snapshots are swapped in at fixed steps, so that a run can be repeated.
     assert all(config.index.delay is not None for config in sweep.variants.values())
     text = (FOLDER / f"{name}.py").read_text().split('"""')[1]

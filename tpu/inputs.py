@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from realm_jax.config import INPUT_FILES, flatten
+from realm_jax.config import INPUT_FILES
 from realm_jax.config.experiment_file import load_experiment
 from realm_jax.errors import UserError
+from realm_jax.settings import flatten
 from tpu import source
 
 

@@ -1,7 +1,7 @@
 """All options of an experiment, and the checks of those of several parts together."""
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated
 
 from realm_jax import settings
 from realm_jax.config.data import Data
@@ -132,13 +132,3 @@ _MACHINE = settings.marked(Config, Machine)
 def of_the_machine(option: str) -> bool:
     """Whether an option may change within a run (`settings.Machine`)."""
     return option in _MACHINE
-
-
-def flatten(config: Config) -> dict[str, Any]:
-    """{dotted name: value} of every leaf."""
-    return settings.flatten(config)
-
-
-def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `dataclasses.asdict`. Raises UserError for a name that the schema lacks."""
-    return settings.from_dict(values, Config)

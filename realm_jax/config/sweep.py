@@ -3,8 +3,9 @@
 import dataclasses
 import re
 
-from realm_jax.config.experiment import Config, flatten, of_the_machine
+from realm_jax.config.experiment import Config, of_the_machine
 from realm_jax.errors import UserError
+from realm_jax.settings import flatten
 
 
 @dataclasses.dataclass(frozen=True)

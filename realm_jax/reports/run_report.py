@@ -7,12 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from realm_jax.config import Config, flatten
+from realm_jax.config import Config
 from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, TEST_SPLITS
 from realm_jax.remote import AnyPath
 from realm_jax.reports.examples import example
 from realm_jax.reports.figures import NOT_RUN, loss_figures, number, pretraining_figures
 from realm_jax.reports.run_record import Record, read_record, summary
+from realm_jax.settings import flatten
 from realm_jax.stages import TITLES
 from realm_jax.training.metrics import duration
 from realm_jax.workdir import Workdir, write_json, write_text

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from realm_jax.config import Config, Sweep, flatten, from_dict, of_the_machine
+from realm_jax.config import Config, Sweep, of_the_machine
 from realm_jax.errors import UserError
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
 from realm_jax.evaluation.recall import SUFFIXES, TEST_SPLITS
@@ -20,7 +20,7 @@ from realm_jax.qa.predictions import read_predictions
 from realm_jax.qa.questions import Question, load_questions, prepared_set
 from realm_jax.reports.run_record import Record, read_record
 from realm_jax.runtime import costs
-from realm_jax.settings import changes
+from realm_jax.settings import changes, flatten, from_dict
 from realm_jax.workdir import SweepDir, Workdir, owner, read_json
 
 
@@ -245,6 +245,6 @@ def _settings(workdir: Workdir) -> Config | None:
     if not (isinstance(values, dict) and isinstance(values.get("config"), dict)):
         raise UserError(f"{workdir.config}: not the settings of a run; delete the file and begin the sweep again")
     try:
-        return from_dict(values["config"])
+        return from_dict(values["config"], Config)
     except UserError as error:
         raise UserError(f"{workdir.config}: {error}") from None

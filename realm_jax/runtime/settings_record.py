@@ -5,10 +5,10 @@ import difflib
 import functools
 
 from realm_jax import remote
-from realm_jax.config import INPUT_FILES, Config, flatten, from_dict, of_the_machine
+from realm_jax.config import INPUT_FILES, Config, of_the_machine
 from realm_jax.errors import UserError
 from realm_jax.remote import AnyPath
-from realm_jax.settings import changes, file_and_split
+from realm_jax.settings import changes, file_and_split, flatten, from_dict
 from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
 
 
@@ -35,7 +35,7 @@ def read_record(workdir: Workdir) -> Record | None:
         return None
     values = read_json(workdir.config)
     try:
-        return Record(from_dict(values["experiment"]), from_dict(values["config"]))
+        return Record(from_dict(values["experiment"], Config), from_dict(values["config"], Config))
     except UserError as error:
         raise UserError(f"{workdir.config}: {error}") from None
     except (TypeError, KeyError, AttributeError):
@@ -69,7 +69,7 @@ def _with_machine(record: Record, experiment: Config) -> Config:
         if before[name] != after[name]:
             *path, last = name.split(".")
             functools.reduce(dict.__getitem__, path, values)[last] = after[name]
-    return from_dict(values)
+    return from_dict(values, Config)
 
 
 def settle(record: Record | None, experiment: Config, config: Config, workdir: Workdir) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax import remote
-from realm_jax.config import INPUT_FILES, Config, flatten, of_the_machine
-from realm_jax.settings import file_and_split
+from realm_jax.config import INPUT_FILES, Config, of_the_machine
+from realm_jax.settings import file_and_split, flatten
 from realm_jax.stages import DATA, STAGES, of_run
 from realm_jax.workdir import StageDir, SweepDir, Workdir, read_json, write_json
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from realm_jax import __version__
-from realm_jax.config import Config, Pretrain, flatten
+from realm_jax.config import Config, Pretrain
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
 from realm_jax.jobs.job import Job, NoArguments
 from realm_jax.runtime import peers
 from realm_jax.runtime.signals import Terminated
+from realm_jax.settings import flatten
 from realm_jax.stages import STAGES
 from realm_jax.workdir import write_json
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from realm_jax.config import Index, Mesh, Sweep, from_dict
+from realm_jax.config import Config, Index, Mesh, Sweep
 from realm_jax.config.experiment_file import load_sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
+from realm_jax.settings import from_dict
 from realm_jax.workdir import SweepDir, Workdir, read_json, sole_owner, write_json
 from tests.runtime.small_sweep import BASE, EXPERIMENT, change, finish
 
@@ -143,7 +144,7 @@ class TestCommand:
         for variant in sweep.variants:
             for seed in sweep.seeds:
                 recorded = read_json(SweepDir(folder).run(variant, seed).config)["config"]
-                assert from_dict(recorded) == sweep.run(variant, seed)
+                assert from_dict(recorded, Config) == sweep.run(variant, seed)
 
     @pytest.mark.parametrize(
         ("options", "message"),
