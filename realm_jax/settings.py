@@ -61,8 +61,10 @@ class InputFile:
 class ShapesData:
     """Marks an option that decides the content of prepared data, which belong to the values that they were made by."""
 
-    added: bool = False
-    """Whether data were prepared before there was this option; at its default they are the same as then."""
+
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """Marks an option of a later version; what was made before is as its default makes it, and is found again."""
 
 
 class Part:

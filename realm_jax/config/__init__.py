@@ -7,7 +7,7 @@ those of several parts together in `experiment.Config`.
 
 from realm_jax.config.data import Data
 from realm_jax.config.evaluation import Evaluation
-from realm_jax.config.experiment import INPUT_FILES, Config, of_the_machine
+from realm_jax.config.experiment import INPUT_FILES, Config, decisive, of_the_machine
 from realm_jax.config.index import Bm25, Index
 from realm_jax.config.masking import Masking
 from realm_jax.config.mesh import ROW_AXES, Mesh
@@ -19,5 +19,5 @@ from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagge
 __all__ = [
     "Bert", "Bm25", "ClosedBook", "Config", "Data", "Evaluation", "Finetune", "INPUT_FILES", "Ict", "Index", "Masking",
     "Mesh", "Model", "Pretrain", "QUESTION_SPLITS", "Questions", "ROW_AXES", "Sweep", "Tagger", "Training", "WarmUp",
-    "of_the_machine",
+    "decisive", "of_the_machine",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """All options of an experiment, and the checks of those of several parts together."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 from realm_jax import settings
 from realm_jax.config.data import Data
@@ -14,7 +14,7 @@ from realm_jax.config.questions import Questions
 from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagger, WarmUp
 from realm_jax.errors import UserError
 from realm_jax.kinds import INDEXES
-from realm_jax.settings import Count, InputFile, Machine, Part
+from realm_jax.settings import Added, Count, InputFile, Machine, Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +126,19 @@ class Config(Part):
 
 
 INPUT_FILES = settings.marked(Config, InputFile)
-_MACHINE = settings.marked(Config, Machine)
+_MACHINE, _ADDED = settings.marked(Config, Machine), settings.marked(Config, Added)
 
 
 def of_the_machine(option: str) -> bool:
     """Whether an option may change within a run (`settings.Machine`)."""
     return option in _MACHINE
+
+
+def decisive(config: Config) -> dict[str, Any]:
+    """{option: value} of all that may decide a result. One that was added is left out at its default, as before it."""
+    default = settings.flatten(Config())
+    return {
+        name: value
+        for name, value in settings.flatten(config).items()
+        if name not in _MACHINE and not (name in _ADDED and value == default[name])
+    }

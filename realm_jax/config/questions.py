@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
-from realm_jax.settings import InputFile, Machine, Part, ShapesData
+from realm_jax.settings import Added, InputFile, Machine, Part, ShapesData
 
 QUESTION_SPLITS = ("train", "dev", "dev_new_kinds", "test", "test_new_kinds")
 """Of a set of questions; options of `Questions` name files for each."""
@@ -28,11 +28,11 @@ class Questions(Part):
     accents; `regex` (CuratedTREC): answers are regular expressions, and one matches from the first character on."""
     skip_faulty: Annotated[bool, Machine()] = False
     """Whether faulty records are left out and counted; otherwise they are an error."""
-    dev_new_kinds: Annotated[tuple[str, ...], InputFile(), ShapesData(added=True)] = ()
+    dev_new_kinds: Annotated[tuple[str, ...], InputFile(), ShapesData(), Added()] = ()
     """The same of a second development set, of kinds of question that training does not have."""
-    test_new_kinds: Annotated[tuple[str, ...], InputFile(), ShapesData(added=True)] = ()
+    test_new_kinds: Annotated[tuple[str, ...], InputFile(), ShapesData(), Added()] = ()
     """The same of a second test set: it tells how far the learned forms carry. Its figures end in `_new_kinds`."""
-    by_kind: Annotated[bool, ShapesData(added=True)] = False
+    by_kind: Annotated[bool, ShapesData(), Added()] = False
     """Whether the questions that data.source brings are split by kind as well as by subject: training, dev and test
     share their kinds, dev_new_kinds and test_new_kinds have kinds of their own."""
 

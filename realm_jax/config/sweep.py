@@ -3,9 +3,8 @@
 import dataclasses
 import re
 
-from realm_jax.config.experiment import Config, of_the_machine
+from realm_jax.config.experiment import Config, decisive
 from realm_jax.errors import UserError
-from realm_jax.settings import flatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Sweep:
             raise UserError(f"seeds: {self.seeds} must be at least one number, none below 0 and none twice")
         seen: dict[frozenset, str] = {}
         for name, config in self.variants.items():
-            options = flatten(config).items()
-            same = frozenset(o for o in options if o[0] not in ("name", "seed") and not of_the_machine(o[0]))
+            same = frozenset(option for option in decisive(config).items() if option[0] not in ("name", "seed"))
             if (other := seen.setdefault(same, name)) != name:
                 raise UserError(f"variants: {other!r} and {name!r} are equal settings, so equal runs; take one out")
 

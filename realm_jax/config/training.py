@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Count, Fraction, InputFile, Machine, NotNegative, Part, Positive, Range
+from realm_jax.settings import Added, Count, Fraction, InputFile, Machine, NotNegative, Part, Positive, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,12 +128,12 @@ class Finetune(Training):
     """Passages read per question of a step; evaluation.read is how many are read to answer one."""
     joint_length: Annotated[int, Range(8, 512)] = 112
     """Wordpieces of a question with a body, as data.joint_length is of a masked query (ORQA: 320)."""
-    embedder_rate: NotNegative = 1.0
+    embedder_rate: Annotated[NotNegative, Added()] = 1.0
     """Factor on the embedder's learning rate; 0 leaves the embedder as it is, so that the reader alone learns."""
-    probe_questions: Count = 0
+    probe_questions: Annotated[Count, Added()] = 0
     """Questions of each dev set that every checkpoint answers; the one with the best mean exact match is evaluated. 0
     turns this off: the last one is."""
-    patience: Count = 0
+    patience: Annotated[Count, Added()] = 0
     """Probes without a better exact match after which training stops; 0 never stops early."""
     labels: Literal["bytes", "tokens", "normalized"] = "bytes"
     """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the body's bytes (ORQA);

@@ -15,7 +15,7 @@ from realm_jax.config import QUESTION_SPLITS
 from realm_jax.config import Questions as Settings
 from realm_jax.corpus import tfds_files
 from realm_jax.errors import UserError
-from realm_jax.settings import ShapesData, marked
+from realm_jax.settings import Added, ShapesData, flatten, marked
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import DataDir, read_json
 
@@ -49,9 +49,9 @@ def set_folder(settings: Settings, data: DataDir) -> Path:
     """TFDS's data_dir of the set. Every choice of files has its own: several sets may be asked of one corpus."""
     if not settings.has_own_folder:
         return data.tfds
-    values, default = dataclasses.asdict(settings), dataclasses.asdict(type(settings)())
-    marks = marked(type(settings), ShapesData).items()
-    chosen = {name: values[name] for name, mark in marks if not mark.added or values[name] != default[name]}
+    values, default, added = flatten(settings), flatten(Settings()), marked(Settings, Added)
+    shaping = marked(Settings, ShapesData)
+    chosen = {name: values[name] for name in shaping if name not in added or values[name] != default[name]}
     chosen["skip_faulty"] = False  # as always: sets that were prepared are found by this key
     key = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
     return data.tfds / f"questions_{key}"

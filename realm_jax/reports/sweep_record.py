@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from realm_jax.config import Config, Sweep, of_the_machine
+from realm_jax.config import Config, Sweep, decisive
 from realm_jax.errors import UserError
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
 from realm_jax.evaluation.recall import SUFFIXES, TEST_SPLITS
@@ -20,7 +20,7 @@ from realm_jax.qa.predictions import read_predictions
 from realm_jax.qa.questions import Question, load_questions, prepared_set
 from realm_jax.reports.run_record import Record, read_record
 from realm_jax.runtime import costs
-from realm_jax.settings import changes, flatten, from_dict
+from realm_jax.settings import changes, from_dict
 from realm_jax.workdir import SweepDir, Workdir, owner, read_json
 
 
@@ -72,8 +72,7 @@ class RunRecord:
     def settings(self) -> str:
         """A digest of the options that make a variant what it is."""
         unplaced = dataclasses.replace(self.config.data, directory="")
-        options = flatten(dataclasses.replace(self.config, name="", seed=0, data=unplaced))
-        return _digest({name: value for name, value in options.items() if not of_the_machine(name)})
+        return _digest(decisive(dataclasses.replace(self.config, name="", seed=0, data=unplaced)))
 
     @functools.cached_property
     def data(self) -> Path:

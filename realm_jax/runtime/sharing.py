@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax import remote
-from realm_jax.config import INPUT_FILES, Config, of_the_machine
-from realm_jax.settings import file_and_split, flatten
+from realm_jax.config import INPUT_FILES, Config, decisive
+from realm_jax.settings import file_and_split
 from realm_jax.stages import DATA, STAGES, of_run
 from realm_jax.workdir import StageDir, SweepDir, Workdir, read_json, write_json
 
@@ -29,7 +29,7 @@ def made_from(config: Config) -> dict[str, dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     for stage in (DATA, *of_run(config)):
         read, starts = reads(stage, config), STAGES[stage].starts_from if stage in STAGES else ()
-        options = {name: value for name, value in flatten(config).items() if _is_read(name, read)}
+        options = {name: value for name, value in decisive(config).items() if _is_read(name, read)}
         if stage == DATA:  # most sets of questions lie beside each other; the source's own is made with it
             options["questions"] = "files" if config.questions.has_own_folder else "of the source"
         made[stage] = {
@@ -112,9 +112,7 @@ def forget(stage: StageDir) -> None:
 
 
 def _is_read(option: str, reads: tuple[str, ...]) -> bool:
-    if option == PLACE or of_the_machine(option):
-        return False
-    return any(option == part or option.startswith(f"{part}.") for part in reads)
+    return option != PLACE and any(option == part or option.startswith(f"{part}.") for part in reads)
 
 
 def _stamps(value: str | tuple[str, ...]) -> dict[str, list[int]]:

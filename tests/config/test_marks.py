@@ -1,14 +1,15 @@
 """What an option means stands at the option: that every one has the marks that its use needs."""
 
 import dataclasses
+import re
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import get_type_hints
 
-from realm_jax.config import Config, Data, Questions, of_the_machine
+from realm_jax.config import Config, Data, Finetune, Questions, decisive, of_the_machine
 from realm_jax.corpus.preparation import prepare_corpus
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.questions import set_folder
-from realm_jax.settings import InputFile, Machine, Part, ShapesData, flatten, marked
+from realm_jax.settings import Added, InputFile, Machine, Part, ShapesData, flatten, marked
 from realm_jax.workdir import DataDir
 from tests.corpus import toy
 
@@ -39,6 +40,14 @@ def test_which_options_may_change_within_a_run():
     """And no other, such as one of a part that a later version adds."""
     assert {name for name in flatten(Config()) if of_the_machine(name)} == MAY_CHANGE
     assert not of_the_machine("data.store") and not of_the_machine("data.mesh.data")
+
+
+def test_the_manual_lists_what_may_change():
+    text = Path(__file__).parents[2].joinpath("docs/operations.md").read_text()
+    listed = re.findall(r"`([a-z_.]+)`", text[text.index("These options") : text.index("change no result")])
+    groups = {"mesh", "accumulate", *listed}  # the first two stand in the sentences before
+    told = {name: [group for group in groups if f".{group}." in f".{name}."] for name in MAY_CHANGE}
+    assert all(told.values()) and {group for found in told.values() for group in found} == groups
 
 
 def test_what_decides_a_result_may_not_change():
@@ -84,20 +93,11 @@ def test_preparation_reads_no_option_that_has_no_mark(tmp_path):
     assert {"path", "passage_length", "heldout_fraction", "taggers", "holders"} <= read[Data]
 
 
-@dataclasses.dataclass(frozen=True)
-class Later(Questions):
-    """As a later version may have them."""
-
-    by_kind: Annotated[bool, ShapesData(added=True)] = False
-
-
-def test_an_option_that_is_added_tells_no_set_of_before_apart():
-    data, old = DataDir(Path("d")), {"train": ("a.jsonl",), "match": "squad"}
-    assert set_folder(Later(**old), data) == set_folder(Questions(**old), data)
-    assert set_folder(Later(**old, by_kind=True), data) != set_folder(Questions(**old), data)
-
-
-def test_a_set_that_was_prepared_is_found_again():
-    """By the key that version 0.1 gave it."""
-    folder = set_folder(Questions(train=("a",), skip_faulty=True), DataDir(Path("d")))
-    assert folder.name == "questions_55c8fb98"
+def test_an_option_that_was_added_tells_nothing_of_before_apart():
+    """By the key that a set of questions had before, it is found again, as a sweep's stages are."""
+    old = Questions(train=("a",), skip_faulty=True)
+    assert set_folder(old, DataDir(Path("d"))).name == "questions_55c8fb98"
+    assert set_folder(dataclasses.replace(old, test_new_kinds=("b",)), DataDir(Path("d"))).name != "questions_55c8fb98"
+    assert not decisive(Config()).keys() & {*marked(Config, Added), *MAY_CHANGE}
+    other = Config(finetune=Finetune(embedder_rate=0.5))
+    assert decisive(other).items() - decisive(Config()).items() == {("finetune.embedder_rate", 0.5)}
