@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from realm_jax.config.mesh import Mesh
 from realm_jax.errors import UserError
 from realm_jax.kinds import INDEXES
-from realm_jax.settings import Count, Fraction, Machine, NotNegative, Part, Positive, Range
+from realm_jax.settings import Added, Count, Fraction, Machine, NotNegative, Part, Positive, Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Index(Part):
     """`scann`: host memory, approximate; `exact`: device memory, a full scan; `bm25`: no search of vectors but of
     wordpieces that query and passage share, in training and in answering; its scores take the place of the inner
     products, and no embedder learns."""
-    bm25: Bm25 = Bm25()
+    bm25: Annotated[Bm25, Added()] = Bm25()
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the exact index's vectors; bfloat16 halves them, and rounds products to three digits. Snapshots on disk
     are float32 always."""

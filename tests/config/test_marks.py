@@ -9,7 +9,8 @@ from realm_jax.config import Config, Data, Finetune, Questions, decisive, of_the
 from realm_jax.corpus.preparation import prepare_corpus
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.questions import set_folder
-from realm_jax.settings import Added, InputFile, Machine, Part, ShapesData, flatten, marked
+from realm_jax.runtime import sharing
+from realm_jax.settings import Added, InputFile, Machine, Part, ShapesData, flatten, from_dict, marked
 from realm_jax.workdir import DataDir
 from tests.corpus import toy
 
@@ -101,3 +102,17 @@ def test_an_option_that_was_added_tells_nothing_of_before_apart():
     assert not decisive(Config()).keys() & {*marked(Config, Added), *MAY_CHANGE}
     other = Config(finetune=Finetune(embedder_rate=0.5))
     assert decisive(other).items() - decisive(Config()).items() == {("finetune.embedder_rate", 0.5)}
+
+
+def test_stages_that_a_sweep_made_before_are_found_again():
+    """Where this fails, a new option lacks the mark `Added`, or a default has changed."""
+    trained = {name: {"steps": 1} for name in ("ict", "warm_up", "pretrain", "finetune", "closed_book")}
+    config = from_dict(trained, Config)
+    assert {stage: sharing.key(made) for stage, made in sharing.made_from(config).items()} == {
+        "data": "5f09f7d598bb83a0",
+        "ict": "0c870e59e667027b",
+        "warm_up": "c1af1fd2482fe0a0",
+        "pretrain": "f0ca4fb4ae0c49b3",
+        "finetune": "5902389838f0f779",
+        "closed_book": "c7b5fbda077a107b",
+    }
