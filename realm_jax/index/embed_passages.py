@@ -1,10 +1,11 @@
 """From an embedder and a passage store to a published snapshot. The embedder is a function of token rows, no more."""
 
+import contextlib
 import hashlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,15 @@ from jaxtyping import Float, Int, Integer
 from realm_jax.config import Index
 from realm_jax.index.base import Embed, Passages, Retriever
 from realm_jax.index.exact import recall_against_exact
-from realm_jax.index.snapshots import PARTS, Manifest, check_finite, known_vectors, list_steps, publish_snapshot
+from realm_jax.index.snapshots import (
+    PARTS,
+    Manifest,
+    SnapshotError,
+    check_finite,
+    known_vectors,
+    list_steps,
+    publish_snapshot,
+)
 from realm_jax.kinds import INDEXES
 from realm_jax.remote import AnyPath, is_remote, remove
 from realm_jax.workdir import wait_for
@@ -78,6 +87,7 @@ def build_snapshot(
     vocabulary: Mapping[str, int] = MappingProxyType({}),
     embedder: str = "",
     part: tuple[int, int] = (0, 1),
+    elsewhere: Sequence[AnyPath] = (),
 ) -> Manifest | None:
     """Embeds every passage, builds the index and publishes snapshot `step`.
 
@@ -90,6 +100,7 @@ def build_snapshot(
       embedder: digest of the parameters behind `embed`; without it no vector is kept. A half-done embedding by the
         same ones is gone on with.
       part: (i, n), where this process is the i-th of n that embed together; the first one publishes.
+      elsewhere: directories of snapshots that other runs own; vectors of this very store are taken over from them, too.
 
     Returns:
       the manifest in the first process; None in the others, once the snapshot is published.
@@ -97,6 +108,9 @@ def build_snapshot(
     start = time.monotonic()
     folder = directory / f".{step}-{embedder}-{fingerprint[:16]}{PARTS}"
     found = known_vectors(directory, embedder)
+    for place in () if found else elsewhere:
+        with contextlib.suppress(FileNotFoundError, SnapshotError):  # its owner may be removing it
+            found = found or known_vectors(place, embedder, fingerprint)
     known = found and Known(*found)
     if part[0]:
         published = lambda: True if step in list_steps(directory, fingerprint) else None  # noqa: E731

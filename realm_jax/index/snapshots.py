@@ -236,11 +236,15 @@ def _fetch(folder: AnyPath) -> Path:
     return local
 
 
-def known_vectors(directory: AnyPath, embedder: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(digests uint64 [R, 2], vectors float32 [R, E]) of the newest snapshot that this embedder made, of whatever step
-    and store; None where there is none."""
+def known_vectors(
+    directory: AnyPath, embedder: str, fingerprint: str | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """(digests uint64 [R, 2], vectors float32 [R, E]) of the newest snapshot that this embedder made, of whatever step,
+    and of whatever store unless its `fingerprint` is given; None where there is none."""
     made = [
-        step for step in list_steps(directory) if _read_manifest(directory / str(step) / MANIFEST).embedder == embedder
+        step
+        for step in list_steps(directory, fingerprint)
+        if _read_manifest(directory / str(step) / MANIFEST).embedder == embedder
     ]
     if not (embedder and made):
         return None

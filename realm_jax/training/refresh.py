@@ -4,6 +4,7 @@ It reads the embedder alone, never a whole checkpoint, and tolerates that a chec
 """
 
 import contextlib
+import hashlib
 import time
 
 import jax
@@ -119,7 +120,8 @@ def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh |
         stage.snapshots,
         progress,
         vocabulary=run.tokenizer.vocabulary,
-        embedder=checkpoints.digest(params),
+        embedder=_digest(config, params),
+        elsewhere=[other.snapshots for other in stage.of_other_runs()],
         part=(jax.process_index(), jax.process_count()),
     )
     if manifest is None:  # the first process says so, and cleans up
@@ -131,6 +133,12 @@ def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh |
     behind = (config.index.delay or 0) // config.pretrain.checkpoint_every + 2
     always = {0, read_json(stage.done)["step"]} if stage.done.exists() else {0}
     snapshots.remove_old(stage.snapshots, keep=max(config.index.keep, behind), keep_always=always)
+
+
+def _digest(config: Config, params: Params) -> str:
+    """Of all that a passage's vector is made from, beside its tokens, to the last bit: runs of a sweep may differ."""
+    settings = repr((config.model, config.index.rows_per_batch))
+    return hashlib.sha256(f"{checkpoints.digest(params)} {settings}".encode()).hexdigest()
 
 
 class _TrainerWatch:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from realm_jax.config import Config, Index, Pretrain
 from realm_jax.errors import UserError
-from realm_jax.index import snapshots
+from realm_jax.index import embed_passages, snapshots
 from realm_jax.index.snapshots import Manifest
+from realm_jax.runtime import sharing
 from realm_jax.training import checkpoints, refresh
 from realm_jax.training.checkpoints import CheckpointWriter, State
 from realm_jax.training.follow import scheduled, snapshot_every
 from realm_jax.training.refresh import build_one, follow_and_build, next_step
-from realm_jax.workdir import StageDir, sole_owner, write_json
+from realm_jax.workdir import StageDir, SweepDir, sole_owner, write_json
 
 
 class Trainer:
@@ -325,3 +326,26 @@ def test_keeps_what_a_resumed_trainer_needs(trainer, world, monkeypatch, every, 
             if 0 <= saved < steps and scheduled(saved, every, after) <= step:
                 assert scheduled(saved, every, after) in there
     trainer.end(0)
+
+
+def test_runs_of_a_sweep_embed_once_what_an_equal_embedder_makes(world, tmp_path, monkeypatch):
+    """Snapshot 0 of all that start alike; not where the vectors would differ in a bit, or another sweep has them."""
+
+    def build(sweep: str, variant: str, **changes) -> tuple[bool, np.ndarray]:
+        """Whether anything was embedded, and the vectors."""
+        experiment = world.experiment(SweepDir(tmp_path / sweep).run(variant, 0).root, **changes)
+        experiment.folder.root.mkdir(parents=True)
+        sharing.link(experiment.config, experiment.folder, SweepDir(tmp_path / sweep))
+        embedded.clear()
+        build_one(experiment, 0, experiment.models.embedder(jax.random.key(0), experiment.sample_rows()))
+        return bool(embedded), snapshots.load(experiment.folder.stage("pretrain").snapshots, 0).vectors
+
+    embedded, embed_all = [], embed_passages.embed_all
+    monkeypatch.setattr(embed_passages, "embed_all", lambda *given: embedded.append(1) or embed_all(*given))
+    first, vectors = build("one", "first", pretrain={"steps": 6})
+    again, others = build("one", "longer", pretrain={"steps": 8})
+    assert first and not again
+    np.testing.assert_array_equal(vectors, others)
+    assert build("one", "other_batches", index={"rows_per_batch": 8})[0]
+    assert build("one", "other_model", model={"projection_eps": 0.1})[0]
+    assert build("two", "first", pretrain={"steps": 6})[0]

@@ -1,0 +1,86 @@
+"""docs/extending.md, followed: its code is put into a copy of the package, which then knows one thing more."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from realm_jax.workdir import SweepDir
+from tests import world
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"```python\n# ([\w/.]+?)(?:, before `(\w+)`)?\n(.*?)```", re.DOTALL)
+EXPERIMENT = """
+from dataclasses import replace
+from realm_jax.config import *
+
+def get_sweep():
+    sizes = {"hidden_size": 12, "num_layers": 1, "num_heads": 3, "intermediate_size": 20, "max_positions": 128}
+    bert = Bert(vocab_size=VOCAB_SIZE, **sizes)
+    base = Config(
+        data=Data(source="folder", path="documents", passage_length=40, query_length=32, joint_length=56,
+                  heldout_fraction=0.5),
+        model=Model(weights="random", vocab="vocab.txt", bert=bert, vector_size=8),
+        index=Index(kind="exact", refresh="inline", rows_per_batch=4),
+        evaluation=Evaluation(bm25=False, batch_size=4),
+    )
+    by_heart = replace(base.memorize, steps=2, batch_size=2, log_every=1, enough=0.1)
+    return Sweep({"base": base, "by_heart": replace(base, memorize=by_heart)}, (0,), "base")
+"""
+
+
+def extend(folder: Path, section: str) -> set[str]:
+    """Copies the package and puts a section's code into it, where the code says; returns the files that it is in."""
+    shutil.copytree(ROOT / "realm_jax", folder / "realm_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (ROOT / "docs" / "extending.md").read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    blocks = BLOCK.findall(text)
+    for name, before, code in blocks:
+        path = folder / name
+        if not before:
+            assert not path.exists()
+            path.write_text(code)
+            continue
+        lines = path.read_text().splitlines()
+        at = next(i for i, line in enumerate(lines) if re.match(rf'(class {before}\b| +{before}:| +"{before}":)', line))
+        at -= lines[at - 1].startswith("@")
+        path.write_text("\n".join([*lines[:at], *code.splitlines(), *lines[at:], ""]))
+    return {name for name, _, _ in blocks}
+
+
+@pytest.mark.timeout(600)  # about ten processes, which all start JAX
+def test_a_training_task(tmp_path):
+    """It is trained by a run of a sweep, which shares all else with the other one, and is in the reports of both."""
+    assert len(extend(tmp_path, "A training task")) == 3
+    (tmp_path / "documents").mkdir()
+    for country, capital in zip(world.COUNTRIES, world.CAPITALS):
+        text = f"# {country}\n\nThe capital of {country} is {capital}. The river is in the city of {capital}."
+        (tmp_path / "documents" / f"{country}.md").write_text(text)
+    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    (tmp_path / "small.py").write_text(EXPERIMENT.replace("VOCAB_SIZE", str(len(world.VOCAB))))
+
+    def realm(*words: str) -> str:
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-m", "realm_jax", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        logs = "\n".join(path.read_text()[-2000:] for path in tmp_path.glob("runs/**/log.txt"))
+        assert done.returncode == 0, f"{done.stderr}\n{logs}"
+        return done.stdout
+
+    assert "  memorize           Learn the corpus by heart" in realm("--help")
+    assert "--memorize.enough" in realm("memorize", "--help")
+    realm("sweep", "small.py", "--sweep_dir", "runs/small", "--variants", "by_heart")
+    base, by_heart = (SweepDir(tmp_path / "runs" / "small").run(name, 0).root for name in ("base", "by_heart"))
+    assert (by_heart / "memorize" / "done.json").exists() and not (base / "memorize").exists()
+    assert (by_heart / "pretrain").samefile(base / "pretrain")
+    caption = "Negative log-likelihood of masked wordpieces, read without a passage."
+    page = (by_heart / "report" / "index.html").read_text()
+    assert caption in page and page.count("Learning by heart") > 1  # its figure and its time
+    realm("report", "--sweep", "runs/small")
+    with open(tmp_path / "runs" / "small" / "report" / "costs.csv", newline="") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert float(rows["by_heart"]["Learning by heart"]) > 0
