@@ -167,13 +167,6 @@ class StageDir:
         """What `done` was before all but the metrics were removed."""
         return self.root / "forgotten.json"
 
-    def of_other_runs(self) -> list["StageDir"]:
-        """The same stage as other runs of a sweep have it, by other settings (`SweepDir.shared`)."""
-        if is_remote(self.root) or not self.root.is_symlink():
-            return []
-        own = self.root.resolve()
-        return [StageDir(path) for path in sorted(own.parent.iterdir()) if path != own]
-
 
 @dataclasses.dataclass(frozen=True)
 class SweepDir:

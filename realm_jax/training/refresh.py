@@ -13,6 +13,7 @@ from realm_jax import workdir
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.index import embed_passages, snapshots
+from realm_jax.remote import AnyPath, is_remote
 from realm_jax.training import checkpoints
 from realm_jax.training.distributed import agree, everywhere, is_first
 from realm_jax.training.follow import scheduled, snapshot_every
@@ -121,7 +122,7 @@ def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh |
         progress,
         vocabulary=run.tokenizer.vocabulary,
         embedder=_digest(config, params),
-        elsewhere=[other.snapshots for other in stage.of_other_runs()],
+        elsewhere=_of_other_runs(stage),
         part=(jax.process_index(), jax.process_count()),
     )
     if manifest is None:  # the first process says so, and cleans up
@@ -133,6 +134,14 @@ def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh |
     behind = (config.index.delay or 0) // config.pretrain.checkpoint_every + 2
     always = {0, read_json(stage.done)["step"]} if stage.done.exists() else {0}
     snapshots.remove_old(stage.snapshots, keep=max(config.index.keep, behind), keep_always=always)
+
+
+def _of_other_runs(stage: StageDir) -> list[AnyPath]:
+    """Snapshots of the same stage by other settings, where runs of a sweep share such folders (`SweepDir.shared`)."""
+    if is_remote(stage.root) or not stage.root.is_symlink():
+        return []
+    own = stage.root.resolve()
+    return [StageDir(path).snapshots for path in sorted(own.parent.iterdir()) if path != own]
 
 
 def _digest(config: Config, params: Params) -> str:

@@ -147,14 +147,14 @@ def test_a_stage_reads_no_option_that_runs_may_differ_in_which_share_it(world, t
     config = world.settings(
         ict=one,
         warm_up=one,
-        pretrain=one | {"probe_queries": 3},
-        finetune=one,
+        pretrain=one | {"probe_queries": 3, "patience": 7},
+        finetune=one | {"patience": 8},
         closed_book=one,
         index={"refresh": "inline"},
     )
     for stage in of_run(config):
         train_stage(stage, seen_by(stage, config), Workdir(tmp_path))
         assert Workdir(tmp_path).stage(stage).done.exists()
-    assert len(traced) == 5
+    assert [task.patience for task in traced] == [0, 0, 7, 8, 0]
     with pytest.raises(AssertionError, match="index.kind is read, but"):
         seen_by("warm_up", config).index.kind  # noqa: B018

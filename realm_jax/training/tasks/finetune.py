@@ -50,6 +50,7 @@ class Finetune(Task):
         super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
         self._snapshot, self._index, self._labels, self._probe = snapshot, index, labels, probe
+        self.patience = config.finetune.patience
         self.retrieves_beside = not INDEXES[config.index.kind].on_devices or jax.local_device_count() == 1
 
     def embed(self, params: Params, batch: Batch) -> Any:
