@@ -1,6 +1,7 @@
 """docs/extending.md, followed: its code is put into a copy of the package, which then knows one thing more."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,33 @@ def get_sweep():
     )
     by_heart = replace(base.memorize, steps=2, batch_size=2, log_every=1, enough=0.1)
     return Sweep({"base": base, "by_heart": replace(base, memorize=by_heart)}, (0,), "base")
+"""
+SEARCH = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from realm_jax.config import Config, Index
+from realm_jax.index.candidates import search_candidates
+from realm_jax.index.embed_passages import build_snapshot
+from realm_jax.index.exact import ExactIndex, recall_against_exact
+from realm_jax.index.snapshots import load
+
+folder, settings = Path(sys.argv[1]), Config(index=Index(kind="bytes")).index
+draw = np.random.default_rng(0)
+tokens, table = draw.integers(103, 3000, (2001, 12), np.uint16), draw.standard_normal((3000, 8), np.float32)
+embed = lambda rows: table[rows].mean(axis=1)
+manifest = build_snapshot(5, embed, tokens, "f00d", settings, folder)
+snapshot = load(folder, 5, "f00d")
+index, exact = snapshot.index(settings), ExactIndex(snapshot.vectors[:-1])
+queries = tokens[:20].astype(np.int32)
+scores, rows = index.retrieve(embed, queries, 6)
+banned = np.arange(20)[:, None]
+print(json.dumps({
+    "kind": type(index).__module__, "files": sorted(manifest.files), "measured": manifest.recall,
+    "best": exact.retrieve(embed, queries, 6)[0][:, 0].tolist(),
+    "scores": scores[:, 0].tolist(), "recall": recall_against_exact(index, snapshot.vectors[:-1], embed(queries), 6),
+    "banned": int((search_candidates(index, index.encode(embed, queries), banned, 4, 2000) == banned).sum()),
+}))
 """
 
 
@@ -84,3 +112,23 @@ def test_a_training_task(tmp_path):
     with open(tmp_path / "runs" / "small" / "report" / "costs.csv", newline="") as file:
         rows = {row["variant"]: row for row in csv.DictReader(file)}
     assert float(rows["by_heart"]["Learning by heart"]) > 0
+
+
+def test_an_index_kind(tmp_path):
+    """It is built, measured, published, loaded and searched, and a choice of the command line."""
+    assert extend(tmp_path, "An index kind") == {"realm_jax/index/bytes.py", "realm_jax/kinds.py"}
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    done = run("-c", SEARCH, str(tmp_path / "snapshots"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["kind"] == "realm_jax.index.bytes"
+    assert told["files"] == ["bytes/bytes.npy", "digests.npy", "vectors.npy"]
+    # Bytes lose a little; the builder measures it, with other queries.
+    assert 0.8 < told["recall"] < 1.0 and told["measured"] == pytest.approx(told["recall"], abs=0.15)
+    assert told["scores"] == pytest.approx(told["best"], rel=0.1) and told["banned"] == 0
+    refused = run("-m", "realm_jax", "build_index", str(ROOT / "experiments" / "factbook.py"), "--index.kind", "tree")
+    assert refused.returncode == 2 and "'bytes'" in refused.stderr
