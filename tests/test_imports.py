@@ -34,6 +34,7 @@ ROOMS_BELOW["evaluation"] = [*ROOMS_BELOW["training"], "training"]
 
 ROOMS_BELOW["runtime"] = ["errors", "kinds", "settings", "config", "stages", "remote", "workdir", "qa", "training"]
 ROOMS_BELOW["reports"] = [*ROOMS_BELOW["evaluation"], "evaluation", "runtime"]
+ROOMS_BELOW["answering"] = [*ROOMS_BELOW["evaluation"], "evaluation", "tagging", "importing", "runtime"]
 ROOMS_BELOW["jobs"] = [room for room in ROOMS_BELOW if room != "factbook"]
 
 LAZY = {"scann", "bm25s", "tensorboardX", "tensorflow", "huggingface_hub", "submitit"}
@@ -141,6 +142,16 @@ def test_command_line_loads_no_library():
     code = "import sys; from realm_jax.jobs import cli; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"jax", "flax", "numpy", "tensorflow_datasets", "orbax"} & set(loaded)
+
+
+def test_the_front_door_loads_nothing():
+    """And every name in it leads somewhere."""
+    code = (
+        "import sys, realm_jax; before = {name.partition('.')[0] for name in sys.modules}; "
+        "[getattr(realm_jax, name) for name in realm_jax.__all__]; print(*before)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "realm_jax" in loaded and not {"jax", "numpy", "tyro"} & set(loaded)
 
 
 def test_no_module_takes_the_devices_when_it_is_imported():

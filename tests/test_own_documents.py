@@ -17,7 +17,7 @@ TINY = """--model.weights random --model.bert.hidden_size 12 --model.bert.num_la
  --model.bert.intermediate_size 20 --model.bert.max_positions 64 --model.vector_size 8 --data.passage_length 24
  --data.query_length 16 --data.joint_length 40 --index.kind exact --warm_up.steps 0 --pretrain.steps 0
  --finetune.steps 1 --finetune.batch_size 2 --finetune.joint_length 40 --finetune.beam 50
- --finetune.read 2 --index.rows_per_batch 4"""
+ --finetune.read 2 --index.rows_per_batch 4 --evaluation.read 99"""
 JOBS_OF_RUN = ("prepare", "pretrain", "build_index", "finetune")
 
 

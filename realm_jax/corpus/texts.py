@@ -12,6 +12,8 @@ from realm_jax.workdir import DataDir
 class PassageText:
     title: str
     text: str
+    where: str = ""
+    """The file that the article comes from, and its line or byte there."""
 
 
 class PassageTexts:
@@ -28,4 +30,4 @@ class PassageTexts:
         if row == len(self):
             return PassageText("", "")
         fields = tfds_files.Fields(self._records[int(row)])
-        return PassageText(*(fields[name][0].decode() for name in ("title", "text")))
+        return PassageText(*(fields[name][0].decode() for name in ("title", "text", "where")))

@@ -150,9 +150,9 @@ class Evaluation:
 
     def _question_recall(self, embedder: Any, index, when: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Every split's recall, and the rows [B,100] that were found for its questions."""
-        figures, found = {}, {}
+        config, figures, found = self._config, {}, {}
         for split, questions in self._questions.items():
-            _, found[split] = open_qa.retrieve(self._models, embedder, index, questions.queries, max(DEPTHS))
+            _, found[split] = open_qa.retrieve(config, self._models, embedder, index, questions.queries, max(DEPTHS))
             figures |= recall_figures(self._hits(split, found[split]), SUFFIXES[split] + when)
         return figures, found
 

@@ -12,10 +12,7 @@ from realm_jax.index.exact import ExactIndex
 
 NULL_CANDIDATE = 0
 """Where the null passage stands among the candidates."""
-REMEDY = (
-    "take a larger corpus, or less of what asks for most of them: pretrain.candidates, pretrain.answer_within, or "
-    "`realm ask --passages`"
-)
+REMEDY = "take a larger corpus, or less of what asks for most of them: pretrain.candidates or pretrain.answer_within"
 
 
 def search_candidates(

@@ -1,47 +1,132 @@
-"""Answer a question, or fill the [MASK] of a sentence, and show the passages read.
+"""Answer questions, or fill the [MASK] of sentences, and show the passages read.
 
 Prints the answer, the passages read with p(z|x), the score of each reading, and with --truth what each passage gains in
 training when the truth is that: r(z) = [p(y|z,x) / p(y|x) - 1] p(z|x).
 
-    realm ask experiments/factbook.py "What is the capital of Chad?"
-    realm ask experiments/factbook.py "The capital of Chad is [MASK]." --truth "N'Djamena"
+    realm ask runs/factbook "What is the capital of Chad?"
+    realm ask runs/factbook "The capital of Chad is [MASK]." --truth "N'Djamena"
+    realm ask runs/factbook --questions questions.txt --json > answers.jsonl
 """
 
-from dataclasses import dataclass
-from typing import Annotated
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from realm_jax.config import Config
-from realm_jax.errors import UserError
+from realm_jax.errors import Faults, UserError
 from realm_jax.jobs.job import Job
+from realm_jax.remote import path_of
 from realm_jax.workdir import Workdir
+
+PROGRESS_S = 5.0
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What is asked."""
+    """What is asked. Without TEXT and --questions, questions are read from standard input."""
 
-    text: Annotated[Positional[str], arg(metavar="TEXT")]
+    text: Annotated[Positional[str], arg(metavar="TEXT")] = ""
     """A question, or a sentence in which [MASK] stands for what to find: one wordpiece each, or all of --truth's."""
     truth: str = ""
     """The right answer; shows r(z)."""
+    questions: str = ""
+    """A file of texts to ask: one a line, or a JSON object a line, with `question` and perhaps `truth`. `-` is standard
+    input."""
     passages: int = 5
-    """Passages shown."""
+    """Passages shown of those that are read for an answer (evaluation.read)."""
+    json: bool = False
+    """Whether to print a JSON object a line, with every passage read."""
 
     def __post_init__(self):
-        if not self.text.strip():
-            raise UserError("TEXT is empty; ask a question, or write a sentence with [MASK]")
-        if "[MASK]" not in self.text and "[mask]" in self.text.lower():
-            raise UserError(f"TEXT: {self.text!r}: the words to find are written [MASK], in capitals")
+        if self.text and self.questions:
+            raise UserError("--questions: TEXT is given too; ask one of them")
+        if self.truth and not self.text:
+            raise UserError(
+                '--truth: there is no TEXT that it belongs to; write {"question": ..., "truth": ...} a line'
+            )
         if self.passages < 1:
             raise UserError(f"passages: {self.passages} is out of range; it must be at least 1")
 
 
+def misplaced(options: list[str]) -> None:
+    """Raises UserError where a question stands in the place of the run."""
+    first = options[0] if options else ""
+    if first.startswith("-") or not ("?" in first or " " in first.strip() or "[MASK]" in first):
+        return
+    if not path_of(first).exists():
+        raise UserError(f"{first!r} stands where the run belongs: realm ask runs/factbook {shlex.quote(first)}")
+
+
 def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
-    from realm_jax.evaluation.ask import ask
+    where, asked = read_asked(arguments)
+    from realm_jax.answering.opening import open_model
+    from realm_jax.answering.shown import as_text
 
-    ask(config, workdir, arguments)
+    model = open_model(config, workdir)
+    for place, one in zip(where, asked, strict=True):
+        try:
+            model.check(*one)
+        except UserError as error:
+            raise UserError(f"{place}{error}") from None
+    start = said = time.monotonic()
+    for done, result in enumerate(model.stream(asked), 1):
+        if arguments.json:
+            print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
+        else:
+            print(as_text(result, arguments.passages), end="\n\n" if done < len(asked) else "\n", flush=True)
+        if (now := time.monotonic()) - said > PROGRESS_S:
+            said = now
+            print(f"ask: {done} of {len(asked)}, {done / (now - start):.1f} a second", file=sys.stderr, flush=True)
 
 
-JOB = Job("ask", __doc__, main, Arguments, begins=False)
+def read_asked(arguments: Arguments) -> tuple[list[str], list[tuple[str, str]]]:
+    """(text, truth) of each question, and the place that stands before a message about it.
+
+    Raises:
+      UserError: there is none, or a file is faulty.
+    """
+    if arguments.text:
+        return [""], [(arguments.text, arguments.truth)]
+    name = arguments.questions or "-"
+    if name == "-":
+        if not arguments.questions and sys.stdin.isatty():
+            raise UserError("TEXT is missing; write a question, --questions FILE, or send lines to standard input")
+        name, lines = "standard input", sys.stdin.buffer.read()
+    else:
+        try:
+            lines = Path(name).read_bytes()
+        except OSError as error:
+            raise UserError(f"--questions: {name!r} cannot be read ({error.strerror})") from None
+    faults, where, asked = Faults("questions", "mend these lines"), [], []
+    for number, line in enumerate(lines.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            asked.append(_asked(line.decode()))
+            where.append(f"{name}:{number}: ")
+        except ValueError as error:
+            faults.add(f"{name}:{number}: {error}")
+    faults.settle()
+    if not asked:
+        raise UserError(f"{name}: holds no question; write one a line")
+    return where, asked
+
+
+def _asked(line: str) -> tuple[str, str]:
+    """Raises ValueError where a line is no question."""
+    if not line.startswith("{"):
+        return line.strip(), ""
+    record: Any = json.loads(line)
+    found = record.get("question"), record.get("truth", "")
+    if not all(isinstance(value, str) for value in found):
+        raise ValueError('not {"question": "...", "truth": "..."}, of which the truth may be left out')
+    return found
+
+
+JOB = Job("ask", __doc__, main, Arguments, begins=False, command=misplaced)

@@ -6,6 +6,7 @@ A checkpoint of step s holds the state after s steps: the parts (``embedder``, `
 remembers.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -154,14 +155,15 @@ def _restore(directory: AnyPath, step: int, items: dict[str, Any], alone: bool =
     options = ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=single if alone else together)
     if not (directory / str(step)).is_dir():
         raise FileNotFoundError(f"{directory}: checkpoint {step} is gone")
-    with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
+    shapes = ocp.StandardCheckpointHandler()
+    with contextlib.closing(shapes), ocp.CheckpointManager(_absolute(directory), options=options) as manager:
         for name, like in items.items():
             if not (directory / str(step) / name).is_dir():
                 raise UserError(
                     f"{directory}/{step}: the checkpoint has no part {name!r}; it was written by another stage"
                 )
             if name != "optimizer":  # the optimiser's tree follows from the parameters'
-                stored = ocp.StandardCheckpointHandler().metadata(_absolute(directory) / str(step) / name).tree
+                stored = shapes.metadata(_absolute(directory) / str(step) / name).tree
                 check_same_tree(_flat(stored), _flat(like), f"{directory}/{step}/{name}")
         arguments = {name: ocp.args.StandardRestore(abstract(like)) for name, like in items.items()}
         return manager.restore(step, args=ocp.args.Composite(**arguments, **others))

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
@@ -20,33 +21,77 @@ from realm_jax.training.task import Params, padded
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What was retrieved and read for one question."""
+    """What was retrieved and read for one question: k passages, best first."""
 
-    rows: np.ndarray
-    """int [k]: passages, best first."""
-    scores: np.ndarray
-    """float [k]: f(x, z)."""
-    row: int
-    """The passage that the answer stands in."""
-    first: int
-    """First wordpiece of the answer in the passage's body ..."""
-    last: int
-    """... and its last one, inclusive."""
-    readings: np.ndarray
-    """float [k]: the best span score within each read passage, the retrieval score included."""
+    rows: Int[np.ndarray, "k"]
+    scores: Float[np.ndarray, "k"]
+    """f(x, z)."""
+    spans: Int[np.ndarray, "k 2"]
+    """Each passage's best span: its first and last wordpiece in the body, inclusive."""
+    readings: Float[np.ndarray, "k"]
+    """Those spans' scores, the retrieval score included; the answer is the span with the largest."""
+    log_mass: Float[np.ndarray, "k"]
+    """Log of the sum of exp(score) over all spans of a passage ..."""
+    log_truth: Float[np.ndarray, "k"] | None
+    """... and over those that are the truth, -inf where none is; None where no truth was given."""
+
+    @property
+    def best(self) -> int:
+        """Place of the passage that the answer stands in."""
+        return int(self.readings.argmax())
+
+    @property
+    def log_p(self) -> Float[np.ndarray, "k"]:
+        """Log of the probability of each passage's best span, among all spans of all the passages read."""
+        return self.readings - np.logaddexp.reduce(self.log_mass)
+
+    @property
+    def p_truth(self) -> float:
+        """Probability of the truth, wherever it stands."""
+        return float(np.exp(np.logaddexp.reduce(self.log_truth) - np.logaddexp.reduce(self.log_mass)))
+
+    @property
+    def gains(self) -> Float[np.ndarray, "k"] | None:
+        """r(z) = p(z|y,x) - p(z|x) of the truth y, what span loss adds to a passage's score; None where no passage
+        read holds it."""
+        if not np.isfinite(self.log_truth).any():
+            return None
+        shares = (np.exp(part - np.logaddexp.reduce(part)) for part in (self.log_truth, self.log_mass))
+        return np.subtract(*shares)
 
 
-def retrieve(models: Models, embedder: Any, index: Retriever, queries: np.ndarray, depth: int):
+def batch_size(config: Config, count: int) -> int:
+    """Rows at once for `count` rows: few sizes, so that few programs are compiled. More rows than the last size holds
+    are read in parts of it."""
+    sizes = sorted({1, 4, config.evaluation.batch_size})
+    return next((size for size in sizes if size >= count), config.evaluation.batch_size)
+
+
+def retrieve(config: Config, models: Models, embedder: Any, index: Retriever, queries: np.ndarray, depth: int):
     """Scores and rows [B,depth] of the best passages for query rows [B,Q]; of all, where there are fewer."""
-    return index.retrieve(models.embed_many_with(embedder), queries, min(depth, index.num_passages))
+    count, depth = len(queries), min(depth, index.num_passages)
+    if count > (size := batch_size(config, count)):
+        return index.retrieve(models.embed_many_with(embedder), queries, depth)
+    scores, rows = index.retrieve(functools.partial(models.embed, embedder), padded(queries, size), depth)
+    return scores[:count], rows[:count]
 
 
 def answer(
-    config: Config, models: Models, params: dict[str, Any], index: Retriever, store: PassageStore, queries: np.ndarray
+    config: Config,
+    models: Models,
+    params: dict[str, Any],
+    index: Retriever,
+    store: PassageStore,
+    queries: Int[np.ndarray, "B Q"],
+    truths: Int[np.ndarray, "B L"] | None = None,
 ) -> list[Answer]:
-    """Reads the best `evaluation.read` passages for every query row [B,Q] and picks the best span of all."""
-    size, read, width = config.evaluation.batch_size, config.evaluation.read, config.model.max_span_width
-    scores, rows = retrieve(models, params["embedder"], index, queries, read)
+    """Reads the best `evaluation.read` passages for every query row and picks the best span of all.
+
+    Args:
+      truths: wordpieces of the right answers, padded; with them it is told what each passage makes of its question's.
+    """
+    size, read, width = batch_size(config, len(queries)), config.evaluation.read, config.model.max_span_width
+    scores, rows = retrieve(config, models, params["embedder"], index, queries, read)
     scores = config.finetune.score_scale * scores
     table = features.span_table(config.finetune.joint_length, width)
 
@@ -54,20 +99,26 @@ def answer(
     for start in range(0, len(queries), size):
         part = slice(start, start + size)
         batch = [padded(array, size) for array in (queries[part], store.rows(rows[part]), scores[part])]
-        best, span, places, body_start = jax.device_get(_read(params["reader"], *batch, config, models))
+        given = None if truths is None else padded(truths[part], size)
+        read = jax.device_get(_read(params["reader"], *batch, given, config, models))
         for i in range(len(queries[part])):
-            k = int(best[i].argmax())
-            first, last = table[span[i, k]] - body_start[i, k]
-            order = rows[start + i]
-            answers.append(Answer(order, scores[start + i], int(order[places[i, k]]), int(first), int(last), best[i]))
+            best, span, places, body_start, mass, truth = (None if array is None else array[i] for array in read)
+            order = rows[start + i][places], scores[start + i][places]
+            answers.append(Answer(*order, table[span] - body_start[:, None], best, mass, truth))
     return answers
 
 
 @functools.partial(jax.jit, static_argnames=("config", "models"))
-def _read(reader, query, passages, scores, config, models):
-    """Each passage's best span: its score and number [B,K]; places in the beam, and where the body starts [B,K]."""
-    logits, places, _, is_body = read_spans(config, models, reader, query, passages, scores, passages.shape[1])
-    return logits.max(-1), logits.argmax(-1), places, is_body.argmax(-1)
+def _read(reader, query, passages, scores, truths, config, models):
+    """Each passage's best span: its score and number [B,K]; places in the beam, and where the body starts [B,K]; the
+    scores of all its spans together, and of those that are the truth [B,K]."""
+    logits, places, joint, is_body = read_spans(config, models, reader, query, passages, scores, passages.shape[1])
+    truth = None
+    if truths is not None:
+        labels = features.span_labels(joint, truths[:, None, None], is_body, config.model.max_span_width)
+        truth = jax.nn.logsumexp(jnp.where(labels, logits, -jnp.inf), axis=-1)
+    mass = jax.nn.logsumexp(logits, axis=-1)
+    return logits.max(-1), logits.argmax(-1), places, is_body.argmax(-1), mass, truth
 
 
 def read_spans(
@@ -97,10 +148,16 @@ def read_spans(
 
 def texts_of(answers: list[Answer], tokenizer: Tokenizer, texts: PassageTexts) -> list[str]:
     """What the answers are in words."""
-    return [answer_text(tokenizer, texts[found.row].text, found.first, found.last) for found in answers]
+    places = [(found.rows[found.best], found.spans[found.best]) for found in answers]
+    return [answer_text(tokenizer, texts[row].text, *span) for row, span in places]
 
 
-def answer_text(tokenizer: Tokenizer, body: str, first: int, last: int) -> str:
+def answer_text(tokenizer: Tokenizer, body: str, first: int | np.integer, last: int | np.integer) -> str:
     """The characters of the body that wordpieces `first` to `last` were made of; "" outside the body."""
+    return body[slice(*answer_place(tokenizer, body, first, last))]
+
+
+def answer_place(tokenizer: Tokenizer, body: str, first: int | np.integer, last: int | np.integer) -> tuple[int, int]:
+    """Their first and past-the-last character; (0, 0) outside the body."""
     offsets = tokenizer.encode(body).offsets
-    return body[offsets[first, 0] : offsets[last, 1]] if 0 <= first <= last < len(offsets) else ""
+    return (int(offsets[first, 0]), int(offsets[last, 1])) if 0 <= first <= last < len(offsets) else (0, 0)

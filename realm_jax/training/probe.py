@@ -88,6 +88,6 @@ class AnswerProbe:
                 exact_match(a, dev.answers[i], run.config.questions.match) for a, i in zip(said, chosen, strict=True)
             ]
             matches[f"probe/exact_match{suffix}"] = float(np.mean(right))
-            _, rows = open_qa.retrieve(run.models, params["embedder"], self._index, queries, DEPTH)
+            _, rows = open_qa.retrieve(run.config, run.models, params["embedder"], self._index, queries, DEPTH)
             recalls[f"probe/recall@{DEPTH}{suffix}"] = float(labels(chosen, rows).any(1).mean())
         return {**matches, **recalls, "probe/score": float(np.mean(list(matches.values())))} if matches else {}

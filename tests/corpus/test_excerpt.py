@@ -1,4 +1,4 @@
-"""A piece of the real Wikipedia, from dump to passages, spans, index and `ask`; skipped where pip cannot fetch it."""
+"""A piece of the real Wikipedia, from dump to passages, spans, index and answer; skipped where pip cannot fetch it."""
 
 import bz2
 import collections
@@ -9,20 +9,19 @@ import re
 import jax
 import pytest
 
+from realm_jax.answering.model import Model
 from realm_jax.config import Data, Index, Masking, Pretrain
 from realm_jax.corpus import shards, tfds_files
 from realm_jax.corpus.preparation import Corpus, prepare_corpus
 from realm_jax.corpus.wikipedia import EXCERPT, WikipediaDump
 from realm_jax.errors import UserError
-from realm_jax.evaluation.ask import ask
-from realm_jax.jobs.ask import Arguments
 from realm_jax.packages import fetch
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.refresh import build_one
 from realm_jax.training.results import start_of_pretraining
 from realm_jax.workdir import Workdir
 from tests import world as small
-from tests.evaluation.test_ask import save
+from tests.answering.finished import save
 
 MARKUP = re.compile(r"\[\[|\]\]|\{\{|\}\}|\{\||\|\||''|</?[a-z]+[ >]|&[a-z]+;|__[A-Z]+__|https?://|\bISBN\b")
 
@@ -78,7 +77,7 @@ def test_beam_cuts_the_dump_as_prepare_does(prepared, dump, tmp_path):
     assert made.read_bytes() == (tmp_path / "cut" / made.name).read_bytes()
 
 
-def test_from_dump_to_answers(prepared, capsys):
+def test_from_dump_to_answers(prepared):
     passages = tfds_files.read(prepared.data.tfds, "passages", "train")
     records = [passages[i] for i in range(len(passages))]
     texts = [record["text"].decode() for record in records]
@@ -99,7 +98,5 @@ def test_from_dump_to_answers(prepared, capsys):
     params = start_of_pretraining(prepared)(jax.random.key(0))
     save(prepared, "pretrain", params)
     build_one(prepared, 0, params["embedder"])
-    capsys.readouterr()
-    ask(prepared.config, prepared.folder, Arguments("The capital of Angola is [MASK].", "Luanda"))
-    shown = capsys.readouterr().out
+    shown = str(Model(prepared).explain("The capital of Angola is [MASK].", "Luanda"))
     assert shown.startswith("answer: ") and shown.count("p(z|x)") == 6 and not re.search(r"\bnan\b", shown)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from realm_jax.index.exact import ExactIndex
 from realm_jax.text import features
-from realm_jax.training.open_qa import answer, answer_text, retrieve
+from realm_jax.training.open_qa import answer, answer_text, batch_size, retrieve
 from realm_jax.training.results import fresh_embedder, fresh_reader
 from tests.corpus import toy
 
@@ -51,7 +51,8 @@ def answers(experiment, params, vectors, questions):
 
 
 def best_span(experiment, params, query, row, score):
-    """Score and wordpieces of the best span, by Python loops over the reader's scores of this one passage."""
+    """Score and wordpieces of the best span, and log of the sum of exp(score) over all; by Python loops over the
+    reader's scores of this one passage."""
     question, passage = query[query > 0], experiment.store.rows(row)
     body = passage[list(passage).index(102) + 1 :]
     body = body[: list(body).index(102)][: J - len(question) - 1]
@@ -61,15 +62,17 @@ def best_span(experiment, params, query, row, score):
     segments = np.zeros(J, np.int32)
     segments[len(question) : len(pieces)] = 1
     logits = np.asarray(experiment.models.score_spans(params["reader"], joint[None], segments[None]))[0]
-    best, i = (-np.inf, None, None), 0
+    best, i, scores = (-np.inf, None, None), 0, []
     for width in range(WIDTH):
         for first in range(J - width):
             inside = len(question) <= first and first + width < len(question) + len(body)
-            if inside and logits[i] + score > best[0]:
+            if inside:
+                scores.append(logits[i] + score)
+            if inside and scores[-1] > best[0]:
                 best = (logits[i] + score, first - len(question), first + width - len(question))
             i += 1
     assert i == len(logits)
-    return best
+    return *best, np.logaddexp.reduce(scores)
 
 
 def test_answers_equal_brute_force(experiment, params, vectors, questions, answers):
@@ -82,17 +85,19 @@ def test_answers_equal_brute_force(experiment, params, vectors, questions, answe
         np.testing.assert_array_equal(found.rows, order)
         np.testing.assert_allclose(found.scores, 0.7 * products[order], rtol=1e-4, atol=1e-5)
         readings = [best_span(experiment, params, query, row, 0.7 * products[row]) for row in order]
-        np.testing.assert_allclose(found.readings, [score for score, _, _ in readings], rtol=1e-4, atol=1e-4)
-        best = max(range(READ), key=lambda k: readings[k][0])
-        assert (found.row, found.first, found.last) == (order[best], *readings[best][1:])
+        scores, firsts, lasts, masses = zip(*readings)
+        np.testing.assert_allclose(found.readings, scores, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found.log_p, scores - np.logaddexp.reduce(masses), rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(found.spans, np.stack([firsts, lasts], 1))
+        assert found.best == np.argmax(scores) and found.log_truth is None
 
 
 def test_an_answer_stands_in_its_passage(world, experiment, answers):
     for found in answers:
-        text = experiment.texts[found.row].text
-        ids = world.tokenizer.encode(text).ids[found.first : found.last + 1]
-        assert 0 < len(ids) == found.last - found.first + 1 <= WIDTH
-        said = answer_text(world.tokenizer, text, found.first, found.last)
+        text, (first, last) = experiment.texts[found.rows[found.best]].text, found.spans[found.best]
+        ids = world.tokenizer.encode(text).ids[first : last + 1]
+        assert 0 < len(ids) == last - first + 1 <= WIDTH
+        said = answer_text(world.tokenizer, text, first, last)
         assert said and said in text and said == said.strip()
 
 
@@ -101,11 +106,45 @@ def test_answers_do_not_depend_on_the_batch(experiment, params, vectors, questio
     config = dataclasses.replace(experiment.config, evaluation=evaluation)
     index = ExactIndex(vectors[:-1])
     again = answer(config, experiment.models, params, index, experiment.store, questions.queries)
-    assert [(a.row, a.first, a.last) for a in again] == [(a.row, a.first, a.last) for a in answers]
+    for one, other in zip(again, answers, strict=True):
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_array_equal(one.spans, other.spans)
+
+
+def test_of_few_questions_each_is_answered_as_among_many(experiment, params, vectors, questions, answers):
+    """Fewer than a batch holds are padded to one of a few sizes, from the embedder on."""
+    index = ExactIndex(vectors[:-1])
+    assert [batch_size(experiment.config, count) for count in (1, 2, 4, 5, 6)] == [1, 4, 4, 5, 5]
+    for part in (slice(0, 1), slice(1, 4)):
+        arguments = (experiment.config, experiment.models, params, index, experiment.store)
+        for one, other in zip(answer(*arguments, questions.queries[part]), answers[part], strict=True):
+            np.testing.assert_array_equal(one.rows, other.rows)
+            np.testing.assert_array_equal(one.spans, other.spans)
+            np.testing.assert_allclose(one.log_p, other.log_p, rtol=1e-4, atol=1e-4)
+
+
+def test_a_truth_has_the_mass_of_its_spans(experiment, params, vectors, questions, answers):
+    """Here of each question's own answer, which is the truth then: it has at least the best span's share."""
+    truths = np.zeros((len(questions), WIDTH + 1), np.int32)
+    for row, found in zip(truths, answers, strict=True):
+        body = features.body(experiment.store.rows(found.rows[found.best]))
+        first, last = found.spans[found.best]
+        row[: last - first + 1] = body[first : last + 1]
+    index = ExactIndex(vectors[:-1])
+    arguments = (experiment.config, experiment.models, params, index, experiment.store, questions.queries)
+    for told, found in zip(answer(*arguments, truths), answers, strict=True):
+        np.testing.assert_array_equal(told.spans, found.spans)
+        assert 1 >= told.p_truth >= np.exp(found.log_p[found.best]) * 0.999
+        assert told.gains.sum() == pytest.approx(0, abs=1e-5) and told.gains[found.best] > 0
+    nowhere = np.full_like(truths, 5)
+    for told in answer(*arguments, nowhere):
+        assert told.gains is None and told.p_truth == 0
 
 
 def test_retrieval_is_the_search_of_embedded_queries(experiment, params, vectors, questions):
-    scores, rows = retrieve(experiment.models, params["embedder"], ExactIndex(vectors[:-1]), questions.queries, 7)
+    scores, rows = retrieve(
+        experiment.config, experiment.models, params["embedder"], ExactIndex(vectors[:-1]), questions.queries, 7
+    )
     embedded = np.asarray(experiment.models.embed(params["embedder"], jnp.asarray(questions.queries)))
     expected = embedded @ vectors[:-1].T
     np.testing.assert_array_equal(rows, np.argsort(-expected, axis=1, kind="stable")[:, :7])

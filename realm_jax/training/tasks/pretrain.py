@@ -173,27 +173,32 @@ def read_candidates(
     null_row: np.ndarray | jax.Array,
     key: jax.Array | None,
 ):
-    """Scores f(x, z) [B,K] with live parameters and log p(y|z,x) [B,K,M] of the candidates in `batch`.
+    """Scores f(x, z) [B,K] with live parameters and log p(y|z,x) [B,K,M] of the candidates in `batch`."""
+    given = (batch["query"], batch["passages"], batch["mask_positions"], batch.get("scores"))
+    scores, logits = candidate_logits(config, models, params, *given, null_row, key)
+    targets = jnp.repeat(batch["mask_targets"], scores.shape[1], axis=0)
+    return scores, objectives.target_log_probs(logits, targets).reshape(*scores.shape, -1)
 
-    A retriever whose own `scores` stand has put them there, without their scale. Dropout is off where `key` is None.
+
+def candidate_logits(
+    config: Config, models: Models, params: Params, query, passages, positions, scores, null_row, key: jax.Array | None
+):
+    """Scores f(x, z) [B,K] with live parameters, and the reader's logits [B*K,M,V] at `positions` [B,M] of `query`
+    [B,Q], given each of `passages` [B,K,P].
+
+    Args:
+      scores: [B,K] of a retriever whose own scores stand, without their scale; else None.
+      key: of dropout; None turns it off.
     """
-    query, passages, positions = batch["query"], batch["passages"], batch["mask_positions"]
-    (b, k, _), m = passages.shape, positions.shape[1]
+    b, k, _ = passages.shape
     keys = jax.random.split(key, 3) if key is not None else (None,) * 3
     live = functools.partial(_live_scores, config, models, params["embedder"], query, passages, null_row, keys)
-    scores = standing_or_live(batch.get("scores"), config.pretrain.score_scale, live)
+    scores = standing_or_live(scores, config.pretrain.score_scale, live)
     if not config.pretrain.null_passage:
         scores = scores.at[:, NULL_CANDIDATE].set(NEVER)
     joint, segments, _ = features.join(query, passages, config.data.joint_length)
-    logits = models.read(
-        params["reader"],
-        joint.reshape(b * k, -1),
-        segments.reshape(b * k, -1),
-        jnp.repeat(positions, k, axis=0),
-        keys[2],
-    )
-    targets = jnp.repeat(batch["mask_targets"], k, axis=0)
-    return scores, objectives.target_log_probs(logits, targets).reshape(b, k, m)
+    rows = (joint.reshape(b * k, -1), segments.reshape(b * k, -1), jnp.repeat(positions, k, axis=0))
+    return scores, models.read(params["reader"], *rows, keys[2])
 
 
 def _live_scores(config: Config, models: Models, embedder: Params, query, passages, null_row, keys) -> jax.Array:
