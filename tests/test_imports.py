@@ -157,7 +157,7 @@ def test_the_front_door_loads_nothing():
 def test_no_module_takes_the_devices_when_it_is_imported():
     """They are chosen, and shared with other processes, by what is imported after."""
     code = (
-        "import realm_jax.training.train_stage, realm_jax.evaluation.evaluate; "
+        "import realm_jax.training.train_stage, realm_jax.answering.opening; "
         "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -69,13 +69,13 @@ def test_the_page_is_followed(home, capsys, monkeypatch):
     (first, ask), again = blocks()
     assert [words[0] for words in (first, ask)] == ["run", "ask"]
     assert [words[0] for words in again] == ["prepare", "build_index", "ask"]
-    embedded, embed_all = [], refresh.build.embed_all
+    embedded, embed_all = [], refresh.embed_passages.embed_all
 
     def watched(embed, tokens, *rest):
         embedded.append(len(tokens))
         return embed_all(embed, tokens, *rest)
 
-    monkeypatch.setattr(refresh.build, "embed_all", watched)
+    monkeypatch.setattr(refresh.embed_passages, "embed_all", watched)
     run(first, capsys)
     count = read_json(Path("runs/mine/data/manifest.json"))["passages"]
     assert embedded == [count + 1] and count >= len(world.COUNTRIES)

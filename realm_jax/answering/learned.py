@@ -13,7 +13,7 @@ from realm_jax.index.base import Retriever
 from realm_jax.training import checkpoints
 from realm_jax.training.mesh import local_mesh
 from realm_jax.training.open_run import OpenRun
-from realm_jax.training.stages import finetuned_snapshot, restore_result, result_step, start_of_pretraining
+from realm_jax.training.results import finetuned_snapshot, restore_result, result_step, start_of_pretraining
 
 START, PRETRAIN, FINETUNE = STAGES = ("start", "pretrain", "finetune")
 """Before pre-training, after it, after fine-tuning."""
