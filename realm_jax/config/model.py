@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Fraction, InputFile, Machine, NotNegative, Part, Positive
+from realm_jax.settings import Count, Fraction, InputFile, Machine, NotNegative, Part, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Model(Part):
     vocab: Annotated[str, InputFile()] = ""
     """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random). Text is
     lower-cased unless a tokenizer_config.json beside the file has `do_lower_case` false."""
+    layers: Count = 0
+    """Layers of the weights that the trunks keep, the first so many; 0 keeps all. The upper ones of a sentence encoder
+    are those that know retrieval."""
     bert: Bert = Bert()
     """Sizes of the trunks; used only with `--model.weights random`, but for `dropout`, which always counts."""
     vector_size: Positive = 128
@@ -60,3 +63,7 @@ class Model(Part):
     remat: Annotated[bool, Machine()] = False
     """Whether a layer's activations are computed again in the backward pass, which takes a third longer and far less
     memory."""
+
+    def check(self, name: str) -> None:
+        if self.layers and self.weights == "random":
+            raise UserError(f"{name}layers: {self.layers} of {name}weights random; set {name}bert.num_layers instead")

@@ -41,7 +41,7 @@ def embedder_params(rng: Array, model: Model, directory: Path | None, rows: Rows
     if directory is None:
         params = _random(Embedder, bert, model, rng)
     else:
-        weights = published.load(directory).params
+        weights = _weights(directory, bert)
         params = _random(Embedder, _without_trunk(bert), model, rng)
         params |= {part: weights[part] for part in ("trunk", "pooler") if part in weights}
     left, _, right = np.linalg.svd(params["projection"]["kernel"], full_matrices=False)
@@ -70,7 +70,7 @@ def reader_params(
     bert, model = bert_config(model, directory), dataclasses.replace(model, compute_dtype="float32")
     if directory is None:
         return _random(Reader, bert, model, rng)
-    weights = published.load(directory).params
+    weights = _weights(directory, bert)
     head = weights.get("head")
     if head is None:
         kernel, bias = np.eye(bert.hidden_size), np.zeros(bert.hidden_size)
@@ -87,7 +87,7 @@ def span_reader_params(rng: Array, model: Model, directory: Path | None, trunk: 
     bert = bert_config(model, directory)
     if trunk is None and directory is None:
         return _random(SpanReader, bert, model, rng)
-    trunk = trunk if trunk is not None else published.load(directory).params["trunk"]
+    trunk = trunk if trunk is not None else _weights(directory, bert)["trunk"]
     return jax.tree.map(jnp.asarray, _random(SpanReader, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
@@ -96,7 +96,7 @@ def token_classifier_params(rng: Array, model: Model, directory: Path | None, la
     bert, kind = bert_config(model, directory), functools.partial(TokenClassifier, labels=labels)
     if directory is None:
         return _random(kind, bert, model, rng)
-    trunk = published.load(directory).params["trunk"]
+    trunk = _weights(directory, bert)["trunk"]
     return jax.tree.map(jnp.asarray, _random(kind, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
@@ -117,6 +117,15 @@ def _random(kind, bert: Bert, model: Model, rng: Array) -> Params:
         return jnp.asarray(draw[taken - leaf.size : taken].reshape(leaf.shape))
 
     return jax.tree_util.tree_map_with_path(leaf_of, shapes)
+
+
+def _weights(directory: Path, bert: Bert) -> Params:
+    """The parts of the weights, with the layers that the trunk keeps: a head above others would not fit it."""
+    weights = published.load(directory).params
+    layers = {f"layer_{i}" for i in range(bert.num_layers)}
+    cut = {name for name in weights["trunk"] if name.startswith("layer_")} - layers
+    trunk = {name: part for name, part in weights["trunk"].items() if name not in cut}
+    return {name: part for name, part in weights.items() if name != "head" or not cut} | {"trunk": trunk}
 
 
 def _without_trunk(bert: Bert) -> Bert:

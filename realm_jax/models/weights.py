@@ -78,4 +78,9 @@ def bert_config(model: Model, directory: Path | None) -> Bert:
         )
     if not (directory / sizes.VOCAB).is_file():
         raise UserError(f"{directory}: {sizes.VOCAB} is missing; a weights folder has {', '.join(FILES)}")
-    return dataclasses.replace(found.bert, dropout=model.bert.dropout)
+    layers = found.bert.num_layers
+    if model.layers > layers:
+        raise UserError(
+            f"model.layers: {model.layers}, but the weights in {directory} have {layers}; it must be at most as many"
+        )
+    return dataclasses.replace(found.bert, dropout=model.bert.dropout, num_layers=model.layers or layers)

@@ -209,3 +209,21 @@ def test_the_fitted_head_says_what_it_sees(tmp_path):
         logits = jax.jit(models.Reader(bert, model).apply)({"params": params}, rows, zeros, places)
         right.append((logits.argmax(-1) == rows).mean())
     assert 1 / 29 < right[0] < 0.3 < right[1]
+
+
+def test_the_first_layers_of_the_weights_alone(tmp_path):
+    """The same as weights that have no others, and without the head of the layers that are gone."""
+    tensors = bert_files.tensors(head=True)
+    whole = bert_files.write(tmp_path / "whole", tensors)
+    first = {name: value for name, value in tensors.items() if "layer.1." not in name and not name.startswith("cls.")}
+    short = bert_files.write(tmp_path / "short", first, {"num_hidden_layers": 1})
+    rows = np.arange(1, 13, dtype=np.int32).reshape(3, 4)
+    makers = (models.embedder_params, functools.partial(models.reader_params, mask_id=4), models.span_reader_params)
+    for make in makers:
+        given = () if make is models.span_reader_params else (rows,)
+        cut = make(jax.random.key(0), Model(weights=str(whole), layers=1, vector_size=4), whole, *given)
+        jax.tree.map(np.testing.assert_array_equal, cut, make(jax.random.key(0), Model(vector_size=4), short, *given))
+    with pytest.raises(UserError, match=f"model.layers: 3, but the weights in {whole} have 2; it must be at most"):
+        models.bert_config(Model(weights=str(whole), layers=3), whole)
+    with pytest.raises(UserError, match="model.layers: 1 of model.weights random; set model.bert.num_layers"):
+        Config(model=Model(weights="random", layers=1))
