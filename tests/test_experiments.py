@@ -17,6 +17,20 @@ SHIPPED = {
     "factbook": ("factbook", set()),
     "factbook_no_pretraining": ("factbook", {"name", "pretrain.steps", "warm_up.steps"}),
     "factbook_warm_up_only": ("factbook", {"name", "pretrain.steps"}),
+    "factbook_transfer": (
+        "factbook",
+        {
+            *("name", "questions.by_kind", "masking.types", "pretrain.learning_rate", "pretrain.patience"),
+            "finetune.probe_questions",
+        },
+    ),
+    "factbook_paper": (
+        "factbook_transfer",
+        {
+            *("name", "model.layers", "ict.steps", "ict.batch_size", "ict.learning_rate", "ict.warmup_steps"),
+            *("ict.bias_correction", "ict.score_scale", "ict.checkpoint_every"),
+        },
+    ),
     "own_documents": (
         "factbook",
         {
@@ -69,6 +83,9 @@ SWEEPS = {
     "factbook_sweep": 25,
     "factbook_gain_sweep": 10,
     "factbook_unfiltered_sweep": 7,
+    "factbook_transfer_sweep": 10,
+    "factbook_recipe_sweep": 11,
+    "factbook_paper_sweep": 14,
     "wikipedia_sweep": 26,
     "wikipedia_small_sweep": 18,
 }
