@@ -3,10 +3,14 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated, get_type_hints
 
+import pytest
+
+from realm_jax import settings
 from realm_jax.config import Config, Data, Finetune, Questions, decisive, of_the_machine
 from realm_jax.corpus.preparation import prepare_corpus
+from realm_jax.errors import UserError
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.questions import set_folder
 from realm_jax.runtime import sharing
@@ -116,3 +120,15 @@ def test_stages_that_a_sweep_made_before_are_found_again():
         "finetune": "5902389838f0f779",
         "closed_book": "c7b5fbda077a107b",
     }
+
+
+def test_the_option_of_the_guide():
+    guide = Path(__file__).parents[2].joinpath("docs/extending.md").read_text()
+    code = guide.partition("## An option\n")[2].partition("```python\n")[2].partition("```")[0]
+    names = {"dataclasses": dataclasses, "Annotated": Annotated, **vars(settings)}
+    exec(code, names)
+    part = names["Masking"]
+    assert marked(part, InputFile).keys() == {"words"} and marked(part, Added).keys() == {"words", "most"}
+    settings.check(part(words="w.txt", most=10))
+    with pytest.raises(UserError, match="most: 11 is out of range; it must be between 0 and 10"):
+        settings.check(part(most=11))
