@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Count, Fraction, InputFile, Machine, NotNegative, Part, Positive
+from realm_jax.settings import Added, Count, Fraction, InputFile, Machine, NotNegative, Part, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Model(Part):
     vocab: Annotated[str, InputFile()] = ""
     """Path of a vocab.txt; empty takes the one beside the weights (the minilm one when weights are random). Text is
     lower-cased unless a tokenizer_config.json beside the file has `do_lower_case` false."""
-    layers: Count = 0
+    layers: Annotated[Count, Added()] = 0
     """Layers of the weights that the trunks keep, the first so many; 0 keeps all. The upper ones of a sentence encoder
     are those that know retrieval."""
     bert: Bert = Bert()
