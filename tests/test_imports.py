@@ -25,7 +25,7 @@ ROOMS_BELOW = {
     "factbook": ["errors", "text", "corpus", "qa"],
     "published": ["errors", "config", "workdir", "remote"],
     "models": ["errors", "config", "workdir", "remote", "packages", "published"],
-    "index": ["errors", "kinds", "config", "workdir", "remote"],
+    "index": ["errors", "kinds", "config", "workdir", "remote", "text"],
 }
 ROOMS_BELOW["training"] = [room for room in ROOMS_BELOW if room != "factbook"]
 ROOMS_BELOW["tagging"] = [*ROOMS_BELOW["training"], "training"]

@@ -1,1 +1,1 @@
-"""Maximum inner product search: which passages' vectors have the largest inner products with a query's vector."""
+"""What finds passages for query rows, by vectors or by words, and the snapshots that hold it."""

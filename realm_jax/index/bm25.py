@@ -12,8 +12,8 @@ from jaxtyping import Float, Int, Integer
 from realm_jax.config import Bm25 as Bm25Config
 from realm_jax.config import Index as IndexConfig
 from realm_jax.index.base import Embed, Found, HostOrDevice, Passages, Retriever
+from realm_jax.text.features import PAD, SEP
 
-PAD, SEP = 0, 102
 Terms = Sequence[list[int]]
 """Of each passage or query."""
 

@@ -26,9 +26,9 @@ from realm_jax.index.snapshots import (
 )
 from realm_jax.kinds import INDEXES
 from realm_jax.remote import AnyPath, is_remote, remove
+from realm_jax.text.features import PAD
 from realm_jax.workdir import wait_for
 
-PAD = 0
 BUCKET = 16
 BLOCK_ROWS = 1 << 16
 """Passages embedded and written at a time: what a killed builder loses at most."""
