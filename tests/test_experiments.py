@@ -31,6 +31,14 @@ SHIPPED = {
             *("ict.bias_correction", "ict.score_scale", "ict.checkpoint_every"),
         },
     ),
+    "qed": (
+        "factbook_transfer",
+        {
+            *("name", "data.source", "data.path", "data.passage_length", "data.joint_length", "questions.by_kind"),
+            *("questions.train", "questions.dev", "questions.test", "finetune.joint_length", "finetune.beam"),
+            *CLOSED_BOOK,
+        },
+    ),
     "own_documents": (
         "factbook",
         {
@@ -86,6 +94,7 @@ SWEEPS = {
     "factbook_transfer_sweep": 10,
     "factbook_recipe_sweep": 11,
     "factbook_paper_sweep": 14,
+    "qed_sweep": 9,
     "wikipedia_sweep": 26,
     "wikipedia_small_sweep": 18,
 }
