@@ -4,7 +4,7 @@
 
 Prints the largest difference of every quantity over all folders and exits with 1 where one is beyond its bound. A
 difference is |ours - theirs| / (1 + |theirs|), so that a bound holds relative plus absolute; integers must be equal.
-The computation is that of training: `read_candidates`, `read_spans` and `objectives` on parameters from
+The computation is that of training: `candidate_logits`, `read_spans` and `objectives` on parameters from
 `published.load`. Beside that, FOLDER/saved receives every model as `published.save` writes it, for
 `parity/port.py --reload`.
 """
@@ -29,7 +29,7 @@ from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.open_qa import read_spans
-from realm_jax.training.tasks.pretrain import read_candidates
+from realm_jax.training.tasks.pretrain import candidate_logits
 from realm_jax.workdir import Workdir
 
 BOUNDS = {"float32": 5e-5, "float64": 1e-9}
@@ -104,23 +104,24 @@ def _pretraining(folder: Path, inputs: Arrays, dtype: str) -> Arrays:
     models = Models(config, Workdir(folder))
     params = {"embedder": _cast(embedder.params, dtype), "reader": _cast(encoder.params, dtype)}
     query, passages, weights = inputs["query"], inputs["passages"], inputs["weights"].astype(dtype)
-    batch = {"query": query, "passages": passages} | {f"mask_{key}": inputs[key] for key in ("positions", "targets")}
     joint, segments, _ = _join(query, passages, config.data.joint_length)
     for name, rows in (("joint", joint), ("joint_segments", segments)):
         if not np.array_equal(rows, inputs[name]):
             raise ValueError(f"{folder}: {name} of the port are not those that the query and its passages give here")
     (b, k, j), p = joint.shape, passages.shape[-1]
+    positions, targets = (np.repeat(inputs[name], k, axis=0) for name in ("positions", "targets"))
 
     @jax.jit
     @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
     def loss(params, change, weights):
         """`change` is added to the scores, so that its gradient is theirs."""
-        f, log_p_y = read_candidates(config, models, params, batch, passages[0, 0], None)
+        rows = (query, passages, inputs["positions"], None, passages[0, 0])
+        f, logits = candidate_logits(config, models, params, *rows, None)
+        log_p_y = objectives.target_log_probs(logits, targets).reshape(b, k, -1)
         return objectives.marginal_loss(objectives.retrieval_log_probs(f + change), log_p_y, weights), f
 
     (value, scores), (gradient, of_scores) = jax.device_get(loss(params, np.zeros((b, k), dtype), weights))
     (empty, _), of_nothing = jax.device_get(loss(params, np.zeros((b, k), dtype), 0 * weights))
-    positions = np.repeat(inputs["positions"], k, axis=0)
     logits = models.read(params["reader"], joint.reshape(b * k, j), segments.reshape(b * k, j), positions)
 
     def vectors(embedder) -> tuple[np.ndarray, np.ndarray]:

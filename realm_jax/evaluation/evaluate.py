@@ -17,7 +17,7 @@ from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
 from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
 from realm_jax.training import open_qa
-from realm_jax.training.masked_queries import salient, unfiltered
+from realm_jax.training.masked_queries import MaskedBatch, salient, unfiltered
 from realm_jax.training.mesh import local_mesh, require
 from realm_jax.training.metrics import read_metrics
 from realm_jax.training.open_run import OpenRun
@@ -141,11 +141,11 @@ class Evaluation:
         }
         return figures, [self._shown(queries, reading) for reading in filtered.readings[:READINGS]]
 
-    def _shown(self, queries: dict[str, np.ndarray], reading: spans.Reading) -> dict[str, Any]:
+    def _shown(self, queries: MaskedBatch, reading: spans.Reading) -> dict[str, Any]:
         """A held-out span in words, with the passage that tells it best."""
         tokenizer, passage, i = self._run.tokenizer, self._texts[reading.row], reading.query
-        hidden = queries["mask_targets"][i][queries["mask_weights"][i] > 0]
-        words = {"text": tokenizer.decode(queries["query"][i]), "truth": tokenizer.decode(hidden)}
+        hidden = queries.mask_targets[i][queries.mask_weights[i] > 0]
+        words = {"text": tokenizer.decode(queries.query[i]), "truth": tokenizer.decode(hidden)}
         return words | {"title": passage.title, "body": passage.text} | reading._asdict()
 
     def _question_recall(self, embedder: Any, index, when: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:

@@ -1,5 +1,6 @@
 """Held-out masked spans: does retrieval find what fills the mask, and is it worth reading?"""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from realm_jax.index.base import Retriever
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates
 from realm_jax.text import features
 from realm_jax.training.jitted_models import Models
+from realm_jax.training.masked_queries import MaskedBatch, ReadBatch
 from realm_jax.training.task import padded
 from realm_jax.training.tasks.pretrain import read_candidates
 
@@ -52,30 +54,30 @@ def measure(
     params: dict[str, Any],
     index: Retriever,
     store: PassageStore,
-    queries: dict[str, np.ndarray],
+    queries: MaskedBatch,
 ) -> SpanFigures:
     """Searches `index`, which must hold the vectors of `params`' own embedder, and reads pretrain.candidates
     passages."""
     size = config.evaluation.batch_size
-    encoded = index.encode(models.embed_many_with(params["embedder"]), queries["query"])
+    encoded = index.encode(models.embed_many_with(params["embedder"]), queries.query)
     depth = max(DEPTH + 1, config.pretrain.candidates)
-    rows = search_candidates(index, encoded, queries["origin"][:, None], depth, store.null_id)
-    hidden = np.where(queries["mask_weights"] > 0, queries["mask_targets"], features.PAD)
+    rows = search_candidates(index, encoded, queries.origin[:, None], depth, store.null_id)
+    hidden = np.where(queries.mask_weights > 0, queries.mask_targets, features.PAD)
     hits = features.holds(store.rows(rows[:, 1 : DEPTH + 1]), hidden[:, None, None])
 
     utility, p_null, readings, count = 0.0, [], [], min(config.evaluation.read_queries, len(rows))
     read = rows[:count, : config.pretrain.candidates]
-    found = {"passages": store.rows(read), "scores": index.own_scores(jax.tree.map(lambda a: a[:count], encoded), read)}
-    queries = jax.tree.map(lambda a: a[:count], queries) | found
+    scores = index.own_scores(jax.tree.map(lambda a: a[:count], encoded), read)
+    queries = ReadBatch(**vars(queries[:count]), passages=store.rows(read), scores=scores)
     for start in range(0, count, size):
         real = min(size, count - start)
         batch = jax.tree.map(lambda a, first=start: padded(a[first : first + size], size), queries)
-        batch["mask_weights"] = batch["mask_weights"] * (np.arange(size) < real)[:, None]
+        batch = dataclasses.replace(batch, mask_weights=batch.mask_weights * (np.arange(size) < real)[:, None])
         value, log_p_z, log_p_y = jax.device_get(_read(params, batch, store.null_row, config, models))
         utility += float(value)
         p_null.append(np.exp(log_p_z[:real, NULL_CANDIDATE]))
         readings += [_reading(start + i, rows[start + i], log_p_z[i], log_p_y[i]) for i in range(real)]
-    masks = float(queries["mask_weights"][:count].sum())
+    masks = float(queries.mask_weights[:count].sum())
     recall, null = float(np.mean(np.asarray(hits).any(1))), float(np.concatenate(p_null).mean())
     return SpanFigures(recall, utility / masks, null, readings)
 
@@ -95,6 +97,5 @@ def _read(params, batch, null_row, config, models):
     measurements."""
     scores, log_p_y = read_candidates(config, models, params, batch, null_row, None)
     log_p_z = objectives.retrieval_log_probs(scores)
-    weights = batch["mask_weights"]
-    utility = objectives.retrieval_utility(log_p_z, log_p_y, weights)
-    return utility * weights.sum(), log_p_z, (log_p_y * weights[:, None]).sum(-1)
+    utility = objectives.retrieval_utility(log_p_z, log_p_y, batch.mask_weights)
+    return utility * batch.mask_weights.sum(), log_p_z, (log_p_y * batch.mask_weights[:, None]).sum(-1)

@@ -1,8 +1,10 @@
 """Labelled sentences as token rows: what the classifier behind the tagger `ner` is trained and scored on."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import grain
+import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -10,7 +12,7 @@ from realm_jax.errors import UserError
 from realm_jax.tagging.conll import Labelled
 from realm_jax.tagging.iob import entities
 from realm_jax.text.tokenizer import Encoding, Tokenizer
-from realm_jax.training.task import Batch, in_batches
+from realm_jax.training.task import AnyArray, Batch, Row, in_batches
 
 UNCOUNTED = -1
 """Target of a position that teaches nothing: [CLS], [SEP], padding, and what goes on with a word ("##")."""
@@ -28,6 +30,15 @@ def label_names(sentences: Sequence[Labelled], option: str) -> tuple[str, ...]:
     return ("O", *(f"{begins}-{kind}" for kind in types for begins in "BI"))
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TaggerBatch(Batch):
+    """Sentences, and the number of each wordpiece's label."""
+
+    tokens: Int[AnyArray, "B T"]
+    targets: Int[AnyArray, "B T"]
+
+
 class LabelledSet:
     """Sentences, encoded."""
 
@@ -42,17 +53,17 @@ class LabelledSet:
     def batches(
         self, names: Sequence[str], length: int, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)
     ) -> grain.IterDataset:
-        """Endless shuffled batches of `tokens` and `targets` [B/n, length], of which this is `part` (i, n)."""
+        """Endless shuffled batches of rows of `length` wordpieces, of which this is `part` (i, n)."""
         number = {name: i for i, name in enumerate(names)}
 
-        def row(i: int) -> Batch:
+        def row(i: int) -> Row:
             targets = np.full(length, UNCOUNTED, np.int32)
             found = [number.get(label, UNCOUNTED) for label in self._piece_labels(i)][: length - 2]
             targets[1 : 1 + len(found)] = found
             return {"tokens": self._tokenizer.row(self.encodings[i].ids, length), "targets": targets}
 
         dataset = grain.MapDataset.range(len(self)).seed(seed).shuffle().repeat()
-        return in_batches(dataset.map(row), batch_size, part)
+        return in_batches(dataset.map(row), TaggerBatch, batch_size, part)
 
     def _piece_labels(self, i: int) -> list[str]:
         """Label of each wordpiece, "" where it has none. Of a word that BERT splits at punctuation ("U.N.") the first

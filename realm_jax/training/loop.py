@@ -107,10 +107,11 @@ def _train(
         def fetch(at: int) -> Future:
             """Starts the retrieval for the step after `at` steps."""
             batch = task.choose(next(batches), at)
-            placed = put_rows(mesh, batch)
+            if not task.retrieves_on_host:
+                batch = put_rows(mesh, batch)
+            queries = put_rows(mesh, task.queries(batch))
             with jax.set_mesh(mesh):
-                embedded = task.embed(state.params, placed)
-            batch = placed if task.retrieves_on_devices else batch
+                embedded = task.embed(state.params, queries)
             if task.retrieves_beside:
                 return background.submit(task.retrieve, embedded, batch, at)
             retrieved: Future = Future()

@@ -5,8 +5,9 @@ import re
 from functools import cached_property
 
 import grain
+import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int, Integer
 
 from realm_jax.config import Config, Masking
 from realm_jax.corpus.sentence_source import NO_HOLDERS, Place, PlaceSource, Sentence, SentenceSource, Span
@@ -16,11 +17,49 @@ from realm_jax.text.masking import MaskKind, Special, mask_query
 from realm_jax.text.salience import bucket
 from realm_jax.text.salient import body_start
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.task import READ_AHEAD, Batch, in_batches, rng
+from realm_jax.training.task import READ_AHEAD, AnyArray, Batch, Row, in_batches, rng
 from realm_jax.workdir import DataDir
 
 WORD = "word"
 """The kind, in learned salience, of words that no tagger found."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedBatch(Batch):
+    """Sentences in which something is hidden."""
+
+    query: Int[AnyArray, "B Q"]
+    mask_positions: Int[AnyArray, "B M"]
+    """Places of the masks in `query`; these and the next three are filled up with zeros."""
+    mask_targets: Int[AnyArray, "B M"]
+    mask_weights: Float[AnyArray, "B M"]
+    mask_spans: Int[AnyArray, "B M"]
+    origin: Int[AnyArray, "B"]
+    holders: Int[AnyArray, "B 16"]
+    """-1 where there are no more."""
+    kind: Int[AnyArray, "B"] | None = None
+    """Of learned salience, as is the next: which of `MaskedQueries.kinds` is hidden."""
+    span: Int[AnyArray, "B"] | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadBatch(MaskedBatch):
+    """Masked sentences with the passages that each is read with."""
+
+    passages: Integer[AnyArray, "B K P"]
+    scores: Float[AnyArray, "B K"] | None = None
+    """Of a retriever whose own stand in the loss."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class IctBatch(Batch):
+    """Sentences, and the passages that they are from."""
+
+    query: Int[AnyArray, "B Q"]
+    passage: Integer[AnyArray, "B P"]
 
 
 class MaskedQueries:
@@ -42,19 +81,19 @@ class MaskedQueries:
         # A sentence of which nothing fits into the query gives None, which the iterator passes over. Which batch a
         # sentence falls into depends on all before it: so each process masks all, and any number sees the same batches.
         queries = sentences.random_map(self.mask)[skip:]
-        batches = queries.to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True)
+        batches = queries.to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True, batch_fn=MaskedBatch.of)
         if part == (0, 1):
             return batches
         rows = slice(part[0] * batch_size // part[1], (part[0] + 1) * batch_size // part[1])
-        return batches.map(lambda batch: {name: value[rows] for name, value in batch.items()})
+        return batches.map(lambda batch: batch[rows])
 
-    def fixed(self, count: int, seed: int) -> Batch:
+    def fixed(self, count: int, seed: int) -> MaskedBatch:
         """One batch of up to `count` queries, the same in every run of a seed.
 
         Raises:
           UserError: nothing that may be hidden fits into a query.
         """
-        chosen: list[Batch] = []
+        chosen: list[Row] = []
         for i in rng(seed, 4).permutation(len(self._source)):
             if len(chosen) == count:
                 break
@@ -67,11 +106,10 @@ class MaskedQueries:
                 f"data.query_length: {length} wordpieces leave no room for a span that is to be hidden, in any of the "
                 f"{len(self._source)} sentences of split {self._split!r}; raise it"
             )
-        return {key: np.stack([query[key] for query in chosen]) for key in chosen[0]}
+        return MaskedBatch.of(chosen)
 
-    def mask(self, sentence: Sentence, generator: np.random.Generator) -> Batch | None:
-        """query [Q], mask_positions, mask_targets, mask_weights, mask_spans [M], origin, holders [16]; of learned
-        salience, kind and span too."""
+    def mask(self, sentence: Sentence, generator: np.random.Generator) -> Row | None:
+        """A row of `MaskedBatch`; None where nothing can be hidden."""
         masking = self._masking
         if masking.kind == "learned":
             return self._mask_any_kind(sentence, generator)
@@ -79,7 +117,7 @@ class MaskedQueries:
         spans = [span for span in sentence.spans if span.start >= start]
         return self._hide(sentence, start, spans, masking.kind, generator)
 
-    def _mask_any_kind(self, sentence: Sentence, generator: np.random.Generator) -> Batch | None:
+    def _mask_any_kind(self, sentence: Sentence, generator: np.random.Generator) -> Row | None:
         """Hides one span of a kind drawn from those that the sentence has; words outside all spans are a kind too."""
         start = body_start(sentence.text) if self._masking.hide_label else 0
         spans = [span for span in sentence.spans if span.start >= start]
@@ -101,7 +139,7 @@ class MaskedQueries:
 
     def _hide(
         self, sentence: Sentence, start: int, spans: list[Span], kind: MaskKind, generator: np.random.Generator
-    ) -> Batch | None:
+    ) -> Row | None:
         """Masks the sentence from the character `start` on."""
         masking = self._masking
         encoding = self._tokenizer.encode(sentence.text[start:])
@@ -155,14 +193,11 @@ def ict_batches(
     seed: int,
     part: tuple[int, int] = (0, 1),
 ) -> grain.IterDataset:
-    """Endless shuffled batches of sentences of the knowledge corpus and their passages: this is `part` (i, n) of them.
-
-    query [B/n,Q], passage [B/n,P].
-    """
+    """Endless shuffled sentences of the knowledge corpus and their passages, of which this is `part` (i, n)."""
     # Every sentence, whatever it could be masked for.
     source = PlaceSource(data) if config.data.text_source else SentenceSource(data, "train", Masking(kind="tokens"))
 
-    def pair(sentence: Sentence | Place, generator: np.random.Generator) -> Batch:
+    def pair(sentence: Sentence | Place, generator: np.random.Generator) -> Row:
         row, (first, limit) = store.rows(np.int32(sentence.origin)), sentence.place
         keep = generator.random() < config.ict.keep_sentence
         return {
@@ -171,7 +206,7 @@ def ict_batches(
         }
 
     pairs = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(pair)
-    return in_batches(pairs, config.ict.batch_size, part)
+    return in_batches(pairs, IctBatch, config.ict.batch_size, part)
 
 
 def sentence_row(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
@@ -16,7 +16,7 @@ from realm_jax.index.base import Retriever
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
-from realm_jax.training.task import Params, padded
+from realm_jax.training.task import AnyArray, Params, padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,19 +122,24 @@ def _read(reader, query, passages, scores, truths, config, models):
 
 
 def read_spans(
-    config: Config, models: Models, reader: Params, query, passages, scores, read: int, key: jax.Array | None = None
-):
+    config: Config,
+    models: Models,
+    reader: Params,
+    query: Int[AnyArray, "B Q"],
+    passages: Integer[AnyArray, "B N P"],
+    scores: Float[AnyArray, "B N"],
+    read: int,
+    key: jax.Array | None = None,
+) -> tuple[Float[Array, "B K S"], Int[Array, "B K"], Int[Array, "B K J"], Bool[Array, "B K J"]]:
     """Reads the best `read` passages of a beam.
 
     Args:
-      query: int [B,Q].
-      passages: int [B,beam,P].
-      scores: float [B,beam], f(x, z).
+      scores: f(x, z).
       key: of dropout; None turns it off.
 
     Returns:
-      Span logits [B,K,S] with the retrieval score added, the places [B,K] of the read passages in the beam, best first,
-      the joint tokens [B,K,J] that were read, and which of them are the body's [B,K,J].
+      Span logits with the retrieval score added, the places of the read passages in the beam, best first, the joint
+      tokens that were read, and which of them are the body's.
     """
     read_scores, places = jax.lax.top_k(scores, read)
     chosen = jnp.take_along_axis(passages, places[..., None], axis=1)

@@ -1,8 +1,11 @@
 """Questions as arrays: token rows, answers' wordpieces, and which passages hold an answer."""
 
+import dataclasses
+
 import grain
+import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
@@ -11,10 +14,32 @@ from realm_jax.errors import UserError
 from realm_jax.qa.labels import Labeller, pattern_spans
 from realm_jax.qa.questions import load_questions, pad_answers, prepared_set
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.task import Batch, in_batches, rng
+from realm_jax.training.task import AnyArray, Batch, Row, in_batches, rng
 from realm_jax.workdir import DataDir
 
 _ROWS_AT_ONCE = 4096
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuestionBatch(Batch):
+    """Questions with their answers' wordpieces (none where they are patterns)."""
+
+    query: Int[AnyArray, "B Q"]
+    answers: Int[AnyArray, "B A L"]
+    question: Int[AnyArray, "B"]
+    """Its place in the set."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClozeBatch(Batch):
+    """Questions with masks behind them, and the answer that fills them, padded."""
+
+    query: Int[AnyArray, "B Q"]
+    mask_positions: Int[AnyArray, "B L"]
+    mask_targets: Int[AnyArray, "B L"]
+    mask_weights: Float[AnyArray, "B L"]
 
 
 class QuestionSet:
@@ -39,8 +64,8 @@ class QuestionSet:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int) -> Batch:
-        """One question as the element of a batch."""
+    def __getitem__(self, i: int) -> Row:
+        """One row of a `QuestionBatch`."""
         return {"query": self.queries[i], "answers": self.pieces[i], "question": np.int32(i)}
 
     def trainable(self) -> np.ndarray:
@@ -75,9 +100,9 @@ class QuestionSet:
             chosen = np.sort(rng(seed, 7).permutation(chosen)[:count])
         chosen = chosen.tolist()
         dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
-        return in_batches(dataset.map(lambda i: self[chosen[i]]), batch_size, part)
+        return in_batches(dataset.map(lambda i: self[chosen[i]]), QuestionBatch, batch_size, part)
 
-    def cloze(self, i: int) -> Batch:
+    def cloze(self, i: int) -> Row:
         """`[CLS] question [MASK]... [SEP]` and the first fitting answer, padded, as the targets."""
         return cloze_row(self._config, self._tokenizer, self.texts[i]) | {"mask_targets": self.pieces[i, 0]}
 
@@ -85,7 +110,7 @@ class QuestionSet:
         """Endless shuffled batches for the closed-book reader, of which this is `part` (i, n)."""
         chosen = self.trainable().tolist()
         dataset = grain.MapDataset.range(len(chosen)).seed(seed).shuffle().repeat()
-        return in_batches(dataset.map(lambda i: self.cloze(chosen[i])), batch_size, part)
+        return in_batches(dataset.map(lambda i: self.cloze(chosen[i])), ClozeBatch, batch_size, part)
 
 
 def query_row(config: Config, tokenizer: Tokenizer, text: str) -> Int[np.ndarray, "Q"]:
@@ -93,7 +118,7 @@ def query_row(config: Config, tokenizer: Tokenizer, text: str) -> Int[np.ndarray
     return tokenizer.row(tokenizer.encode(text).ids, config.data.query_length)
 
 
-def cloze_row(config: Config, tokenizer: Tokenizer, text: str) -> Batch:
+def cloze_row(config: Config, tokenizer: Tokenizer, text: str) -> Row:
     """The query of the closed-book reader: data.answer_length masks after the question."""
     masks, length = config.data.answer_length, config.data.query_length
     ids = tokenizer.encode(text).ids[: length - 2 - masks]

@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
@@ -10,18 +10,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Batch = dict[str, Any]
 Params = dict[str, Any]
 Metrics = dict[str, Any]
+Row = dict[str, Any]
+"""One row of a batch: arrays and numbers by the names of its fields."""
+Outputs = dict[str, jax.Array]
+"""What the models make of each row of a batch, by the names that the objective knows it by."""
+AnyArray = jax.Array | np.ndarray
 READ_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=32)
 """Elements made before they are asked for. Grain's own 500 cost a short stage more than its steps."""
+
+
+class Batch:
+    """Queries, and what is known of each. Every task has its own: a frozen dataclass of arrays with a row per query,
+    registered with JAX. Where one is made, under jit too, the shapes of its fields are checked (under pytest alone)."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Batch":
+        """A batch of single rows."""
+        return cls(**{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+
+    def __getitem__(self, rows: Any) -> "Batch":
+        """A batch of these rows of it."""
+        return jax.tree.map(lambda array: array[rows], self)
 
 
 class Task(abc.ABC):
     """ICT, reader warm-up, pre-training, fine-tuning, the closed-book rival and the tagger differ in this."""
 
-    retrieves_on_devices = False
-    """Whether `embed` and `retrieve` are given batches that lie on the devices already, and leave them there."""
+    retrieves_on_host = False
+    """Whether `retrieve` is given arrays of NumPy; else they lie on the devices already, and it leaves them there."""
     retrieves_beside = True
     """Whether `retrieve` may run in a thread beside the step. Not where it computes on several devices: programs that
     two threads send to them could each wait for the other's turn."""
@@ -40,7 +58,11 @@ class Task(abc.ABC):
         """An endless Grain iterator of batches of NumPy arrays, with `get_state` and `set_state`."""
         return self._batches
 
-    def embed(self, params: Params, batch: Batch) -> Any:
+    def queries(self, batch: Batch) -> AnyArray | None:
+        """The token rows [B,Q] that retrieval asks with; None where it asks with none."""
+        return None
+
+    def embed(self, params: Params, queries: AnyArray | None) -> Any:
         """The device work that retrieval needs, dispatched without waiting; None without retrieval."""
         return None
 
@@ -49,30 +71,32 @@ class Task(abc.ABC):
         return batch, {}
 
     @abc.abstractmethod
-    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Outputs:
         """What the models make of each row of a batch, apart from the others: arrays [B, ...]; pure, under jit."""
 
     @abc.abstractmethod
-    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
+    def objective(self, batch: Batch, **outputs: jax.Array) -> tuple[jax.Array, Metrics]:
         """Scalar loss and scalar metrics of a whole batch, whatever parts its outputs were computed in."""
 
     def loss(self, params: Params, batch: Batch, key: jax.Array, parts: int = 1) -> tuple[jax.Array, Metrics]:
         """Loss and metrics; the activations of one part of the rows are in memory at a time, forwards and backwards."""
         if parts == 1:
-            return self.objective(self.outputs(params, batch, key), batch)
-        rows = {name: value for name, value in batch.items() if value is not None and jnp.ndim(value)}
+            return self.objective(batch, **self.outputs(params, batch, key))
+        leaves, structure = jax.tree.flatten(batch)
 
         def split(value):
             # Rows i, i + parts, ...: of every device's rows, each part takes as many.
             return jnp.asarray(value).reshape(-1, parts, *value.shape[1:]).swapaxes(0, 1)
 
         @functools.partial(jax.checkpoint, prevent_cse=False)
-        def of_part(number, part):
-            return number + 1, self.outputs(params, {**batch, **part}, jax.random.fold_in(key, number))
+        def of_part(number, rows):
+            rows = iter(rows)
+            part = structure.unflatten([next(rows) if jnp.ndim(leaf) else leaf for leaf in leaves])
+            return number + 1, self.outputs(params, part, jax.random.fold_in(key, number))
 
-        _, outputs = jax.lax.scan(of_part, 0, jax.tree.map(split, rows))
+        _, outputs = jax.lax.scan(of_part, 0, [split(leaf) for leaf in leaves if jnp.ndim(leaf)])
         outputs = jax.tree.map(lambda value: value.swapaxes(0, 1).reshape(-1, *value.shape[2:]), outputs)
-        return self.objective(outputs, batch)
+        return self.objective(batch, **outputs)
 
     def choose(self, batch: Batch, step: int) -> Batch:
         """What of a drawn batch step `step` works with; called in the order of steps, before `embed`."""
@@ -106,11 +130,13 @@ def rng(seed: int, *where: int) -> np.random.Generator:
     return np.random.default_rng((seed, *where))
 
 
-def in_batches(elements: grain.MapDataset, batch_size: int, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
-    """Batches of endless `elements`, of which a process makes `part` (i, n): it reads no others, and the place in the
-    data, counted in batches, is the same in all."""
+def in_batches(
+    rows: grain.MapDataset, kind: type[Batch], batch_size: int, part: tuple[int, int] = (0, 1)
+) -> grain.IterDataset:
+    """Batches of endless `rows`, of which a process makes `part` (i, n): it reads no others, and the place in the data,
+    counted in batches, is the same in all."""
     index, count = part
-    batches = elements.batch(batch_size // count, drop_remainder=True)
+    batches = rows.batch(batch_size // count, drop_remainder=True, batch_fn=kind.of)
     return (batches if count == 1 else batches[index::count]).to_iter_dataset(READ_AHEAD)
 
 

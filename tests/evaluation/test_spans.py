@@ -39,7 +39,7 @@ def vectors(experiment, params):
 def queries(experiment):
     """Not a multiple of the batch."""
     queries = experiment.masked_queries("train").fixed(10, seed=3)
-    assert len(queries["query"]) == 10
+    assert len(queries.query) == 10
     return queries
 
 
@@ -53,8 +53,8 @@ def measured(experiment, params, vectors, queries, **evaluation):
 
 def ranked(experiment, params, vectors, queries):
     """Rows of all passages but the origin, best first, per query."""
-    embedded = np.asarray(experiment.models.embed(params["embedder"], jnp.asarray(queries["query"])))
-    for vector, origin in zip(embedded, queries["origin"], strict=True):
+    embedded = np.asarray(experiment.models.embed(params["embedder"], jnp.asarray(queries.query)))
+    for vector, origin in zip(embedded, queries.origin, strict=True):
         yield vector, [row for row in np.argsort(-(vectors[:-1] @ vector), kind="stable") if row != origin]
 
 
@@ -65,7 +65,7 @@ def stands(row, pieces):
 def test_recall_equals_brute_force(experiment, params, vectors, queries):
     hits = []
     for i, (_, order) in enumerate(ranked(experiment, params, vectors, queries)):
-        hidden = queries["mask_targets"][i][queries["mask_weights"][i] > 0]
+        hidden = queries.mask_targets[i][queries.mask_weights[i] > 0]
         hits.append(any(stands(experiment.store.rows(row), hidden) for row in order[:5]))
     assert measured(experiment, params, vectors, queries).recall == pytest.approx(np.mean(hits))
     assert 0 < np.mean(hits) < 1
@@ -81,11 +81,11 @@ def test_utility_and_p_null_equal_the_formula(experiment, params, vectors, queri
         rows = [experiment.store.null_id, *order[: K - 1]]
         f = 0.6 * np.array([null @ vector, *(vectors[row] @ vector for row in rows[1:])], np.float64)
         p_z = np.exp(f) / np.exp(f).sum()
-        joint, segments, _ = features.join(queries["query"][i][None], experiment.store.rows(np.array(rows))[None], 56)
-        masks = queries["mask_weights"][i] > 0
-        positions = np.tile(queries["mask_positions"][i], (K, 1))
+        joint, segments, _ = features.join(queries.query[i][None], experiment.store.rows(np.array(rows))[None], 56)
+        masks = queries.mask_weights[i] > 0
+        positions = np.tile(queries.mask_positions[i], (K, 1))
         logits = read(params["reader"], joint[0], segments[0], positions)
-        targets = jnp.asarray(np.tile(queries["mask_targets"][i], (K, 1)))
+        targets = jnp.asarray(np.tile(queries.mask_targets[i], (K, 1)))
         p_y = np.exp(np.asarray(objectives.target_log_probs(logits, targets), np.float64))[:, masks]
         utilities += list(np.log(p_z @ p_y) - np.log(p_y[0]))
         p_null.append(p_z[0])

@@ -46,9 +46,9 @@ def tokenizer():
 def test_targets_of_wordpieces(tokenizer):
     labelled = LabelledSet([sentence("annas", "otto", "s.f.")], tokenizer)
     batch = next(iter(labelled.batches(NAMES, 16, 1, seed=0)))
-    pieces = " ".join(tokenizer.piece(int(i)) for i in batch["tokens"][0])
+    pieces = " ".join(tokenizer.piece(int(i)) for i in batch.tokens[0])
     assert pieces == "[CLS] anna ##s met king otto in s . f . . [SEP] [PAD] [PAD] [PAD]"
-    shown = " ".join("-" if target == UNCOUNTED else NAMES[target] for target in batch["targets"][0])
+    shown = " ".join("-" if target == UNCOUNTED else NAMES[target] for target in batch.targets[0])
     assert shown == "- B-PER - O B-PER I-PER O B-LOC I-LOC I-LOC I-LOC O - - - -"
 
 

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -29,16 +30,18 @@ def experiment(world, tmp_path_factory):
 
 
 def elements(batches, count):
-    """`count` elements of an iterator of batches, each a dict."""
+    """`count` rows of an iterator of batches."""
     out = []
     while len(out) < count:
         batch = next(batches)
-        out += [{key: value[i] for key, value in batch.items()} for i in range(len(batch["query"]))]
+        out += [
+            {key: value[i] for key, value in vars(batch).items() if value is not None} for i in range(len(batch.query))
+        ]
     return out[:count]
 
 
 def equal(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+    return jax.tree.structure(a) == jax.tree.structure(b) and all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
 def hidden(query):
@@ -137,9 +140,9 @@ def test_the_seed_decides_the_order(experiment):
 
 def test_a_fixed_batch_is_the_same_in_every_run(world, tmp_path):
     a, b = (world.experiment(tmp_path).masked_queries("heldout").fixed(4, seed=7) for _ in range(2))
-    assert equal(a, b) and len(a["query"]) == 4
+    assert equal(a, b) and len(a.query) == 4
     everything = world.experiment(tmp_path).masked_queries("heldout").fixed(10_000, seed=7)
-    assert len(everything["query"]) == len(SentenceSource(world.data, "heldout", world.config.masking))
+    assert len(everything.query) == len(SentenceSource(world.data, "heldout", world.config.masking))
     assert not equal(a, world.experiment(tmp_path).masked_queries("heldout").fixed(4, seed=8))
 
 
@@ -187,8 +190,8 @@ NAMES = ("Capital", "Akko", "Volla")
 
 def test_other_kinds_know_no_holders(world, experiment):
     batch = next(iter(experiment.masked_queries("train", Masking(kind="words", max_masks=4)).batches(B, 1)))
-    assert (batch["holders"] == -1).all() and batch["query"].shape == (B, 32)
-    assert {key: value.dtype.name for key, value in batch.items()} == {
+    assert (batch.holders == -1).all() and batch.query.shape == (B, 32)
+    assert {key: value.dtype.name for key, value in vars(batch).items() if value is not None} == {
         "query": "int32",
         "mask_positions": "int32",
         "mask_targets": "int32",

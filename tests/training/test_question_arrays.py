@@ -51,7 +51,7 @@ def test_only_questions_with_a_fitting_answer_are_trained_on(world, tmp_path):
     train = world.experiment(tmp_path, data={"answer_length": 1}).questions("train")
     short = [i for i in range(len(train)) if train.ids[i].endswith("r")]
     assert train.trainable().tolist() == short
-    seen = {int(i) for _, batch in zip(range(30), train.batches(3, 1), strict=False) for i in batch["question"]}
+    seen = {int(i) for _, batch in zip(range(30), train.batches(3, 1), strict=False) for i in batch.question}
     assert seen == set(short)
     train.pieces[:] = 0
     with pytest.raises(UserError, match="data.answer_length: no question .* at most 1 wordpieces"):
@@ -61,7 +61,7 @@ def test_only_questions_with_a_fitting_answer_are_trained_on(world, tmp_path):
 def test_some_of_the_questions_are_drawn_by_the_seed(train):
     def seen(seed, count):
         batches = train.batches(2, seed, count=count)
-        return {int(i) for _, batch in zip(range(30), batches, strict=False) for i in batch["question"]}
+        return {int(i) for _, batch in zip(range(30), batches, strict=False) for i in batch.question}
 
     assert len(seen(1, 5)) == 5 and seen(1, 5) < seen(1, 9) < seen(1, 0)
     assert len({frozenset(seen(seed, 5)) for seed in range(4)}) > 1
@@ -73,7 +73,7 @@ def test_some_of_the_questions_are_drawn_by_the_seed(train):
 
 def test_a_batch_belongs_together(train):
     batch = next(iter(train.batches(5, 2)))
-    for i, query, answers in zip(batch["question"], batch["query"], batch["answers"], strict=True):
+    for i, query, answers in zip(batch.question, batch.query, batch.answers, strict=True):
         np.testing.assert_array_equal(query, train.queries[i])
         np.testing.assert_array_equal(answers, train.pieces[i])
 

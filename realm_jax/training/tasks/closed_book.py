@@ -5,15 +5,16 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from realm_jax import objectives
 from realm_jax.qa.answers import exact_match
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.mesh import process_part, whole
 from realm_jax.training.open_run import OpenRun
-from realm_jax.training.question_arrays import QuestionSet, cloze_row
+from realm_jax.training.question_arrays import ClozeBatch, QuestionSet, cloze_row
 from realm_jax.training.results import start_reader
-from realm_jax.training.task import Batch, Metrics, Params, Task, padded
+from realm_jax.training.task import Metrics, Outputs, Params, Task, padded
 
 
 class ClosedBook(Task):
@@ -23,15 +24,16 @@ class ClosedBook(Task):
         super().__init__(start, batches)
         self._models, self._probe = models, probe
 
-    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
-        segments = jnp.zeros_like(batch["query"])
-        logits = self._models.read(params["reader"], batch["query"], segments, batch["mask_positions"], key)
-        targets = batch["mask_targets"]
+    def outputs(self, params: Params, batch: ClozeBatch, key: jax.Array) -> Outputs:
+        segments = jnp.zeros_like(batch.query)
+        logits = self._models.read(params["reader"], batch.query, segments, batch.mask_positions, key)
+        targets = batch.mask_targets
         return {"log_p_y": objectives.target_log_probs(logits, targets), "right": (logits.argmax(-1) == targets).all(1)}
 
-    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
-        loss = -objectives.masked_mean(outputs["log_p_y"], batch["mask_weights"])
-        return loss, {"qa/exact_tokens": outputs["right"].mean()}
+    def objective(
+        self, batch: ClozeBatch, log_p_y: Float[Array, "B L"], right: Bool[Array, "B"]
+    ) -> tuple[jax.Array, Metrics]:
+        return -objectives.masked_mean(log_p_y, batch.mask_weights), {"qa/exact_tokens": right.mean()}
 
     def probe(self, params: Params) -> Metrics:
         return self._probe(whole(params["reader"]))
@@ -41,7 +43,6 @@ def cloze_answers(run: OpenRun, reader: Params, questions: QuestionSet) -> list[
     """The most likely wordpiece at each mask, up to the first padding, as text."""
     config, size = run.config, run.config.evaluation.batch_size
     rows = [cloze_row(config, run.tokenizer, text) for text in questions.texts]
-
     answers = []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]

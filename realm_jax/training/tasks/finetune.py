@@ -1,6 +1,7 @@
 """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7): the query side and the reader learn, passage vectors
 stay."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
 
 from realm_jax import objectives
 from realm_jax.config import Config
@@ -21,6 +23,7 @@ from realm_jax.training.mesh import local_mesh, local_rows, process_part
 from realm_jax.training.open_qa import read_spans
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.probe import AnswerProbe
+from realm_jax.training.question_arrays import QuestionBatch
 from realm_jax.training.results import (
     finetuned_snapshot,
     fresh_reader,
@@ -29,22 +32,40 @@ from realm_jax.training.results import (
     start_embedder,
     start_reader,
 )
-from realm_jax.training.task import Batch, Metrics, Params, Task
+from realm_jax.training.task import AnyArray, Metrics, Outputs, Params, Task
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BeamBatch(QuestionBatch):
+    """Questions with the best passages of each."""
+
+    passages: Integer[AnyArray, "B K P"]
+    labels: Bool[AnyArray, "B K"]
+    """Which hold an answer."""
+    vectors: Float[AnyArray, "B K E"] | None = None
+    scores: Float[AnyArray, "B K"] | None = None
+    """Of a retriever whose own stand in the loss, in place of vectors."""
+    widths: Int[AnyArray, "B K P"] | None = None
+    """Where answers are patterns: `BeamLabels.widths`."""
 
 
 class Finetune(Task):
     """The beam's scores give the early loss; the best passages are read for the span loss."""
+
+    retrieves_on_host = True
 
     def __init__(
         self,
         config: Config,
         models: Models,
         store: PassageStore,
+        *,
         batches,
+        start,
         snapshot: Snapshot,
         index,
         labels,
-        start,
         probe: Callable[[Params], Metrics],
     ):
         super().__init__(start, batches)
@@ -53,47 +74,48 @@ class Finetune(Task):
         self.patience = config.finetune.patience
         self.retrieves_beside = not INDEXES[config.index.kind].on_devices or jax.local_device_count() == 1
 
-    def embed(self, params: Params, batch: Batch) -> Any:
-        return self._index.encode(functools.partial(self._models.embed, params["embedder"]), batch["query"])
+    def queries(self, batch: QuestionBatch) -> AnyArray:
+        return batch.query
 
-    def retrieve(self, embedded: Any, batch: Batch, step: int) -> tuple[Batch, Metrics]:
+    def embed(self, params: Params, queries: AnyArray) -> Any:
+        return self._index.encode(functools.partial(self._models.embed, params["embedder"]), queries)
+
+    def retrieve(self, embedded: Any, batch: QuestionBatch, step: int) -> tuple[BeamBatch, Metrics]:
         """The beam: its vectors, or its scores where these stand; its tokens; which of its passages hold an answer."""
         depth, embedded = min(self._config.finetune.beam, self._index.num_passages), jax.tree.map(local_rows, embedded)
         _, beam = self._index.search(embedded, depth)
-        passages = self._store.rows(beam)
-        labels = self._labels(batch["question"], beam)
-        metrics = {"retrieval/beam_recall": labels.any(1).mean()}
-        found = {"passages": passages, "beam_labels": labels, "scores": self._index.own_scores(embedded, beam)}
-        if found["scores"] is None:
-            found["beam_vectors"] = np.asarray(self._snapshot.vectors[beam])
+        labels, scores = self._labels(batch.question, beam), self._index.own_scores(embedded, beam)
+        found: dict[str, Any] = {"passages": self._store.rows(beam), "labels": labels, "scores": scores}
+        if scores is None:
+            found["vectors"] = np.asarray(self._snapshot.vectors[beam])
         if self._labels.by_pattern:  # regular expressions are matched here, in the text; the device knows wordpieces
-            found["answer_widths"] = self._labels.widths(batch["question"], beam, labels)
-        return {**batch, **found}, metrics
+            found["widths"] = self._labels.widths(batch.question, beam, labels)
+        return BeamBatch(**vars(batch), **found), {"retrieval/beam_recall": labels.any(1).mean()}
 
-    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+    def outputs(self, params: Params, batch: BeamBatch, key: jax.Array) -> Outputs:
         if not self._config.finetune.embedder_rate:
             params = {**params, "embedder": jax.lax.stop_gradient(params["embedder"])}
         query_key, reader_key = jax.random.split(key)
         scale = self._config.finetune.score_scale
 
         def live() -> jax.Array:
-            queries = self._models.embed(params["embedder"], batch["query"], query_key)
-            return objectives.scores(queries, batch["beam_vectors"], scale)
+            queries = self._models.embed(params["embedder"], batch.query, query_key)
+            return objectives.scores(queries, batch.vectors, scale)
 
-        scores = standing_or_live(batch["scores"], scale, live)
-        retriever_loss = objectives.early_loss(scores, batch["beam_labels"])
+        scores = standing_or_live(batch.scores, scale, live)
+        retriever_loss = objectives.early_loss(scores, batch.labels)
         read = min(self._config.finetune.read, scores.shape[1])
         logits, places, joint, is_body = read_spans(
-            self._config, self._models, params["reader"], batch["query"], batch["passages"], scores, read, reader_key
+            self._config, self._models, params["reader"], batch.query, batch.passages, scores, read, reader_key
         )
         max_width = self._config.model.max_span_width
-        if "answer_widths" in batch:
-            widths = jnp.take_along_axis(batch["answer_widths"], places[..., None], axis=1)
+        if batch.widths is not None:
+            widths = jnp.take_along_axis(batch.widths, places[..., None], axis=1)
             answers = features.span_labels_of_widths(widths, is_body, max_width)
         else:
-            answers = features.span_labels(joint, batch["answers"][:, None], is_body, max_width)
+            answers = features.span_labels(joint, batch.answers[:, None], is_body, max_width)
         reader_loss = objectives.span_loss(logits, answers)
-        top = jnp.take_along_axis(batch["beam_labels"], places, axis=1)
+        top = jnp.take_along_axis(batch.labels, places, axis=1)
         return {
             "loss/retriever": retriever_loss,
             "loss/reader": reader_loss,
@@ -105,7 +127,7 @@ class Finetune(Task):
     def probe(self, params: Params) -> Metrics:
         return self._probe(params)
 
-    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
+    def objective(self, batch: BeamBatch, **outputs: Shaped[Array, "B"]) -> tuple[jax.Array, Metrics]:
         loss = (outputs["loss/retriever"] + outputs["loss/reader"]).mean()
         return loss, {name: values.mean() for name, values in outputs.items()}
 
@@ -135,5 +157,14 @@ def finetune_task(run: OpenRun) -> Task:
         return {"embedder": part("embedder", key), "reader": span_reader}
 
     index = snapshot.index(config.index, local_mesh())
-    probe = AnswerProbe(run, index) if config.finetune.probe_questions else lambda params: {}
-    return Finetune(config, models, run.store, batches, snapshot, index, run.labels(questions), start, probe)
+    return Finetune(
+        config,
+        models,
+        run.store,
+        batches=batches,
+        start=start,
+        snapshot=snapshot,
+        index=index,
+        labels=run.labels(questions),
+        probe=AnswerProbe(run, index) if config.finetune.probe_questions else lambda params: {},
+    )

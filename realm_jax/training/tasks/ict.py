@@ -1,15 +1,17 @@
 """Inverse cloze task: which passage did this sentence come from? (Lee et al. 2019, section 4)."""
 
 import jax
+from jaxtyping import Array, Float
 
 from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.training import masked_queries
 from realm_jax.training.jitted_models import Models
+from realm_jax.training.masked_queries import IctBatch
 from realm_jax.training.mesh import process_part
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.results import fresh_embedder
-from realm_jax.training.task import Batch, Metrics, Params, Task
+from realm_jax.training.task import Metrics, Outputs, Params, Task
 
 
 class Ict(Task):
@@ -19,15 +21,16 @@ class Ict(Task):
         super().__init__(start, batches)
         self._config, self._models = config, models
 
-    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+    def outputs(self, params: Params, batch: IctBatch, key: jax.Array) -> Outputs:
         query_key, passage_key = jax.random.split(key)
         return {
-            "query": self._models.embed(params["embedder"], batch["query"], query_key),
-            "passage": self._models.embed(params["embedder"], batch["passage"], passage_key),
+            "queries": self._models.embed(params["embedder"], batch.query, query_key),
+            "passages": self._models.embed(params["embedder"], batch.passage, passage_key),
         }
 
-    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
-        queries, passages = outputs["query"], outputs["passage"]
+    def objective(
+        self, batch: IctBatch, queries: Float[Array, "B E"], passages: Float[Array, "B E"]
+    ) -> tuple[jax.Array, Metrics]:
         loss = objectives.ict_loss(queries, passages, scale=self._config.ict.score_scale)
         right = (queries @ passages.T).argmax(1) == jax.numpy.arange(len(queries))
         return loss, {"retrieval/in_batch_accuracy": right.mean()}

@@ -1,13 +1,14 @@
 """REALM pre-training: retrieve, read, marginalise over the candidates (Guu et al. 2020, section 3)."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int, Integer
 
 from realm_jax import objectives
 from realm_jax.config import Config
@@ -24,17 +25,31 @@ from realm_jax.text.salience import LearnedSalience
 from realm_jax.training import checkpoints, masked_queries
 from realm_jax.training.follow import SnapshotFollower, scheduled, snapshot_every
 from realm_jax.training.jitted_models import Models, standing_or_live
+from realm_jax.training.masked_queries import MaskedBatch, ReadBatch
 from realm_jax.training.mesh import ROWS, WHOLE, local_mesh, local_rows, process_part, shards_in_use, whole
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.probe import RecallProbe
 from realm_jax.training.question_arrays import probe_questions
 from realm_jax.training.refresh import build_one
 from realm_jax.training.results import start_of_pretraining
-from realm_jax.training.task import Batch, Metrics, Params, Task, rng
+from realm_jax.training.task import AnyArray, Metrics, Outputs, Params, Task, rng
 
 PROBE_QUESTIONS = 100
 NEVER = -1e9
 """A score that leaves a candidate no probability, and all gradients finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """What pre-training retrieves with."""
+
+    follower: SnapshotFollower
+    store: PassageStore
+    device_store: DeviceStore | None = None
+    """With it, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none."""
+    mesh: Mesh | None = None
+    refresh: Callable[[int, Params], None] | None = None
+    """Called with each checkpoint's step and embedder: makes what is searched from there on."""
 
 
 class Pretrain(Task):
@@ -44,42 +59,38 @@ class Pretrain(Task):
         self,
         config: Config,
         models: Models,
-        store: PassageStore,
+        retrieval: Retrieval,
+        *,
         batches,
-        follower: SnapshotFollower,
         start,
         probe,
-        device_store: DeviceStore | None = None,
-        mesh: Mesh | None = None,
-        refresh: Callable[[int, Params], None] | None = None,
         salience: LearnedSalience | None = None,
         part: int = 0,
     ):
-        """With a `device_store`, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none.
-        With `salience` that chooses among the queries drawn; a process makes one `part` of them."""
+        """With `salience` that chooses among the queries drawn; a process makes one `part` of them."""
         super().__init__(start, batches)
-        self._salience, self._part, self.patience = salience, part, config.pretrain.patience
-        self._config, self._models, self._store, self._device_store = config, models, store, device_store
-        self._follower, self._probe, self._refresh = follower, probe, refresh
-        self._null_row = store.null_row
-        self.retrieves_on_devices = device_store is not None
-        devices = jax.local_device_count() if device_store is None else mesh.size
+        self._config, self._models, self._retrieval = config, models, retrieval
+        self._probe, self._salience, self._part = probe, salience, part
+        self.patience = config.pretrain.patience
+        store, mesh = retrieval.device_store, retrieval.mesh
+        self.retrieves_on_host = store is None
+        devices = jax.local_device_count() if store is None else mesh.size
         kind = INDEXES[config.index.kind]
         self._encode, self.retrieves_beside = kind.load().encode, not kind.on_devices or devices == 1
-        if device_store is not None:
+        if store is not None:
             # The index and the store are arguments: a new snapshot is other data for the same program.
             self._choose_on_devices = jax.jit(
                 functools.partial(self._choose, search_candidates_device),
                 out_shardings=(NamedSharding(mesh, ROWS), NamedSharding(mesh, WHOLE)),
             )
 
-    def choose(self, batch: Batch, step: int) -> Batch:
+    def choose(self, batch: MaskedBatch, step: int) -> MaskedBatch:
         if self._salience is None:
             return batch
         draw = rng(self._config.seed, 6, step, *([self._part] if self._part else []))
-        count = len(batch["kind"]) // self._config.pretrain.oversample
-        chosen = self._salience.draw(batch["kind"], batch["span"], count, draw)
-        return {name: value[chosen] for name, value in batch.items()}
+        count = len(batch.kind) // self._config.pretrain.oversample
+        chosen = self._salience.draw(batch.kind, batch.span, count, draw)
+        return batch[chosen]
 
     def observe(self, figures: Metrics) -> Metrics:
         if self._salience is None:
@@ -96,57 +107,65 @@ class Pretrain(Task):
         if self._salience is not None:
             self._salience.set_state(memory)
 
-    def embed(self, params: Params, batch: Batch) -> Any:
-        return self._encode(functools.partial(self._models.embed, params["embedder"]), batch["query"])
+    def queries(self, batch: MaskedBatch) -> AnyArray:
+        return batch.query
 
-    def retrieve(self, embedded: Any, batch: Batch, step: int) -> tuple[Batch, Metrics]:
+    def embed(self, params: Params, queries: AnyArray) -> Any:
+        return self._encode(functools.partial(self._models.embed, params["embedder"]), queries)
+
+    def retrieve(self, embedded: Any, batch: MaskedBatch, step: int) -> tuple[ReadBatch, Metrics]:
         """The best candidates for each query, its origin left out."""
-        snapshot = self._follower.at(step)
-        if self._device_store is None:
+        held = self._retrieval
+        snapshot = held.follower.at(step)
+        if held.device_store is None:
             embedded = jax.tree.map(local_rows, embedded)
-            batch, hits = self._choose(search_candidates, snapshot.index, self._store, embedded, batch)
+            batch, hits = self._choose(search_candidates, snapshot.index, held.store, embedded, batch)
         else:
-            batch, hits = self._choose_on_devices(snapshot.index, self._device_store, embedded, batch)
+            batch, hits = self._choose_on_devices(snapshot.index, held.device_store, embedded, batch)
         return batch, {
             "index/staleness_steps": step - snapshot.step,
             "index/snapshot": snapshot.step,
             "retrieval/hits": hits,
-            "time/index_wait_s": self._follower.waited_s,
+            "time/index_wait_s": held.follower.waited_s,
         }
 
     def _choose(
-        self, search: Callable[..., Any], index: Retriever, store: Any, embedded: Any, batch: Batch
-    ) -> tuple[Batch, Any]:
+        self, search: Callable[..., Any], index: Retriever, store: Any, embedded: Any, batch: MaskedBatch
+    ) -> tuple[ReadBatch, Any]:
         """The queries to train on with their candidates' tokens, and the share of queries whose answer was found.
 
         Of arrays of NumPy or of the device, as `search` is.
         """
-        settings, origin = self._config.pretrain, batch["origin"][:, None]
+        settings, origin = self._config.pretrain, batch.origin[:, None]
         banned = origin if settings.ban_origin else origin[:, :0]
         depth = max(settings.candidates, settings.answer_within + 1)
-        candidates = search(index, embedded, banned, depth, self._store.null_id)
-        hits = (candidates[:, 1:, None] == batch["holders"][:, None, :]).any((1, 2))
+        candidates = search(index, embedded, banned, depth, self._retrieval.store.null_id)
+        hits = (candidates[:, 1:, None] == batch.holders[:, None, :]).any((1, 2))
         kept = len(hits) // (settings.oversample if self._salience is None else 1)
         chosen = candidates.__array_namespace__().argsort(~hits, stable=True)[:kept]
         batch, embedded = jax.tree.map(lambda value: value[chosen], (batch, embedded))
         if settings.answer_within:
-            batch["mask_weights"] = batch["mask_weights"] * hits[chosen, None]
-        read = candidates[chosen, : settings.candidates]
-        return {**batch, "passages": store.rows(read), "scores": index.own_scores(embedded, read)}, hits.mean()
+            batch = dataclasses.replace(batch, mask_weights=batch.mask_weights * hits[chosen, None])
+        rows = candidates[chosen, : settings.candidates]
+        scores = index.own_scores(embedded, rows)
+        return ReadBatch(**vars(batch), passages=store.rows(rows), scores=scores), hits.mean()
 
-    def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Batch:
+    def outputs(self, params: Params, batch: ReadBatch, key: jax.Array) -> Outputs:
         if not self._config.pretrain.embedder_rate:  # half of the backward pass would be for nothing
             params = {**params, "embedder": jax.lax.stop_gradient(params["embedder"])}
-        scores, log_p_y = read_candidates(self._config, self._models, params, batch, self._null_row, key)
+        null_row = self._retrieval.store.null_row
+        scores, log_p_y = read_candidates(self._config, self._models, params, batch, null_row, key)
         return {"scores": scores, "log_p_y": log_p_y}
 
-    def objective(self, outputs: Batch, batch: Batch) -> tuple[jax.Array, Metrics]:
-        log_p_z = objectives.retrieval_log_probs(outputs["scores"])
-        spans = batch["mask_spans"] if self._config.pretrain.marginalize == "span" else None
-        parts = (log_p_z, outputs["log_p_y"], batch["mask_weights"], spans)
+    def objective(
+        self, batch: ReadBatch, scores: Float[Array, "B K"], log_p_y: Float[Array, "B K M"]
+    ) -> tuple[jax.Array, Metrics]:
+        log_p_z = objectives.retrieval_log_probs(scores)
+        spans = batch.mask_spans if self._config.pretrain.marginalize == "span" else None
+        parts = (log_p_z, log_p_y, batch.mask_weights, spans)
         learned = {}
         if self._salience is not None:
-            learned = {"salience/kind": batch["kind"], "salience/span": batch["span"]}
+            learned = {"salience/kind": batch.kind, "salience/span": batch.span}
             learned["salience/utility"] = objectives.query_utilities(*parts)
         return objectives.marginal_loss(*parts), learned | {
             "retrieval/utility": objectives.retrieval_utility(*parts),
@@ -158,36 +177,38 @@ class Pretrain(Task):
         return self._probe(whole(params["embedder"]))
 
     def saved(self, step: int, params: Params) -> None:
-        if self._refresh is not None:
-            self._refresh(step, params["embedder"])
+        if self._retrieval.refresh is not None:
+            self._retrieval.refresh(step, params["embedder"])
 
     def close(self) -> None:
-        self._follower.close()
+        self._retrieval.follower.close()
 
 
 def read_candidates(
-    config: Config,
-    models: Models,
-    params: Params,
-    batch: Batch,
-    null_row: np.ndarray | jax.Array,
-    key: jax.Array | None,
-):
-    """Scores f(x, z) [B,K] with live parameters and log p(y|z,x) [B,K,M] of the candidates in `batch`."""
-    given = (batch["query"], batch["passages"], batch["mask_positions"], batch.get("scores"))
+    config: Config, models: Models, params: Params, batch: ReadBatch, null_row: Integer[AnyArray, "P"], key: Any
+) -> tuple[Float[Array, "B K"], Float[Array, "B K M"]]:
+    """Scores f(x, z) with live parameters and log p(y|z,x) of the candidates in `batch`."""
+    given = (batch.query, batch.passages, batch.mask_positions, batch.scores)
     scores, logits = candidate_logits(config, models, params, *given, null_row, key)
-    targets = jnp.repeat(batch["mask_targets"], scores.shape[1], axis=0)
+    targets = jnp.repeat(batch.mask_targets, scores.shape[1], axis=0)
     return scores, objectives.target_log_probs(logits, targets).reshape(*scores.shape, -1)
 
 
 def candidate_logits(
-    config: Config, models: Models, params: Params, query, passages, positions, scores, null_row, key: jax.Array | None
-):
-    """Scores f(x, z) [B,K] with live parameters, and the reader's logits [B*K,M,V] at `positions` [B,M] of `query`
-    [B,Q], given each of `passages` [B,K,P].
+    config: Config,
+    models: Models,
+    params: Params,
+    query: Int[AnyArray, "B Q"],
+    passages: Integer[AnyArray, "B K P"],
+    positions: Int[AnyArray, "B M"],
+    scores: Float[AnyArray, "B K"] | None,
+    null_row: Integer[AnyArray, "P"],
+    key: jax.Array | None,
+) -> tuple[Float[Array, "B K"], Float[Array, "B*K M V"]]:
+    """Scores f(x, z) with live parameters, and the reader's logits at `positions` of `query`, given each of `passages`.
 
     Args:
-      scores: [B,K] of a retriever whose own scores stand, without their scale; else None.
+      scores: of a retriever whose own scores stand, without their scale; else None.
       key: of dropout; None turns it off.
     """
     b, k, _ = passages.shape
@@ -232,7 +253,6 @@ def pretrain_task(run: OpenRun) -> Task:
     mesh = run.mesh if on_devices else local_mesh()
     require_room(config, store, mesh)
     follower = SnapshotFollower(stage, config.index, snapshot_every(config), store.fingerprint, mesh)
-    start, probe = start_of_pretraining(run), _recall_probe(run)
     device_store = DeviceStore(store.tokens, mesh) if on_devices else None
 
     models = run.models
@@ -254,7 +274,14 @@ def pretrain_task(run: OpenRun) -> Task:
         build_one(run, due, params)
 
     return Pretrain(
-        config, models, store, batches, follower, start, probe, device_store, mesh, refresh, salience, part[0]
+        config,
+        models,
+        Retrieval(follower, store, device_store, mesh, refresh),
+        batches=batches,
+        start=start_of_pretraining(run),
+        probe=_recall_probe(run),
+        salience=salience,
+        part=part[0],
     )
 
 
@@ -280,7 +307,7 @@ def _recall_probe(run: OpenRun) -> Callable[[Params], Metrics]:
         return lambda params: {}
     if can_be_masked(run.data, "heldout", masking):
         spans = run.masked_queries("heldout", masking).fixed(config.pretrain.probe_queries, config.seed)
-        sets["span"] = (spans["query"], [rows[rows >= 0] for rows in spans["holders"]], spans["origin"])
+        sets["span"] = (spans.query, [rows[rows >= 0] for rows in spans.holders], spans.origin)
     for suffix, dev in run.dev_sets().items():
         found, holders = probe_questions(run.labels(dev), dev, run.store, PROBE_QUESTIONS, config.seed)
         if len(found):

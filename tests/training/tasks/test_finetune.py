@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from realm_jax.text import features
 from realm_jax.training import open_qa
 from realm_jax.training.open_qa import read_spans
 from realm_jax.training.probe import AnswerProbe
+from realm_jax.training.question_arrays import QuestionBatch
 from realm_jax.training.task import rng
 from realm_jax.training.tasks.finetune import Finetune
 from tests.training.tasks.losses import B, gradients, learns, never, row_ids, words_that_learn
@@ -28,11 +30,9 @@ join = jax.jit(features.join, static_argnums=2)
 def finetune(experiment, questions, vectors):
     manifest = Manifest(0, len(vectors) - 1, vectors.shape[1], "exact", "", None, {}, {})
     snapshot = Snapshot(0, Path(), vectors, manifest)
-    index, labels = ExactIndex(vectors[:-1]), experiment.labels(questions)
-    batches = questions.batches(B, 1)
-    return Finetune(
-        experiment.config, experiment.models, experiment.store, batches, snapshot, index, labels, never, never
-    )
+    given = {"snapshot": snapshot, "index": ExactIndex(vectors[:-1]), "labels": experiment.labels(questions)}
+    given |= {"batches": questions.batches(B, 1), "start": never, "probe": never}
+    return Finetune(experiment.config, experiment.models, experiment.store, **given)
 
 
 @pytest.fixture(scope="module")
@@ -49,39 +49,38 @@ def fine_params(params):
 @pytest.fixture(scope="module")
 def fine_batch(finetune, fine_params):
     batch = next(iter(finetune.batches()))
-    return finetune.retrieve(finetune.embed(fine_params, batch), batch, 0)
+    return finetune.retrieve(finetune.embed(fine_params, batch.query), batch, 0)
 
 
 def test_finetune_takes_the_beam_as_it_is_indexed(experiment, questions, fine_batch, fine_params, finetune, vectors):
     batch, metrics = fine_batch
-    queries = np.asarray(finetune.embed(fine_params, batch))
+    queries = np.asarray(finetune.embed(fine_params, batch.query))
     beam = np.argsort(-(queries @ vectors[:-1].T), axis=1, kind="stable")[:, :10]
-    np.testing.assert_array_equal(row_ids(experiment, batch["passages"]), beam)
-    np.testing.assert_allclose(batch["beam_vectors"], vectors[beam])
-    np.testing.assert_array_equal(batch["beam_labels"], experiment.labels(questions)(batch["question"], beam))
-    assert metrics["retrieval/beam_recall"] == batch["beam_labels"].any(1).mean()
+    np.testing.assert_array_equal(row_ids(experiment, batch.passages), beam)
+    np.testing.assert_allclose(batch.vectors, vectors[beam])
+    np.testing.assert_array_equal(batch.labels, experiment.labels(questions)(batch.question, beam))
+    assert metrics["retrieval/beam_recall"] == batch.labels.any(1).mean()
 
 
 def test_finetune_teaches_the_query_side_and_the_reader(finetune, fine_params, fine_batch):
-    batch = dict(fine_batch[0])
-    batch["beam_labels"] = np.arange(10)[None] == np.arange(1, B + 1)[:, None]
+    batch = replace(fine_batch[0], labels=np.arange(10)[None] == np.arange(1, B + 1)[:, None])
     loss, metrics, found = gradients(finetune, fine_params, batch)
     assert learns(found, "embedder") and loss > 0
     assert loss == pytest.approx(metrics["loss/retriever"] + metrics["loss/reader"], rel=1e-5)
     # Passage vectors stay: no passage token teaches the embedder.
-    assert words_that_learn(found, "embedder") == set(np.unique(batch["query"]).tolist()) - {0}
+    assert words_that_learn(found, "embedder") == set(np.unique(batch.query).tolist()) - {0}
 
 
 def test_finetune_teaches_the_reader_where_an_answer_is_read(finetune, read, fine_params, fine_batch):
-    batch = dict(fine_batch[0])
+    batch = fine_batch[0]
     # The first answer is what stands in the body of the first question's best passage.
     scores = jnp.zeros((B, 10)).at[:, :3].set(1.0)
-    logits, places, joint, is_body = read(fine_params["reader"], batch["query"], batch["passages"], scores)
+    logits, places, joint, is_body = read(fine_params["reader"], batch.query, batch.passages, scores)
     assert logits.shape == (B, 3, len(features.span_table(56, 6))) and places.tolist() == [[0, 1, 2]] * B
     body = np.asarray(joint[0, 0])[np.asarray(is_body[0, 0])]
-    batch["answers"] = np.zeros_like(batch["answers"])
-    batch["answers"][:, 0, :2] = body[3:5]
-    batch["passages"] = np.tile(batch["passages"][:1, :1], (B, 10, 1))
+    answers = np.zeros_like(batch.answers)
+    answers[:, 0, :2] = body[3:5]
+    batch = replace(batch, answers=answers, passages=np.tile(batch.passages[:1, :1], (B, 10, 1)))
     _, metrics, found = gradients(finetune, fine_params, batch)
     assert metrics["reader/answer_in_read"] == 1.0 and metrics["loss/reader"] > 0
     assert learns({name: leaf for name, leaf in found.items() if name != "reader/output/bias"}, "reader")
@@ -119,19 +118,18 @@ def test_the_probe_answers_some_questions_of_each_dev_set(world, tmp_path, monke
 
 
 def test_finetune_without_any_answer_teaches_nothing(finetune, fine_params, fine_batch):
-    batch = dict(fine_batch[0])
-    batch["beam_labels"] = np.zeros_like(batch["beam_labels"])
-    batch["answers"] = np.full_like(batch["answers"], 5)  # a wordpiece that stands nowhere
+    batch = fine_batch[0]
+    answers = np.full_like(batch.answers, 5)  # a wordpiece that stands nowhere
+    batch = replace(batch, labels=np.zeros_like(batch.labels), answers=answers)
     loss, metrics, found = gradients(finetune, fine_params, batch)
     assert loss == 0.0 and metrics["retrieval/recall_read"] == 0.0 and metrics["reader/answer_in_read"] == 0.0
     assert not any(leaf.any() for leaf in found.values())
 
 
 def test_finetune_with_an_answer_in_the_beam_alone_teaches_the_retriever_alone(finetune, fine_params, fine_batch):
-    batch = dict(fine_batch[0])
-    batch["answers"] = np.full_like(batch["answers"], 5)
-    batch["beam_labels"] = np.zeros_like(batch["beam_labels"])
-    batch["beam_labels"][:, -1] = True
+    batch, labels = fine_batch[0], np.zeros_like(fine_batch[0].labels)
+    labels[:, -1] = True
+    batch = replace(batch, labels=labels, answers=np.full_like(batch.answers, 5))
     _, metrics, found = gradients(finetune, fine_params, batch)
     assert metrics["retrieval/recall_read"] == 0.0 and metrics["loss/reader"] == 0.0 < metrics["loss/retriever"]
     assert learns(found, "embedder")
@@ -145,33 +143,35 @@ def test_finetune_by_patterns_learns_what_literal_answers_teach(
     experiment = world.experiment(tmp_path, questions=world.patterns(tmp_path))
     questions = experiment.questions("train")
     assert not questions.pieces.any() and len(questions.trainable()) == len(questions)
-    snapshot, index, labels = finetune._snapshot, finetune._index, experiment.labels(questions)
-    task = Finetune(experiment.config, experiment.models, experiment.store, None, snapshot, index, labels, never, never)
-    batch = {name: fine_batch[0][name] for name in ("query", "answers", "question")}
-    batch, metrics = task.retrieve(task.embed(fine_params, batch), batch, 0)
-    np.testing.assert_array_equal(batch["beam_labels"], fine_batch[0]["beam_labels"])
-    assert metrics == fine_batch[1] and batch["beam_labels"].any()
-    assert batch["answer_widths"].shape == batch["passages"].shape
+    given = {"snapshot": finetune._snapshot, "index": finetune._index, "labels": experiment.labels(questions)}
+    given |= {"batches": None, "start": never, "probe": never}
+    task = Finetune(experiment.config, experiment.models, experiment.store, **given)
+    batch = fine_batch[0]
+    batch = QuestionBatch(query=batch.query, answers=batch.answers, question=batch.question)
+    batch, metrics = task.retrieve(task.embed(fine_params, batch.query), batch, 0)
+    np.testing.assert_array_equal(batch.labels, fine_batch[0].labels)
+    assert metrics == fine_batch[1] and batch.labels.any()
+    assert batch.widths.shape == batch.passages.shape
     loss, metrics, found = gradients(task, fine_params, batch)
     expected = gradients(finetune, fine_params, fine_batch[0])
     assert loss == expected[0] and metrics == expected[1] and metrics["reader/answer_in_read"] > 0
     for name, leaf in found.items():  # the programs are two, and may round in their own ways
         np.testing.assert_allclose(leaf, expected[2][name], rtol=1e-5, atol=1e-7, err_msg=name)
     # What the programs differ in, the labels of spans, is bit for bit the same.
-    _, places, joint, is_body = read(fine_params["reader"], batch["query"], batch["passages"], jnp.zeros((B, 10)))
-    widths = jnp.take_along_axis(batch["answer_widths"], places[..., None], axis=1)
-    literal = features.span_labels(joint, fine_batch[0]["answers"][:, None], is_body, 6)
+    _, places, joint, is_body = read(fine_params["reader"], batch.query, batch.passages, jnp.zeros((B, 10)))
+    widths = jnp.take_along_axis(batch.widths, places[..., None], axis=1)
+    literal = features.span_labels(joint, fine_batch[0].answers[:, None], is_body, 6)
     assert literal.any()
     np.testing.assert_array_equal(features.span_labels_of_widths(widths, is_body, 6), literal)
 
 
 def test_spans_are_read_in_the_best_passages_only(experiment, read, fine_params, fine_batch):
     batch, scores = fine_batch[0], jnp.asarray(np.random.default_rng(0).normal(size=(B, 10)), jnp.float32)
-    logits, places, joint, _ = read(fine_params["reader"], batch["query"], batch["passages"], scores)
+    logits, places, joint, _ = read(fine_params["reader"], batch.query, batch.passages, scores)
     np.testing.assert_array_equal(places, np.argsort(-np.asarray(scores), axis=1)[:, :3])
     for i in range(B):
         for k, place in enumerate(np.asarray(places[i])):
-            row, segments, _ = join(batch["query"][i : i + 1], batch["passages"][i : i + 1, place : place + 1], 56)
+            row, segments, _ = join(batch.query[i : i + 1], batch.passages[i : i + 1, place : place + 1], 56)
             np.testing.assert_array_equal(joint[i, k], row[0, 0])
             alone = experiment.models.score_spans(fine_params["reader"], row[:, 0], segments[:, 0])[0]
             np.testing.assert_allclose(logits[i, k], alone + scores[i, place], rtol=1e-3, atol=1e-3)

@@ -13,7 +13,7 @@ def test_ict_teaches_the_embedder(world, experiment, params):
     task, batch = Ict(experiment.config, experiment.models, batches, never), next(iter(batches))
     loss, metrics, found = gradients(task, {"embedder": params["embedder"]}, batch)
     assert learns(found, "embedder")
-    queries, passages = (experiment.models.embed(params["embedder"], batch[key]) for key in ("query", "passage"))
+    queries, passages = (experiment.models.embed(params["embedder"], rows) for rows in (batch.query, batch.passage))
     f = np.asarray(queries @ passages.T, np.float64)
     right = np.exp(np.diag(f)) / np.exp(f).sum(1)
     assert loss == pytest.approx(-np.log(right).mean(), rel=1e-3)

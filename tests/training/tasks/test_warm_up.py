@@ -1,8 +1,11 @@
 """The reader's warm-up: which passages it reads, and what they teach it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from realm_jax.corpus.holders import MAX_HOLDERS
 from realm_jax.training.tasks.warm_up import WarmUp
 from tests.training.tasks.losses import B, gradients, learns, never, row_ids
 
@@ -15,8 +18,10 @@ def warm_up(world, experiment, **settings):
 def drawn(task, experiment, steps, holders=(5, 6, -1)):
     """Which rows the queries of passage 2 were read with, over many steps."""
     count = 50
-    batch = {"origin": np.full(count, 2, np.int32), "holders": np.tile(np.array(holders, np.int32), (count, 1))}
-    passages = [task.retrieve(None, batch, step)[0]["passages"] for step in steps]
+    row = next(iter(experiment.masked_queries("train").batches(1, 1)))[np.zeros(count, int)]
+    known = np.pad(np.array(holders, np.int32), (0, MAX_HOLDERS - len(holders)), constant_values=-1)
+    batch = dataclasses.replace(row, origin=np.full(count, 2, np.int32), holders=np.tile(known, (count, 1)))
+    passages = [task.retrieve(None, batch, step)[0].passages for step in steps]
     return row_ids(experiment, np.concatenate(passages)).ravel()
 
 
