@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from realm_jax.config import Config
+from realm_jax.config import QUESTION_SPLITS, Config
 from realm_jax.jobs.job import Job
 from realm_jax.workdir import Workdir
 
@@ -23,7 +23,7 @@ class Arguments:
     predictions: str = ""
     """A file of answers to score: JSON lines with `question` and `prediction`, or another official form
     (docs/questions.md)."""
-    split: Literal["train", "dev", "dev_new_kinds", "test", "test_new_kinds"] = "test"
+    split: Literal[*QUESTION_SPLITS] = "test"
     """The questions that --predictions answers."""
 
 

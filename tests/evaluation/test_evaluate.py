@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from realm_jax.config import Config, Questions
 from realm_jax.errors import UserError
 from realm_jax.evaluation.evaluate import Evaluation, _sum_of_starts, evaluate_file, recall_figures
+from realm_jax.index.exact import ExactIndex
 from realm_jax.qa.prepared_questions import prepare_questions
+from realm_jax.training.results import start_embedder
 from realm_jax.workdir import Workdir
 
 ASKED = [("who?", ["José", "Bob"]), ("where?", ["the Hague"]), ("when?", ["1954"]), ("what?", ["red sea"])]
@@ -76,6 +79,28 @@ def test_patterns_are_measured_as_the_answers_they_stand_for(world, tmp_path):
     assert found._score("said", said, questions, "") == {"qa/exact_match": 0.5}  # patterns have no F1
     assert literal._score("said", said, literal._questions["test"], "") == {"qa/exact_match": 0.5, "qa/f1": 0.5}
     assert {file.suffix for file in (tmp_path / "evaluation").iterdir()} == {".jsonl", ".preds", ".tsv"}
+
+
+def test_every_split_is_measured_under_names_of_its_own(world, tmp_path):
+    """Of new kinds each answer stands somewhere, of dev one in two, of test none; of training nothing is measured."""
+    somewhere, nowhere = "Akko", "Nowhere"
+    answers = {"train": [nowhere], "dev": [somewhere, nowhere], "test": [nowhere]}
+    answers |= {"dev_new_kinds": [somewhere], "test_new_kinds": [somewhere] * 3}
+    for split, texts in answers.items():
+        lines = [json.dumps({"question": f"{split} {i}?", "answer": [text]}) for i, text in enumerate(texts)]
+        (tmp_path / split).write_text("\n".join(lines))
+    settings = Questions(**{split: (str(tmp_path / split),) for split in answers})
+    prepare_questions(world.settings(questions=settings), world.data, lambda line: None)
+    run = world.experiment(tmp_path, questions=settings)
+    vectors = np.random.default_rng(0).normal(size=(run.store.num_passages, 8)).astype(np.float32)
+    embedder = start_embedder(run, jax.random.key(0))
+    figures, rows = Evaluation(run)._question_recall(embedder, ExactIndex(vectors), "_start")
+    of = {"dev": ("_dev", 0.5), "dev_new_kinds": ("_dev_new_kinds", 1.0), "test": ("", 0.0)}
+    of |= {"test_new_kinds": ("_new_kinds", 1.0)}
+    assert {split: len(found) for split, found in rows.items()} == {split: len(answers[split]) for split in of}
+    for ending, share in of.values():
+        assert figures[f"retrieval/recall@100{ending}_start"] == share
+    assert len(figures) == 4 * len(of)
 
 
 def test_recall_at_every_depth():
