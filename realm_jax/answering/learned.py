@@ -44,7 +44,7 @@ class Stages:
 
     def __init__(self, run: OpenRun):
         self._run, self._lock, self._loaded = run, threading.RLock(), {}
-        self._pretraining = run.folder.stage("pretrain")
+        self._pretraining = run.workdir.stage("pretrain")
 
     def __getitem__(self, stage: str | int) -> Learned:
         """`start`, `pretrain`, `finetune`, or a step of pre-training.
@@ -77,9 +77,9 @@ class Stages:
     def _load(self, stage: str | int) -> Learned:
         run, config = self._run, self._run.config
         if stage == FINETUNE:
-            embedder = restore_result(run.folder, FINETUNE, "embedder", run.models)
-            reader = restore_result(run.folder, FINETUNE, "reader", run.models, "span_reader")
-            step, scale = finetuned_snapshot(config, run.folder), config.finetune.score_scale
+            embedder = restore_result(run.workdir, FINETUNE, "embedder", run.models)
+            reader = restore_result(run.workdir, FINETUNE, "reader", run.models, "span_reader")
+            step, scale = finetuned_snapshot(config, run.workdir), config.finetune.score_scale
         else:
             params, step = self._pretrained(stage)
             embedder, reader, scale = params["embedder"], params["reader"], config.pretrain.score_scale
@@ -90,8 +90,8 @@ class Stages:
         if stage == START:
             return start_of_pretraining(run)(jax.random.key(run.config.seed)), snapshots.FIRST_STEP
         if stage == PRETRAIN:
-            return {part: restore_result(run.folder, PRETRAIN, part, run.models) for part in parts}, result_step(
-                run.folder, PRETRAIN
+            return {part: restore_result(run.workdir, PRETRAIN, part, run.models) for part in parts}, result_step(
+                run.workdir, PRETRAIN
             )
         where = self._pretraining.checkpoints
         return {part: checkpoints.restore_part(where, stage, part, run.models.shapes(part)) for part in parts}, stage

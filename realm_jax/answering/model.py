@@ -44,7 +44,7 @@ class Model:
 
     @property
     def workdir(self) -> Workdir:
-        return self._run.folder
+        return self._run.workdir
 
     @property
     def config(self) -> Config:

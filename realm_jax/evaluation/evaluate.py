@@ -30,19 +30,19 @@ READINGS = 5
 """Held-out spans that are shown as in table 3 of the paper."""
 
 
-def evaluate(config: Config, folder: Workdir) -> None:
+def evaluate(config: Config, workdir: Workdir) -> None:
     """Writes <workdir>/evaluation/results.json; what the report and summary.json are made of.
 
     Raises:
       UserError: a stage that is measured has not been finished.
     """
     require(config.mesh.platform)
-    results = Evaluation(OpenRun(config, folder)).results()
-    (folder.report / "index.html").unlink(missing_ok=True)  # it is of other results
-    write_json(folder.results, results)
+    results = Evaluation(OpenRun(config, workdir)).results()
+    (workdir.report / "index.html").unlink(missing_ok=True)  # it is of other results
+    write_json(workdir.results, results)
 
 
-def evaluate_file(config: Config, folder: Workdir, path: Path, split: str) -> None:
+def evaluate_file(config: Config, workdir: Workdir, path: Path, split: str) -> None:
     """Prints the scores of a file of predictions for a split's questions, by every rule of `questions.match`.
 
     As the official scorer counts, a question without a prediction is a wrong one.
@@ -50,7 +50,7 @@ def evaluate_file(config: Config, folder: Workdir, path: Path, split: str) -> No
     Raises:
       UserError: the questions are not prepared, or the file is faulty.
     """
-    match, data = config.questions.match, folder.data(config.data.directory)
+    match, data = config.questions.match, workdir.data(config.data.directory)
     data.fetch()
     questions = load_questions(prepared_set(config.questions, data), split)
     predictions = read_predictions(path, questions)
@@ -70,11 +70,11 @@ class Evaluation:
     """What all measurements share."""
 
     def __init__(self, run: OpenRun):
-        self._run, self._config, self._folder = run, run.config, run.folder
+        self._run, self._config, self._workdir = run, run.config, run.workdir
         self._models, self._store, self._texts = run.models, run.store, run.texts
-        self._snapshots = run.folder.stage("pretrain").snapshots
+        self._snapshots = run.workdir.stage("pretrain").snapshots
         self._sizes = split_sizes(self._config.questions, run.data)
-        self._answers = self._config.finetune.steps > 0 or self._folder.stage("finetune").done.exists()
+        self._answers = self._config.finetune.steps > 0 or self._workdir.stage("finetune").done.exists()
         # Who learned to answer has test questions, or is told that they are missing.
         asked = {*self._sizes, "test"} if self._sizes or self._answers or self._config.closed_book.steps else set()
         there = [split for split in SUFFIXES if split in asked]
@@ -82,10 +82,10 @@ class Evaluation:
         self._labels = {split: run.labels(questions) for split, questions in self._questions.items()}
 
     def results(self) -> dict[str, Any]:
-        config, folder = self._config, self._folder
-        step = result_step(folder, "pretrain")
+        config, workdir = self._config, self._workdir
+        step = result_step(workdir, "pretrain")
         start = start_of_pretraining(self._run)(jax.random.key(config.seed))
-        pretrained = {part: restore_result(folder, "pretrain", part, self._models) for part in ("embedder", "reader")}
+        pretrained = {part: restore_result(workdir, "pretrain", part, self._models) for part in ("embedder", "reader")}
         results: dict[str, Any] = {
             "seed": config.seed,
             "config": config.name,
@@ -112,7 +112,7 @@ class Evaluation:
         results |= before | zero_shot
         if self._answers:
             _say("questions after fine-tuning")
-            kept = finetuned_snapshot(config, folder)
+            kept = finetuned_snapshot(config, workdir)
             results |= self._open_qa(last if kept == step else first, rows_before["test"])
         if config.closed_book.steps:
             _say("closed book")
@@ -163,8 +163,8 @@ class Evaluation:
     def _open_qa(self, index, before_rows: np.ndarray) -> dict[str, Any]:
         config = self._config
         params = {
-            "embedder": restore_result(self._folder, "finetune", "embedder", self._models),
-            "reader": restore_result(self._folder, "finetune", "reader", self._models, "span_reader"),
+            "embedder": restore_result(self._workdir, "finetune", "embedder", self._models),
+            "reader": restore_result(self._workdir, "finetune", "reader", self._models, "span_reader"),
         }
         results, rows = self._question_recall(params["embedder"], index, "")
         predictions = {}
@@ -179,7 +179,7 @@ class Evaluation:
     def _score(self, name: str, predictions: list[str], questions: QuestionSet, suffix: str) -> dict[str, float]:
         """Exact match and F1, means over questions; writes the predictions."""
         match = self._config.questions.match
-        write_predictions(self._folder.evaluation, name, questions.questions, predictions, match)
+        write_predictions(self._workdir.evaluation, name, questions.questions, predictions, match)
         pairs = list(zip(predictions, questions.answers, strict=True))
         figures = {f"qa/exact_match{suffix}": float(np.mean([scoring.exact_match(*pair, match) for pair in pairs]))}
         if match != "regex":  # patterns have no words to count
@@ -219,7 +219,7 @@ class Evaluation:
         ]
 
     def _closed_book(self, examples: list[dict[str, Any]]) -> dict[str, float]:
-        reader = restore_result(self._folder, "closed_book", "reader", self._models)
+        reader = restore_result(self._workdir, "closed_book", "reader", self._models)
         results, by_id = {}, {}
         for split, questions in self._questions.items():
             predictions = cloze_answers(self._run, reader, questions)
@@ -235,7 +235,7 @@ class Evaluation:
         return bm25.measure(self._texts, self._questions, self._hits)
 
     def _index_figures(self, manifest: snapshots.Manifest) -> dict[str, Any]:
-        lines = [line for line in read_metrics(self._folder.stage("pretrain").metrics) if "index/snapshot" in line]
+        lines = [line for line in read_metrics(self._workdir.stage("pretrain").metrics) if "index/snapshot" in line]
         return {
             "index/snapshots_used": len({line["index/snapshot"] for line in lines}),
             "index/max_staleness_steps": max((line["index/staleness_steps"] for line in lines), default=0),

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from realm_jax import workdir
 from realm_jax.config import Bert, Config, Data, Evaluation, Finetune, Index, Pretrain
 from realm_jax.corpus import tfds_files
 from realm_jax.corpus.articles import Article
@@ -36,7 +35,7 @@ from realm_jax.text.tokenizer import SETTINGS, Tokenizer
 from realm_jax.training import checkpoints
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.open_run import OpenRun
-from realm_jax.workdir import IMPORTED, Workdir, read_json, sole_owner, write_json
+from realm_jax.workdir import IMPORTED, Workdir, owner, read_json, sole_owner, write_json
 
 PASSAGE, QUERY, JOINT = 320, 96, 384
 """Wordpieces of rows. A published passage has at most 288 in its body, which is kept whole here, as the reader gets it;
@@ -50,10 +49,10 @@ Say = Callable[[str], None]
 
 
 @functools.cache
-def read_sources(given: tuple[str, ...], folder: Workdir) -> Parts:
+def read_sources(given: tuple[str, ...], workdir: Workdir) -> Parts:
     """The parts of all sources, fetched where they are remote. Read once a process: settings and job need them."""
-    folder.check_local("import_weights")
-    return weight_folders.gather([weight_folders.fetch(source, folder.root / "source") for source in given])
+    workdir.check_local("import_weights")
+    return weight_folders.gather([weight_folders.fetch(source, workdir.root / "source") for source in given])
 
 
 def import_settings(base: Config | None, parts: Parts, vocab: Path) -> Config:
@@ -106,16 +105,16 @@ def published_settings(
     )
 
 
-def check_import(config: Config, folder: Workdir, given: Sequence[str]) -> None:
+def check_import(config: Config, workdir: Workdir, given: Sequence[str]) -> None:
     """Everything about an import that can be told before anything is written; called before `import_weights`.
 
     Raises:
       UserError: the workdir is of other sources; no source has what the settings need; questions or vectors are faulty.
     """
-    _check_claim(folder, given)
-    parts = read_sources(tuple(given), folder)
-    _check_vocab(config, folder, parts)
-    models = Models(config, folder)
+    _check_claim(workdir, given)
+    parts = read_sources(tuple(given), workdir)
+    _check_vocab(config, workdir, parts)
+    models = Models(config, workdir)
     for name, tree in parts.params.items():
         checkpoints.check_same_shapes(tree, models.shapes(name), f"--source: {name}")
     if parts.passages is not None and parts.passages.titles is None and config.pretrain.steps:
@@ -124,23 +123,25 @@ def check_import(config: Config, folder: Workdir, given: Sequence[str]) -> None:
             f"{weight_folders.TITLES} as another --source, or leave pre-training out"
         )
     require_training_questions(config)
-    if not folder.sources.exists():  # else an import goes on that was checked when it began
+    if not workdir.sources.exists():  # else an import goes on that was checked when it began
         if config.questions.files:
             read_questions(config.questions, lambda line: None)
         if parts.vectors is not None:
             _check_finite(parts.vectors)
 
 
-def _check_claim(folder: Workdir, given: Sequence[str]) -> None:
+def _check_claim(workdir: Workdir, given: Sequence[str]) -> None:
     """An import that was stopped cannot go on with other sources."""
-    if folder.sources.exists() and (before := read_json(folder.sources)) != list(given):
-        raise UserError(f"--source: {' '.join(given)}; {folder.sources} says {' '.join(before)}: use another --workdir")
+    if workdir.sources.exists() and (before := read_json(workdir.sources)) != list(given):
+        raise UserError(
+            f"--source: {' '.join(given)}; {workdir.sources} says {' '.join(before)}: use another --workdir"
+        )
 
 
-def _check_vocab(config: Config, folder: Workdir, parts: Parts) -> None:
+def _check_vocab(config: Config, workdir: Workdir, parts: Parts) -> None:
     """Of the sources, unless an option names another."""
     vocab = Path(config.model.vocab)
-    if vocab == folder.root.resolve() / VOCAB and not vocab.exists():
+    if vocab == workdir.root.resolve() / VOCAB and not vocab.exists():
         if parts.vocab is None:
             raise UserError(f"--source: none has a {VOCAB}; name one by --model.vocab FILE")
         vocab = parts.vocab
@@ -162,21 +163,21 @@ def _check_finite(vectors: np.ndarray) -> None:
         )
 
 
-def clear_failed(folder: Workdir) -> None:
+def clear_failed(workdir: Workdir) -> None:
     """Removes what an import left that failed before it made anything whole; another command may then begin there."""
-    whole = (folder.stage(IMPORTED).done, folder.data("").store)
+    whole = (workdir.stage(IMPORTED).done, workdir.data("").store)
     if (
-        folder.sources.exists()
+        workdir.sources.exists()
         and not any(path.exists() for path in whole)
-        and workdir.owner(folder.root, "import_weights") is None
+        and owner(workdir.root, "import_weights") is None
     ):
-        for left in (folder.root / "data", folder.stage(IMPORTED).root):
+        for left in (workdir.root / "data", workdir.stage(IMPORTED).root):
             shutil.rmtree(left, ignore_errors=True)
-        for file in (folder.root / VOCAB, folder.root / SETTINGS, folder.config):
+        for file in (workdir.root / VOCAB, workdir.root / SETTINGS, workdir.config):
             file.unlink(missing_ok=True)
 
 
-def import_weights(config: Config, folder: Workdir, given: Sequence[str], say: Say = print) -> None:
+def import_weights(config: Config, workdir: Workdir, given: Sequence[str], say: Say = print) -> None:
     """Writes `imported/`, and where the sources have passages `data/` (questions too) and the snapshot of step 0.
 
     A stage to which the settings give no further steps is marked as done, with the imported parameters as its result.
@@ -184,17 +185,17 @@ def import_weights(config: Config, folder: Workdir, given: Sequence[str], say: S
     Raises:
       UserError: the sources are faulty or do not fit each other; another import is at work in the workdir.
     """
-    parts = read_sources(tuple(given), folder)
-    with sole_owner(folder.root, "import_weights"):
-        _check_claim(folder, given)
-        write_json(folder.sources, list(given))
+    parts = read_sources(tuple(given), workdir)
+    with sole_owner(workdir.root, "import_weights"):
+        _check_claim(workdir, given)
+        write_json(workdir.sources, list(given))
         vocab = Path(config.model.vocab)
         if not vocab.exists():
             if (cased := parts.vocab.with_name(SETTINGS)).exists():  # may say that the vocabulary keeps case
                 shutil.copyfile(cased, vocab.with_name(SETTINGS))
             shutil.copyfile(parts.vocab, vocab.with_suffix(".part"))
             vocab.with_suffix(".part").rename(vocab)
-        run = OpenRun(config, folder)
+        run = OpenRun(config, workdir)
         if parts.passages is not None:
             _import_passages(run, parts, say)
             if config.questions.files:
@@ -205,13 +206,13 @@ def import_weights(config: Config, folder: Workdir, given: Sequence[str], say: S
         for stage, needed in RESULTS.items():
             if getattr(config, stage).steps or not needed <= set(parts.params):
                 break
-            write_json(folder.stage(stage).done, {"stage": IMPORTED, "step": 0, "last_step": 0, "reason": "imported"})
+            write_json(workdir.stage(stage).done, {"stage": IMPORTED, "step": 0, "last_step": 0, "reason": "imported"})
             say(f"import_weights: {stage} is done, as published")
-        write_json(folder.stage(IMPORTED).done, {"step": 0, "parts": sorted(parts.params)})
+        write_json(workdir.stage(IMPORTED).done, {"step": 0, "parts": sorted(parts.params)})
 
 
 def _import_params(run: OpenRun, parts: Parts, say: Say) -> None:
-    stage = run.folder.stage(IMPORTED)
+    stage = run.workdir.stage(IMPORTED)
     if stage.done.exists():
         return
     shutil.rmtree(stage.checkpoints, ignore_errors=True)  # left by a killed import
@@ -286,7 +287,7 @@ def _records(parts: Parts, say: Say) -> Iterator[dict[str, Any]]:
 
 def _import_vectors(run: OpenRun, parts: Parts, say: Say) -> None:
     """Snapshot 0, to which the null passage's vector is added."""
-    folder, store = run.folder.stage("pretrain").snapshots, run.store
+    folder, store = run.workdir.stage("pretrain").snapshots, run.store
     if snapshots.FIRST_STEP in snapshots.list_steps(folder):
         return
     embed = run.models.embed_with(parts.params["embedder"])

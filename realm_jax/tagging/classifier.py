@@ -66,13 +66,13 @@ class Classifier:
 
         return probe
 
-    def publish(self, folder: Workdir) -> Path:
+    def publish(self, workdir: Workdir) -> Path:
         """Writes what the finished stage left in Hugging Face's format, unless it is there; returns where.
 
         Raises:
           UserError: the stage is not finished.
         """
-        stage, step = folder.result("tagger")
+        stage, step = workdir.result("tagger")
         target = stage.root / WEIGHTS
         if not target.exists():
             row = jnp.zeros((1, 8), jnp.int32)
@@ -93,7 +93,7 @@ class Classifier:
 
 
 def tagger_task(run: OpenRun) -> Tagger:
-    run.folder.check_local("tagger")
+    run.workdir.check_local("tagger")
     return Classifier(run.config).task(process_part(run.mesh))
 
 

@@ -26,7 +26,7 @@ class Models:
     score_spans(params, tokens [R,J], segments [R,J], key=None) -> logits [R,S]
     """
 
-    def __init__(self, config: Config, folder: Workdir):
+    def __init__(self, config: Config, workdir: Workdir):
         self._config = config
         self._weights: Path | None = models.resolve_weights(config.model)
         bert = models.bert_config(config.model, self._weights)

@@ -25,9 +25,9 @@ SAMPLE_ROWS = 512
 class OpenRun:
     """An experiment in its workdir: the models, and the prepared data."""
 
-    def __init__(self, config: Config, folder: Workdir):
-        self.config, self.folder = config, folder
-        self.data = folder.data(config.data.directory)
+    def __init__(self, config: Config, workdir: Workdir):
+        self.config, self.workdir = config, workdir
+        self.data = workdir.data(config.data.directory)
         self.data.fetch()
 
     @cached_property
@@ -37,7 +37,7 @@ class OpenRun:
 
     @cached_property
     def models(self) -> Models:
-        return Models(self.config, self.folder)
+        return Models(self.config, self.workdir)
 
     @cached_property
     def store(self) -> PassageStore:

@@ -9,7 +9,6 @@ import time
 
 import jax
 
-from realm_jax import workdir
 from realm_jax.config import Config
 from realm_jax.errors import UserError
 from realm_jax.index import embed_passages, snapshots
@@ -20,13 +19,13 @@ from realm_jax.training.follow import scheduled, snapshot_every
 from realm_jax.training.mesh import make_mesh
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.task import Params
-from realm_jax.workdir import StageDir, Workdir, read_json, sole_owner
+from realm_jax.workdir import StageDir, Workdir, owner, read_json, sole_owner
 
 POLL_S = 0.5
 PROGRESS_S = 10.0
 
 
-def follow_and_build(config: Config, folder: Workdir) -> None:
+def follow_and_build(config: Config, workdir: Workdir) -> None:
     """Publishes a snapshot for each checkpoint that training will search, then one for its result; ends with training.
 
     Of several processes, the first says what is next, and each embeds a part of the passages.
@@ -35,10 +34,10 @@ def follow_and_build(config: Config, folder: Workdir) -> None:
       UserError: another builder is at work in the folder, the trainer is away for `index.stop_after_s` seconds, or the
         checkpoint that it left is gone.
     """
-    stage = folder.stage("pretrain")
+    stage = workdir.stage("pretrain")
     with sole_owner(stage.root, "build_index") if is_first() else contextlib.nullcontext():
         mesh = make_mesh(config.index.mesh, jax.local_devices())
-        run = OpenRun(config, folder)
+        run = OpenRun(config, workdir)
         trainer = _TrainerWatch(stage, config.index.stop_after_s)
         while True:
             done = agree(stage.done.exists())
@@ -65,8 +64,8 @@ def follow_and_build(config: Config, folder: Workdir) -> None:
 
 def _restore(run: OpenRun, step: int) -> Params | None:
     """The embedder of a checkpoint; None where it was deleted meanwhile."""
-    stage = run.folder.stage("pretrain")
-    source = run.folder.result("pretrain")[0] if stage.done.exists() else stage
+    stage = run.workdir.stage("pretrain")
+    source = run.workdir.result("pretrain")[0] if stage.done.exists() else stage
     try:
         return checkpoints.restore_part(source.checkpoints, step, "embedder", run.models.shapes("embedder"))
     except FileNotFoundError:
@@ -103,7 +102,7 @@ def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh |
       params: the embedder's, whole in this process.
       mesh: devices of this process; by default all.
     """
-    config, stage, models = run.config, run.folder.stage("pretrain"), run.models
+    config, stage, models = run.config, run.workdir.stage("pretrain"), run.models
     said = time.monotonic()
 
     def progress(done: int, total: int) -> None:
@@ -162,7 +161,7 @@ class _TrainerWatch:
 
     def check(self) -> None:
         # `run` holds the stage before its trainer does, which may take long to read what it starts from.
-        if any(workdir.owner(self._stage.root, job) is not None for job in ("pretrain", "run")):
+        if any(owner(self._stage.root, job) is not None for job in ("pretrain", "run")):
             self.seen()
         elif time.monotonic() - self._last > self._stop_after_s:
             raise UserError(

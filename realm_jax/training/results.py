@@ -14,26 +14,26 @@ from realm_jax.workdir import IMPORTED, Workdir, read_json
 Start = Callable[[jax.Array], Params]
 
 
-def result_step(folder: Workdir, name: str) -> int:
+def result_step(workdir: Workdir, name: str) -> int:
     """The checkpoint that a finished stage left for later ones.
 
     Raises:
       UserError: the stage is not finished.
     """
-    return folder.result(name)[1]
+    return workdir.result(name)[1]
 
 
-def restore_result(folder: Workdir, name: str, part: str, models: Models, shapes: str = "") -> Params:
+def restore_result(workdir: Workdir, name: str, part: str, models: Models, shapes: str = "") -> Params:
     """One part of the parameters that a finished stage left."""
-    stage, step = folder.result(name)
-    if stage == folder.stage(IMPORTED):
+    stage, step = workdir.result(name)
+    if stage == workdir.stage(IMPORTED):
         part = shapes or part  # there, a reader and a span reader lie side by side
     return checkpoints.restore_part(stage.checkpoints, step, part, models.shapes(shapes or part))
 
 
-def restore_imported(folder: Workdir, part: str, models: Models) -> Params | None:
+def restore_imported(workdir: Workdir, part: str, models: Models) -> Params | None:
     """`embedder`, `reader` or `span_reader` as `import_weights` brought it; None where it did not."""
-    imported = folder.stage(IMPORTED)
+    imported = workdir.stage(IMPORTED)
     if not imported.done.exists() or part not in (found := read_json(imported.done))["parts"]:
         return None
     return checkpoints.restore_part(imported.checkpoints, found["step"], part, models.shapes(part))
@@ -47,28 +47,28 @@ def start_of_pretraining(run: OpenRun) -> Start:
 def start_embedder(run: OpenRun, key: jax.Array) -> Params:
     if not run.config.ict.steps:
         return fresh_embedder(run, key)
-    return restore_result(run.folder, "ict", "embedder", run.models)
+    return restore_result(run.workdir, "ict", "embedder", run.models)
 
 
 def start_reader(run: OpenRun, key: jax.Array) -> Params:
     if not run.config.warm_up.steps:
         return fresh_reader(run, key)
-    return restore_result(run.folder, "warm_up", "reader", run.models)
+    return restore_result(run.workdir, "warm_up", "reader", run.models)
 
 
 def fresh_embedder(run: OpenRun, key: jax.Array) -> Params:
     """What was imported, or else a new one on the weights."""
-    imported = restore_imported(run.folder, "embedder", run.models)
+    imported = restore_imported(run.workdir, "embedder", run.models)
     return imported or run.models.embedder(jax.random.fold_in(key, 0), run.sample_rows())
 
 
 def fresh_reader(run: OpenRun, key: jax.Array) -> Params:
     """What was imported, or else a new one on the weights."""
-    imported = restore_imported(run.folder, "reader", run.models)
+    imported = restore_imported(run.workdir, "reader", run.models)
     return imported or run.models.reader(jax.random.fold_in(key, 1), run.sample_rows())
 
 
-def finetuned_snapshot(config: Config, folder: Workdir) -> int:
+def finetuned_snapshot(config: Config, workdir: Workdir) -> int:
     """The checkpoint of pre-training whose passage vectors fine-tuning keeps."""
-    result = result_step(folder, "pretrain")
+    result = result_step(workdir, "pretrain")
     return 0 if config.finetune.embedder == "start" else result

@@ -12,4 +12,4 @@ def experiment(world, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model(experiment):
-    return load(experiment.folder.root)
+    return load(experiment.workdir.root)

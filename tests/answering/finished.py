@@ -23,13 +23,13 @@ def finish(experiment):
     build_one(experiment, STEP, params["embedder"])
     params["reader"] = experiment.models.span_reader(jax.random.key(2), params["reader"])
     save(experiment, "finetune", params)
-    settle(None, experiment.config, experiment.config, experiment.folder)
+    settle(None, experiment.config, experiment.config, experiment.workdir)
     return experiment
 
 
 def save(experiment, stage, params, step=0):
     """The result of a stage."""
-    folder = experiment.folder.stage(stage)
+    folder = experiment.workdir.stage(stage)
     writer = CheckpointWriter(folder.checkpoints, 2)
     writer.save(step, State(params, {"mean": np.zeros(1)}), {"data": {}}, None)
     writer.wait()

@@ -22,7 +22,7 @@ MASKED = "The capital of Jura is [MASK]."
 def changed(experiment, **changes):
     """The model of the run, had it other settings."""
     parts = {name: dataclasses.replace(getattr(experiment.config, name), **of) for name, of in changes.items()}
-    return Model(type(experiment)(dataclasses.replace(experiment.config, **parts), experiment.folder))
+    return Model(type(experiment)(dataclasses.replace(experiment.config, **parts), experiment.workdir))
 
 
 def gains(result):
@@ -48,7 +48,7 @@ def test_answers_are_those_that_evaluate_scores(world, experiment, model):
     Evaluation(experiment)._open_qa(model._stages["finetune"].index, np.zeros((4, 5), int))
     for split in ("dev", "test"):
         questions = experiment.questions(split).questions
-        said = read_predictions(experiment.folder.evaluation / f"predictions_{split}.jsonl", questions)
+        said = read_predictions(experiment.workdir.evaluation / f"predictions_{split}.jsonl", questions)
         assert [answer.text for answer in model.answer([q.question for q in questions])] == said
         assert len(set(said)) > 1
 
@@ -248,7 +248,7 @@ def test_stages_can_be_compared(model):
 
 def test_threads_share_what_one_has_loaded(experiment, monkeypatch):
     loaded = []
-    model = load(experiment.folder.root)
+    model = load(experiment.workdir.root)
     original = type(model._stages)._load
     monkeypatch.setattr(type(model._stages), "_load", lambda self, stage: loaded.append(stage) or original(self, stage))
     answers = []

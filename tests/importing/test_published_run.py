@@ -92,9 +92,9 @@ def test_parameters_vectors_and_passages_are_the_published_ones(folders, run):
         ("finetune", "reader", "span_reader", model.params["reader"]),
         ("pretrain", "reader", "", {"trunk": model.params["reader"]["trunk"]}),
     ):
-        found = results.restore_result(experiment.folder, stage, part, experiment.models, shapes)
+        found = results.restore_result(experiment.workdir, stage, part, experiment.models, shapes)
         assert same({name: found[name] for name in want}, want)
-    snapshot = snapshots.load(experiment.folder.stage("pretrain").snapshots, 0, experiment.store.fingerprint)
+    snapshot = snapshots.load(experiment.workdir.stage("pretrain").snapshots, 0, experiment.store.fingerprint)
     np.testing.assert_array_equal(snapshot.vectors[:-1], model.vectors)
     null = experiment.models.embed(
         model.params["embedder"], experiment.store.rows(slice(experiment.store.null_id, None))
@@ -153,12 +153,12 @@ def test_fine_tuning_goes_on_from_the_published_reader(folders, tmp_path):
     options += tuple(write_questions(tmp_path))
     assert realm("import_weights", "--source", folders / "open_qa", "--workdir", workdir, *options) == 0
     experiment = opened(workdir)
-    assert not experiment.folder.stage("finetune").done.exists()
+    assert not experiment.workdir.stage("finetune").done.exists()
     start = task_of("finetune", experiment).init(jax.random.key(0))
     model = published.load(folders / "open_qa")
     assert same(start, {"embedder": model.params["embedder"], "reader": model.params["reader"]})
     assert realm("finetune", workdir) == 0
-    found = results.restore_result(experiment.folder, "finetune", "reader", experiment.models, "span_reader")
+    found = results.restore_result(experiment.workdir, "finetune", "reader", experiment.models, "span_reader")
     assert not same(found, model.params["reader"])
 
 
@@ -184,8 +184,8 @@ def test_pre_training_goes_on_with_its_index(folders, tmp_path):
     assert realm("import_weights", "--source", *given, "--workdir", workdir, *options) == 0
     experiment = opened(workdir)
     assert experiment.texts[3].title == ARTICLES[3].title
-    stage = experiment.folder.stage("pretrain")
-    assert not stage.done.exists() and not experiment.folder.stage("finetune").done.exists()
+    stage = experiment.workdir.stage("pretrain")
+    assert not stage.done.exists() and not experiment.workdir.stage("finetune").done.exists()
     start = results.start_of_pretraining(experiment)(jax.random.key(0))
     assert same(start["embedder"], published.load(folders / "open_qa").params["embedder"])
     assert realm("pretrain", workdir) == 0
@@ -209,7 +209,7 @@ def test_an_embedder_and_an_encoder_begin_an_experiment(folders, world, tmp_path
     start = results.start_of_pretraining(experiment)(jax.random.key(0))
     assert same(start["reader"], encoder.params)
     assert not (workdir / "data").exists()
-    stage = experiment.folder.stage("pretrain")
+    stage = experiment.workdir.stage("pretrain")
     assert stage.done.exists() and next_step(experiment.config, stage, experiment.store.fingerprint) == 0
     assert realm("build_index", workdir) == 0
     vectors = snapshots.load(stage.snapshots, 0, experiment.store.fingerprint).vectors

@@ -28,7 +28,7 @@ class Trainer:
     """Saves checkpoints as the loop does; each has an embedder of its own."""
 
     def __init__(self, experiment):
-        self.experiment, self.stage = experiment, experiment.folder.stage("pretrain")
+        self.experiment, self.stage = experiment, experiment.workdir.stage("pretrain")
         self.writer = CheckpointWriter(self.stage.checkpoints, 4)
 
     def embedder(self, step):
@@ -62,7 +62,7 @@ class Running:
     """A builder in a thread of this process."""
 
     def __init__(self, trainer):
-        self.error, arguments = None, (trainer.experiment.config, trainer.experiment.folder)
+        self.error, arguments = None, (trainer.experiment.config, trainer.experiment.workdir)
 
         def run():
             try:
@@ -222,7 +222,7 @@ def test_follows_training_to_its_end(trainer):
             trainer.save(step)
             until(lambda step=step: step in snapshots.list_steps(stage.snapshots))
         with pytest.raises(UserError, match=f"build_index is already running there .process {os.getpid()}"):
-            follow_and_build(trainer.experiment.config, trainer.experiment.folder)
+            follow_and_build(trainer.experiment.config, trainer.experiment.workdir)
         trainer.save(4)
         trainer.save(6)
         trainer.end(4)
@@ -240,7 +240,7 @@ def test_a_finished_run_needs_no_builder(trainer):
         build_one(trainer.experiment, step, trainer.embedder(step))
     trainer.end(2)
     before = [path.stat().st_mtime_ns for path in trainer.stage.snapshots.rglob("*")]
-    follow_and_build(trainer.experiment.config, trainer.experiment.folder)
+    follow_and_build(trainer.experiment.config, trainer.experiment.workdir)
     assert before == [path.stat().st_mtime_ns for path in trainer.stage.snapshots.rglob("*")]
 
 
@@ -275,7 +275,7 @@ def test_a_checkpoint_that_stays_broken_is_an_error(trainer):
     trainer.save(0)
     shutil.rmtree(trainer.stage.checkpoints / "0" / "embedder")
     with pytest.raises(UserError, match="no part 'embedder'"):
-        follow_and_build(trainer.experiment.config, trainer.experiment.folder)
+        follow_and_build(trainer.experiment.config, trainer.experiment.workdir)
     assert snapshots.list_steps(trainer.stage.snapshots) == []
 
 
@@ -290,13 +290,13 @@ def test_a_checkpoint_of_another_architecture_is_an_error(trainer, world):
     trainer.save(0)
     other = world.settings(model={"vector_size": 5})
     with pytest.raises(UserError, match=r"other shapes: .*projection/kernel \(12, 8\) here, \(12, 5\) in the model"):
-        follow_and_build(other, trainer.experiment.folder)
+        follow_and_build(other, trainer.experiment.workdir)
 
 
 def test_ends_when_the_trainer_is_away(trainer, world):
     config = world.settings(index={"stop_after_s": 0.6})
     with pytest.raises(UserError, match=r"no trainer at work in .*pretrain since 0.6 s.*realm pretrain"):
-        follow_and_build(config, trainer.experiment.folder)
+        follow_and_build(config, trainer.experiment.workdir)
 
 
 def test_waits_as_long_as_a_trainer_is_at_work(trainer, world):
@@ -334,11 +334,11 @@ def test_runs_of_a_sweep_embed_once_what_an_equal_embedder_makes(world, tmp_path
     def build(sweep: str, variant: str, **changes) -> tuple[bool, np.ndarray]:
         """Whether anything was embedded, and the vectors."""
         experiment = world.experiment(SweepDir(tmp_path / sweep).run(variant, 0).root, **changes)
-        experiment.folder.root.mkdir(parents=True)
-        sharing.link(experiment.config, experiment.folder, SweepDir(tmp_path / sweep))
+        experiment.workdir.root.mkdir(parents=True)
+        sharing.link(experiment.config, experiment.workdir, SweepDir(tmp_path / sweep))
         embedded.clear()
         build_one(experiment, 0, experiment.models.embedder(jax.random.key(0), experiment.sample_rows()))
-        return bool(embedded), snapshots.load(experiment.folder.stage("pretrain").snapshots, 0).vectors
+        return bool(embedded), snapshots.load(experiment.workdir.stage("pretrain").snapshots, 0).vectors
 
     embedded, embed_all = [], embed_passages.embed_all
     monkeypatch.setattr(embed_passages, "embed_all", lambda *given: embedded.append(1) or embed_all(*given))

@@ -79,7 +79,7 @@ def test_a_snapshot_that_was_deleted_is_made_again(world, tmp_path, rate):
         "pretrain": {"embedder_rate": rate, "probe_queries": 0},
     }
     experiment = world.experiment(tmp_path, **settings)
-    stage, task = experiment.folder.stage("pretrain"), task_of("pretrain", experiment)
+    stage, task = experiment.workdir.stage("pretrain"), task_of("pretrain", experiment)
     now = task.init(jax.random.key(0))
     then = jax.tree.map(lambda leaf: leaf + rate * 0.1 * jnp.cos(jnp.arange(leaf.size).reshape(leaf.shape)), now)
     if rate:

@@ -133,9 +133,9 @@ class Finetune(Task):
 
 
 def finetune_task(run: OpenRun) -> Task:
-    config, models, folder = run.config, run.models, run.folder
-    step = finetuned_snapshot(config, folder)
-    snapshot = snapshots.load(folder.stage("pretrain").snapshots, step, run.store.fingerprint)
+    config, models, workdir = run.config, run.models, run.workdir
+    step = finetuned_snapshot(config, workdir)
+    snapshot = snapshots.load(workdir.stage("pretrain").snapshots, step, run.store.fingerprint)
     questions = run.questions("train")
     batches = questions.batches(
         config.finetune.batch_size, config.seed, process_part(run.mesh), config.finetune.questions
@@ -144,14 +144,14 @@ def finetune_task(run: OpenRun) -> Task:
     def part(name: str, key: jax.Array) -> Params:
         source = getattr(config.finetune, name)
         if source == "pretrain":
-            return restore_result(folder, "pretrain", name, models)
+            return restore_result(workdir, "pretrain", name, models)
         if source == "weights":
             return fresh_reader(run, key)
         return start_embedder(run, key) if name == "embedder" else start_reader(run, key)
 
     def start(key: jax.Array) -> Params:
         published = config.finetune.reader == "pretrain" and not config.pretrain.steps
-        span_reader = restore_imported(folder, "span_reader", models) if published else None
+        span_reader = restore_imported(workdir, "span_reader", models) if published else None
         if span_reader is None:
             span_reader = models.span_reader(key, part("reader", key))
         return {"embedder": part("embedder", key), "reader": span_reader}

@@ -236,7 +236,7 @@ def _live_scores(config: Config, models: Models, embedder: Params, query, passag
 
 
 def pretrain_task(run: OpenRun) -> Task:
-    config, stage = run.config, run.folder.stage("pretrain")
+    config, stage = run.config, run.workdir.stage("pretrain")
     drawn = config.pretrain.batch_size * config.pretrain.oversample
     if config.index.delay is None and jax.process_count() > 1:
         raise UserError(
