@@ -11,6 +11,7 @@ from realm_jax.config import Config, Pretrain
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
 from realm_jax.jobs.job import Job, NoArguments
+from realm_jax.reports import sweep_report
 from realm_jax.runtime import peers
 from realm_jax.runtime.signals import Terminated
 from realm_jax.settings import flatten
@@ -272,3 +273,11 @@ class TestWorkdirOfOthers:
 
     def test_two_workdirs_at_once(self, capsys):
         assert "--workdir: other is not there, the run" in failure(capsys, "evaluate", "there", "--workdir", "other")
+
+
+@pytest.mark.parametrize("words", ["--beside a b --beside c", "--beside a --beside b --beside=c", "--beside a b c"])
+def test_reports_from_elsewhere_may_be_named_one_by_one(monkeypatch, words):
+    given = []
+    monkeypatch.setattr(sweep_report, "write_sweep_report", lambda *paths: given.append(paths))
+    assert cli.main(["report", "--sweep", "here", *words.split()]) == 0
+    assert given == [(Path("here"), (Path("a"), Path("b"), Path("c")))]
