@@ -59,3 +59,12 @@ INDEXES = {
     "exact": IndexKind("index.exact:ExactIndex", on_devices=True),
     "bm25": IndexKind("index.bm25:Bm25Index", embeds=False),
 }
+
+MASKINGS = {
+    "salient": Kind("text.masking:salient_span"),
+    "learned": Kind("text.masking:salient_span"),  # of those of the kind that was drawn
+    "spans": Kind("text.masking:random_spans"),
+    "words": Kind("text.masking:random_words"),
+    "tokens": Kind("text.masking:random_tokens"),
+}
+"""Choices of `masking.kind`: `text.masking.Hide`."""

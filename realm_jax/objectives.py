@@ -100,20 +100,11 @@ def candidate_gain(
     return jnp.where(present[:, None], gain, 0.0).sum(-1)
 
 
-def ict_loss(
-    queries: Float[AnyArray, "B E"],
-    passages: Float[AnyArray, "N E"],
-    positives: Integer[AnyArray, "B"] | None = None,
-    scale: float = 1.0,
-) -> Float[Array, ""]:
-    """Softmax cross-entropy of each query's passage among all passages of the batch.
-
-    Args:
-      positives: row of `passages` that belongs to a query; without it, query i belongs to passage i.
-    """
+def ict_loss(queries: Float[AnyArray, "B E"], passages: Float[AnyArray, "N E"], scale: float = 1.0) -> Float[Array, ""]:
+    """Softmax cross-entropy of each query's passage, passage i of query i, among all passages of the batch."""
     f = scale * jnp.einsum("be,ne->bn", queries, passages)
-    positives = jnp.arange(len(queries)) if positives is None else jnp.asarray(positives)
-    return -jnp.take_along_axis(jax.nn.log_softmax(f, axis=-1), positives[:, None], axis=-1).mean()
+    own = jnp.arange(len(queries))[:, None]
+    return -jnp.take_along_axis(jax.nn.log_softmax(f, axis=-1), own, axis=-1).mean()
 
 
 def early_loss(f: Float[AnyArray, "B K"], hits: Bool[AnyArray, "B K"]) -> Float[Array, "B"]:

@@ -61,6 +61,25 @@ print(json.dumps({
 }))
 """
 
+MASK = """
+import sys
+from pathlib import Path
+import numpy as np
+from realm_jax.config import Config, Data, Masking
+from realm_jax.text.tokenizer import Tokenizer
+from realm_jax.training.masked_queries import MaskedQueries
+from realm_jax.workdir import DataDir
+from tests import world
+
+config = Config(data=Data(query_length=32, passage_length=40, joint_length=56), masking=Masking(kind="ending"))
+tokenizer = Tokenizer(world.VOCAB)
+queries = MaskedQueries(config, DataDir(Path(sys.argv[1])), tokenizer, "train")
+batch = next(iter(queries.batches(8, seed=0)))
+last = (batch.query != 0).sum(1) - 2  # [SEP] stands behind it
+hidden = np.take_along_axis(batch.query, batch.mask_positions, 1)[batch.mask_weights > 0]
+assert len(hidden) >= 8 and (hidden == tokenizer.mask_id).all() and (batch.mask_positions.max(1) == last).all()
+"""
+
 
 def extend(folder: Path, section: str) -> set[str]:
     """Copies the package and puts a section's code into it, where the code says; returns the files that it is in."""
@@ -132,3 +151,17 @@ def test_an_index_kind(tmp_path):
     assert told["scores"] == pytest.approx(told["best"], rel=0.1) and told["banned"] == 0
     refused = run("-m", "realm_jax", "build_index", str(ROOT / "experiments" / "factbook.py"), "--index.kind", "tree")
     assert refused.returncode == 2 and "'bytes'" in refused.stderr
+
+
+def test_a_masking_kind(tmp_path, world):
+    """It hides the ends of sentences in batches of pre-training, and is a choice of the command line."""
+    assert extend(tmp_path, "A masking kind") == {"realm_jax/text/endings.py", "realm_jax/kinds.py"}
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+        return subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    done = run("-c", MASK, str(world.data.root))
+    assert done.returncode == 0, done.stderr
+    refused = run("-m", "realm_jax", "pretrain", str(ROOT / "experiments" / "factbook.py"), "--masking.kind", "none")
+    assert refused.returncode == 2 and "'ending'" in refused.stderr

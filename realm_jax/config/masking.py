@@ -4,6 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
+from realm_jax.kinds import MASKINGS
 from realm_jax.settings import Count, Fraction, Part, Positive, Range
 
 
@@ -11,7 +12,7 @@ from realm_jax.settings import Count, Fraction, Part, Positive, Range
 class Masking(Part):
     """What a pre-training query hides."""
 
-    kind: Literal["salient", "learned", "spans", "words", "tokens"] = "salient"
+    kind: Literal[*MASKINGS] = "salient"
     """What pre-training hides. `salient`: one salient span; `learned`: one span of any kind or one other word, in
     proportion to the retrieval utility measured for such ones, of pretrain.oversample drawn for each; `spans`: random
     spans of SpanBERT's lengths; `words`: whole words; `tokens`: wordpieces. Warm-up, probe and evaluation always hide

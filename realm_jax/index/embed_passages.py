@@ -113,7 +113,10 @@ def build_snapshot(
             found = found or known_vectors(place, embedder, fingerprint)
     known = found and Known(*found)
     if part[0]:
-        published = lambda: True if step in list_steps(directory, fingerprint) else None  # noqa: E731
+
+        def published() -> bool | None:
+            return step in list_steps(directory, fingerprint) or None
+
         if not published():  # all parts may have stood there already
             embed_part(embed, store_tokens, index_config.rows_per_batch, folder, part, progress, known)
         wait_for(

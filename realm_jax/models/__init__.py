@@ -1,4 +1,4 @@
-"""Flax Linen models, their and what their parameters start from. Parameters are plain nested dicts."""
+"""Flax Linen models, and the values that their parameters start from: plain nested dicts."""
 
 from realm_jax.models.bert import BertTrunk
 from realm_jax.models.embedder import Embedder

@@ -5,13 +5,13 @@ in REALM: BERT's random and kept replacements are not used.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
-MaskKind = Literal["salient", "spans", "words", "tokens"]
 GEOMETRIC_P = 0.2
 """SpanBERT (Joshi et al. 2020, section 3.1): lengths of random spans in words, cut at ..."""
 LONGEST_SPAN = 10
@@ -45,50 +45,84 @@ class MaskedQuery:
     """Index of the salient span that is hidden; -1 for the other kinds."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+    """A sentence as a kind of masking sees it. Wordpieces go by their places in it."""
+
+    ids: Int[np.ndarray, "n"]
+    continues: Bool[np.ndarray, "n"]
+    """Which go on with a word."""
+    spans: list[tuple[int, int, int]]
+    """(index, first, limit) of the salient spans that may be hidden."""
+    budget: int
+    """How many to hide: `masking.fraction` of them, but at least one and at most `masking.max_masks`."""
+
+    @cached_property
+    def words(self) -> list[np.ndarray]:
+        """Places of each word's wordpieces."""
+        starts = np.flatnonzero(~self.continues[1:]) + 1
+        return np.split(np.arange(len(self.ids)), starts) if len(self.ids) else []
+
+
+class Hidden(NamedTuple):
+    """What a kind of masking chose."""
+
+    groups: list[np.ndarray]
+    """Places that are hidden together, in one array each; no array where nothing can be hidden."""
+    span: int = -1
+    """Index of the salient span that this is; -1 for other things."""
+
+
+Hide = Callable[[Pieces, np.random.Generator], Hidden]
+"""A kind of masking; kinds.MASKINGS has them by name."""
+
+
 def mask_query(
     ids: Int[np.ndarray, "n"],
     offsets: Int[np.ndarray, "n 2"],
     spans: Sequence[Sequence[int]],
-    kind: MaskKind,
+    hide: Hide,
     generator: np.random.Generator,
     *,
     query_length: int,
     max_masks: int,
     special: Special,
+    continues: Bool[np.ndarray, "V"],
     fraction: float = 0.15,
-    continues: Bool[np.ndarray, "V"] | None = None,
     prefix: Sequence[int] | Int[np.ndarray, "p"] = (),
 ) -> MaskedQuery | None:
     """Hides a part of one sentence; None where nothing of it can be hidden.
 
     Args:
       ids, offsets: the sentence's wordpieces, without special tokens, and their characters.
-      spans: salient spans (start, limit, ...) in characters of the sentence.
-      kind: `salient` hides one span, drawn from those that are whole within the query and no longer than `max_masks`;
-        `spans`, `words` and `tokens` hide `fraction` of the wordpieces, and `max_masks` at most.
+      spans: salient spans (start, limit, ...) in characters of the sentence; those may be hidden that are whole within
+        the query and no longer than `max_masks`.
       query_length: wordpieces of a query, Q; what does not fit is cut off at the sentence's end.
-      continues: True for wordpieces of the vocabulary that go on with a word; `spans` and `words` need it.
+      continues: True for wordpieces of the vocabulary that go on with a word.
       prefix: wordpieces before the sentence (the title) that are never hidden; cut at half of the query.
     """
     prefix = np.asarray(prefix, np.int32)[: (query_length - 2) // 2]
     ids = np.asarray(ids, np.int32)[: query_length - 2 - len(prefix)]
-    chosen = -1
-    if kind == "salient":
-        usable = usable_spans(offsets, spans, len(ids), max_masks)
-        if not usable:
-            return None
-        chosen, first, limit = usable[int(generator.integers(len(usable)))]
-        groups = [np.arange(first, limit)]
-    else:
-        budget = min(max_masks, max(1, round(fraction * len(ids)))) if len(ids) else 0
-        if kind == "tokens":
-            words = [np.array([i]) for i in range(len(ids))]
-        elif continues is None:
-            raise ValueError(f"masking of kind {kind} needs to know which wordpieces go on with a word")
-        else:
-            words = np.split(np.arange(len(ids)), np.flatnonzero(~continues[ids[1:]]) + 1) if len(ids) else []
-        groups = (_random_spans if kind == "spans" else _random_words)(words, budget, generator)
+    budget = min(max_masks, max(1, round(fraction * len(ids)))) if len(ids) else 0
+    usable = usable_spans(offsets, spans, len(ids), max_masks)
+    groups, chosen = hide(Pieces(ids, continues[ids], usable, budget), generator)
     return _masked(ids, prefix, groups, chosen, query_length, max_masks, special) if groups else None
+
+
+def salient_span(pieces: Pieces, generator: np.random.Generator) -> Hidden:
+    """One of the salient spans (REALM, section 3.4)."""
+    if not pieces.spans:
+        return Hidden([])
+    index, first, limit = pieces.spans[int(generator.integers(len(pieces.spans)))]
+    return Hidden([np.arange(first, limit)], index)
+
+
+def random_tokens(pieces: Pieces, generator: np.random.Generator) -> Hidden:
+    return Hidden(_drawn([np.array([i]) for i in range(len(pieces.ids))], pieces.budget, generator))
+
+
+def random_words(pieces: Pieces, generator: np.random.Generator) -> Hidden:
+    return Hidden(_drawn(pieces.words, pieces.budget, generator))
 
 
 def usable_spans(
@@ -106,7 +140,7 @@ def usable_spans(
     return usable
 
 
-def _random_words(words: list[np.ndarray], budget: int, generator: np.random.Generator) -> list[np.ndarray]:
+def _drawn(words: list[np.ndarray], budget: int, generator: np.random.Generator) -> list[np.ndarray]:
     """Words in random order, each that still fits into `budget` wordpieces."""
     groups = []
     for i in generator.permutation(len(words)):
@@ -116,8 +150,9 @@ def _random_words(words: list[np.ndarray], budget: int, generator: np.random.Gen
     return groups
 
 
-def _random_spans(words: list[np.ndarray], budget: int, generator: np.random.Generator) -> list[np.ndarray]:
+def random_spans(pieces: Pieces, generator: np.random.Generator) -> Hidden:
     """Runs of whole words, apart from each other, of geometric lengths; a run that fits nowhere is drawn shorter."""
+    words, budget = pieces.words, pieces.budget
     groups, taken = [], np.zeros(len(words), bool)
     ends = np.cumsum([0] + [len(word) for word in words])
     while budget > 0:
@@ -135,7 +170,7 @@ def _random_spans(words: list[np.ndarray], budget: int, generator: np.random.Gen
         groups.append(np.concatenate(words[start : start + length]))
         budget -= len(groups[-1])
         taken[max(0, start - 1) : start + length + 1] = True  # its neighbours too: two runs that touch would be one
-    return groups
+    return Hidden(groups)
 
 
 def _masked(

@@ -13,7 +13,8 @@ from realm_jax.config import Config, Masking
 from realm_jax.corpus.sentence_source import NO_HOLDERS, Place, PlaceSource, Sentence, SentenceSource, Span
 from realm_jax.corpus.store import PassageStore
 from realm_jax.errors import UserError
-from realm_jax.text.masking import MaskKind, Special, mask_query
+from realm_jax.kinds import MASKINGS
+from realm_jax.text.masking import Special, mask_query
 from realm_jax.text.salience import bucket
 from realm_jax.text.salient import body_start
 from realm_jax.text.tokenizer import Tokenizer
@@ -68,6 +69,7 @@ class MaskedQueries:
     def __init__(self, config: Config, data: DataDir, tokenizer: Tokenizer, split: str, masking: Masking | None = None):
         self._config, self._tokenizer, self._split = config, tokenizer, split
         self._masking = masking or config.masking
+        self._kind = MASKINGS[self._masking.kind].load()
         self._source = SentenceSource(data, split, self._masking)
         self._special = Special(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
 
@@ -115,7 +117,7 @@ class MaskedQueries:
             return self._mask_any_kind(sentence, generator)
         start = body_start(sentence.text) if masking.hide_label else 0
         spans = [span for span in sentence.spans if span.start >= start]
-        return self._hide(sentence, start, spans, masking.kind, generator)
+        return self._hide(sentence, start, spans, generator)
 
     def _mask_any_kind(self, sentence: Sentence, generator: np.random.Generator) -> Row | None:
         """Hides one span of a kind drawn from those that the sentence has; words outside all spans are a kind too."""
@@ -125,7 +127,7 @@ class MaskedQueries:
         kinds = sorted({span.kind for span in spans})
         for i in generator.permutation(len(kinds)):
             of_kind = [span for span in spans if span.kind == kinds[i]]
-            masked = self._hide(sentence, start, of_kind, "salient", generator)
+            masked = self._hide(sentence, start, of_kind, generator)
             if masked is not None:
                 hidden = masked["mask_targets"][masked["mask_weights"] > 0]
                 place = {"kind": np.int32(self.kinds.index(kinds[i])), "span": np.int32(bucket(hidden))}
@@ -137,9 +139,7 @@ class MaskedQueries:
         """What learned salience tells apart."""
         return (*self._source.kinds(), WORD)
 
-    def _hide(
-        self, sentence: Sentence, start: int, spans: list[Span], kind: MaskKind, generator: np.random.Generator
-    ) -> Row | None:
+    def _hide(self, sentence: Sentence, start: int, spans: list[Span], generator: np.random.Generator) -> Row | None:
         """Masks the sentence from the character `start` on."""
         masking = self._masking
         encoding = self._tokenizer.encode(sentence.text[start:])
@@ -147,7 +147,7 @@ class MaskedQueries:
             encoding.ids,
             encoding.offsets,
             [(span.start - start, span.limit - start) for span in spans],
-            kind,
+            self._kind,
             generator,
             query_length=self._config.data.query_length,
             max_masks=masking.max_masks,

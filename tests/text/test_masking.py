@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from realm_jax.kinds import MASKINGS
 from realm_jax.text.masking import Special, mask_query
 
 SPECIAL = Special(pad=0, cls=101, sep=102, mask=103)
@@ -37,7 +38,7 @@ def mask(pieces, spans=(), kind="salient", seed=0, query_length=64, max_masks=10
         "special": SPECIAL,
         "continues": CONTINUES,
     } | more
-    return ids, mask_query(ids, offsets, spans, kind, generator, **arguments)
+    return ids, mask_query(ids, offsets, spans, MASKINGS[kind].load(), generator, **arguments)
 
 
 def words_of(ids):
@@ -174,8 +175,3 @@ def test_nothing_to_hide_is_none(pieces, spans):
     assert mask(pieces, spans, max_masks=3)[1] is None
     for kind in ("spans", "words", "tokens"):
         assert (mask(pieces, kind=kind)[1] is None) == (not pieces)
-
-
-def test_words_need_to_know_where_words_go_on():
-    with pytest.raises(ValueError, match="go on with a word"):
-        mask([1], kind="words", continues=None)
