@@ -39,7 +39,7 @@ def from_json(text: str | bytes) -> Any:
         return json.loads(text if isinstance(text, str) else text.decode())
     except UnicodeDecodeError as error:
         byte, line = error.object[error.start], error.object.count(b"\n", 0, error.start) + 1
-        raise BadJson(f"invalid UTF-8 (byte {error.start + 1} is 0x{byte:02x}); save it as UTF-8", line) from None
+        raise BadJson(f"not UTF-8 (byte {error.start + 1} is 0x{byte:02x}); save it as UTF-8", line) from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise BadJson(f"not valid JSON ({error.msg}, {place}character {error.colno})", error.lineno) from None

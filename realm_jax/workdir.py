@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from realm_jax import remote, stages
-from realm_jax.errors import UserError
+from realm_jax.errors import BadJson, UserError, from_json
 from realm_jax.remote import AnyPath, is_remote, path_of
 
 IMPORTED = "imported"
@@ -270,13 +270,9 @@ def write_text(path: AnyPath, text: str) -> None:
 def read_json(path: AnyPath) -> Any:
     """Raises UserError where the file is no JSON."""
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}:{error.lineno}: not valid JSON ({error.msg}); delete the file and run the job again"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not valid JSON ({error.reason}); delete the file and run the job again") from None
+        return from_json(path.read_bytes())
+    except BadJson as error:
+        raise UserError(f"{path}:{error.line}: {error}; delete the file and run the job again") from None
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from realm_jax.config import Bert, Config, Data, Finetune, Index, Masking, Model
 from realm_jax.corpus.preparation import prepare_corpus
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.questions import Question, write_questions
-from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.open_run import OpenRun
 from realm_jax.workdir import DataDir, Workdir
@@ -110,7 +109,6 @@ def make(root: Path) -> World:
         finetune=Finetune(**stage, steps=4, joint_length=56, beam=10, read=3, labels="tokens"),
     )
     tokenizer = Tokenizer.from_vocab(vocab)
-    assert tokenizer.sep_id == features.SEP
     write_questions(data.tfds, {split: questions(split) for split in SPLITS})
     prepare_corpus(config, data, tokenizer, articles(), lambda line: None)
     return World(config, data, tokenizer)

@@ -297,7 +297,7 @@ class Model:
         return passages
 
     def _encoded(self, texts: Sequence[str], what: str = "text", empty: bool = False) -> list[Encoding]:
-        return self._tokenizer.encode_batch([_text(text, what, empty) for text in texts])
+        return self._tokenizer.encode_batch([_text(text, what, empty) for text in texts], mask=True)
 
     def _rows(self, encodings: Sequence[Encoding]) -> np.ndarray:
         """`[CLS] text [SEP]`, cut to data.query_length [B,Q]."""

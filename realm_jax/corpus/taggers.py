@@ -11,6 +11,7 @@ from realm_jax.text import salient
 from realm_jax.text.tokenizer import byte_offsets, characters
 
 _WORD = re.compile(r"\w+")
+_REMARK = re.compile(r"(?<!\s)\s*\([^()]*\)$")
 
 
 class Tagger(abc.ABC):
@@ -51,10 +52,10 @@ class Links(Tagger):
         text, by_word = article.text, {}
         places = characters(text, np.asarray(article.links, np.int64).reshape(-1, 2))
         names = {text[start:limit] for start, limit in places}
-        names.add(re.sub(r"\s*\([^()]*\)$", "", article.title))
+        names.add(_REMARK.sub("", article.title))
         for name in sorted(names, key=lambda name: (-len(name), name)):
             first = _WORD.search(name)
-            if first and first.start() == 0 and any(c.isupper() for c in name):
+            if first and first.start() == 0 and any(c.isalpha() and not c.islower() for c in name):
                 by_word.setdefault(first.group(), []).append(name)
         to_byte, after = byte_offsets(text), 0
         for word in _WORD.finditer(text):

@@ -28,7 +28,9 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
 _POWER, _INDEX, _HOLE = "\ue004", "\ue007", "\ue005"
 """Begin a whole number that is set high or low; stands for a number that is not known."""
-_PRIVATE = re.compile("[\ue000-\ue007]")
+_LESS = "\ue008"
+"""Stands for a `<` that begins no tag."""
+_PRIVATE = re.compile("[\ue000-\ue008]")
 _SET_APART = {"sup": _POWER, "esp": _POWER, "sub": _INDEX}
 _DROPPED_TAGS = word_set(
     "ref references table gallery math chem ce score timeline syntaxhighlight source pre imagemap hiero graph mapframe",
@@ -87,9 +89,11 @@ _DISAMBIGUATION = re.compile(
     r"|неоднозначність|rozcestník|aimai|曖昧さ回避|消歧义|消歧義|동음이의)\s*[|}]|__disambig__",
     re.IGNORECASE,
 )
+_NO_TAG = re.compile(r"<(?!!--)(?=[^<>]*(?:<|\Z))")
+"""Begins no tag, for none ends. The parser looks for the end of what has none in a time by the text's square."""
 _MAGIC = re.compile(r"__[A-Z]{3,}__")
 _TABLE_LEFT = re.compile(
-    r"^\s*(?:\{\||\|[}\-+|]?|!(?!\w+ \w+ )|\}\})|\|\||^\s*[a-z_ -]{1,20}\s*=\s*\S*$"
+    r"^\s*(?:\{\||\|[}\-+|]?|!(?!\w+ \w+ )|\}\})|\|\||^\s*(?:[a-z_-][a-z_ -]{0,19}\s*)?=\s*\S*$"
     r"|\|\s*(?:thumb|left|right|\w+ ?=)",
     re.IGNORECASE,
 )
@@ -156,6 +160,12 @@ def is_list_of_links(title: str, text: str) -> bool:
 def clean(wikitext: str, site: Site = ENGLISH) -> tuple[str, list[Mark]]:
     """(text, links): paragraphs separated by line breaks; bytes at which each link's text stands, ascending."""
     source = _MAGIC.sub("", _PRIVATE.sub("", wikitext))
+    before, comment, after = source.rpartition("-->")
+    source = before + comment + after.partition("<!--")[0]
+    for begin, end in (("{{", "}}"), ("[[", "]]"), ("{|", "|}")):
+        before, closed, after = source.rpartition(end)
+        source = before + closed + after.replace(begin, "")
+    source = _NO_TAG.sub(_LESS, source)
     code = mwparserfromhell.parse(source, skip_style_tags=False)
     reader = _Reader(site)
     pieces: list[str] = []
@@ -263,7 +273,7 @@ def _is_hidden(node: nodes.Tag) -> bool:
 
 
 def _paragraphs(text: str) -> tuple[str, list[Mark]]:
-    text = unescape(text)
+    text = unescape(text).replace(_LESS, "<")
     for pattern, replacement in _MARKED_NUMBERS:
         text = pattern.sub(replacement, text)
     marked = "\n".join(filter(None, map(_mended, _joined(text.split("\n")))))

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Integer
 from realm_jax.config import Bm25 as Bm25Config
 from realm_jax.config import Index as IndexConfig
 from realm_jax.index.base import Embed, Found, HostOrDevice, Passages, Retriever
-from realm_jax.text.features import PAD, SEP
+from realm_jax.text.features import PAD
 
 Terms = Sequence[list[int]]
 """Of each passage or query."""
@@ -95,12 +95,13 @@ class Bm25Index(Retriever):
 
 def _pieces(queries: Int[HostOrDevice, "B Q"]) -> list[list[int]]:
     """The wordpieces of `[CLS] query [SEP] PAD...`."""
-    return [[piece for piece in row[1:].tolist() if piece not in (PAD, SEP)] for row in np.asarray(queries)]
+    rows = (row[row != PAD].tolist() for row in np.asarray(queries))
+    return [[piece for piece in row[1:] if piece != row[-1]] for row in rows]
 
 
 def _title_and_body(row: Integer[np.ndarray, "P"]) -> tuple[list[int], list[int]]:
     """The wordpieces of `[CLS] title [SEP] body [SEP] PAD...`."""
-    first, last = np.flatnonzero(row == SEP)[[0, -1]]
+    first, last = np.flatnonzero(row == row[row != PAD][-1])[[0, -1]]
     return row[1:first].tolist(), row[first + 1 : last].tolist()
 
 

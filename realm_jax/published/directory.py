@@ -109,9 +109,20 @@ def assemble(
     _compare(found, expected, source, kind)
     tree: dict[str, Params] = {"params": {}, "unused": {}}
     for name, (path, _) in expected.tensors.items():
-        tensor = found[name].T if path[-1] == "kernel" else found[name]
-        _put(tree, path, np.array(tensor, np.float32, order="C"))
+        tensor = np.array(found[name].T if path[-1] == "kernel" else found[name], np.float32, order="C")
+        if path[0] == "params":
+            _check_numbers(tensor, name, source)
+        _put(tree, path, tensor)
     return Published(kind, bert, model, **tree, **others)
+
+
+def _check_numbers(tensor: np.ndarray, name: str, source: Path) -> None:
+    """Raises UserError where a tensor holds what no training leaves behind."""
+    if not np.isfinite(tensor).all():
+        bad = int(tensor.size - np.isfinite(tensor).sum())
+        raise UserError(f"{source}: {name}: {bad} of {tensor.size} numbers are not finite; fetch the file again")
+    if name.endswith(".weight") and "token_type" not in name and not tensor.any():
+        raise UserError(f"{source}: {name}: all {tensor.size} numbers are 0, as in weights never saved; fetch it again")
 
 
 def save(directory: str | Path, model: Published, tokenizer: dict[str, Any] | None = None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax.config import Bert, Model
-from realm_jax.errors import UserError
+from realm_jax.errors import BadJson, UserError, from_json
 
 CONFIG, VOCAB, TOKENIZER = "config.json", "vocab.txt", "tokenizer_config.json"
 KINDS = {
@@ -113,9 +113,11 @@ def read_sizes(directory: Path) -> Sizes:
 def read_config(path: Path) -> dict[str, Any]:
     """What a config.json holds. Raises UserError where that is no object."""
     try:
-        values = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from None
+        values = from_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except BadJson as error:
+        raise UserError(f"{path}: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no JSON object; this is no config of a model")
     return values
@@ -143,14 +145,17 @@ def write_sizes(directory: Path, kind: str, sizes: Sizes) -> None:
 
 
 def check_vocab(path: Path, vocab_size: int, source: str) -> None:
-    """Raises UserError where a vocabulary is of another size than the word embeddings."""
+    """Raises UserError where a vocabulary has more wordpieces than there are word embeddings; many models have more of
+    these, for tokens that were added or to fill up."""
     try:
         with open(path, "rb") as file:
             lines = sum(1 for _ in file)
     except OSError as error:
         raise UserError(f"{path}: cannot read the vocabulary ({error.strerror})") from None
-    if lines != vocab_size:
-        raise UserError(f"{path}: {lines} wordpieces, but {source} says vocab_size {vocab_size}; they must agree")
+    if lines > vocab_size:
+        raise UserError(
+            f"{path}: {lines} wordpieces, but {source} says vocab_size {vocab_size}; each needs an embedding"
+        )
 
 
 def whole(path: Path, values: dict[str, Any], key: str, default: int | None = None) -> int:

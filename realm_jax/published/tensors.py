@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from realm_jax.errors import UserError
+from realm_jax.errors import BadJson, UserError, from_json
 from realm_jax.published import pickles
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
@@ -49,10 +49,10 @@ def read(directory: Path) -> tuple[Tensors, Path]:
 def _read_parts(index: Path, reader: Callable[[Path], Tensors]) -> Tensors:
     """Tensors spread over several files by {"weight_map": {tensor: file}}."""
     try:
-        files = json.loads(index.read_text())["weight_map"]
+        files = from_json(index.read_bytes())["weight_map"]
         parts = {name: reader(index.parent / Path(name).name) for name in sorted(set(files.values()))}
         return {name: parts[file][name] for name, file in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (BadJson, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index}: names no tensors of its files ({error!r}); fetch the folder again") from None
 
 

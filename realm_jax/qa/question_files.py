@@ -10,13 +10,14 @@ from typing import Any
 
 from realm_jax.config import Questions as Settings
 from realm_jax.corpus.tfds_files import open_prepared
-from realm_jax.errors import Faults, UserError
+from realm_jax.errors import BadJson, Faults, UserError, from_json
 from realm_jax.qa.answers import compile_pattern
 from realm_jax.qa.questions import Question, as_text, check
 from realm_jax.settings import file_and_split
 
 _QUESTION, _ANSWERS, _ID = ("question", "qText", "utterance"), ("answer", "answers", "targetValue"), ("id", "qId")
-_DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^)]*))\)')
+_DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^()]*))\)')
+_LIST = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")(?:[\s,]+(?:'[^']*'|"[^"]*"))*[\s,]*\]""")
 Records = Iterator[tuple[str, Any]]
 """(where: `file:line`, what stands there)."""
 
@@ -65,9 +66,10 @@ def _read_split(split: str, settings: Settings, faults: Faults) -> list[Question
         records, parse = open_records(name, settings.match == "regex")
         for where, record in records:
             try:
-                question = _question(parse(where, record), where, f"{split}-{len(questions)}")
+                is_regex = settings.match == "regex"
+                question = _question(parse(where, record), where, f"{split}-{len(questions)}", is_regex)
                 check(question, where)
-                if settings.match == "regex":
+                if is_regex:
                     _check_patterns(question, where)
                 if question.id in seen:
                     raise UserError(
@@ -129,23 +131,18 @@ def parse_text(where: str, line: bytes) -> str:
 def parse_json(where: str, line: bytes | str) -> Any:
     """Raises UserError where a line is no JSON."""
     try:
-        return json.loads(line if isinstance(line, str) else parse_text(where, line))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{where}: not valid JSON ({error.msg}, character {error.pos + 1}); one record a line"
-        ) from None
+        return from_json(line if isinstance(line, str) else parse_text(where, line))
+    except BadJson as error:
+        raise UserError(f"{where}: {error}; one record a line") from None
 
 
 def _array_records(path: Path, data: bytes) -> Records:
     """Elements of a JSON array, each with the line that it begins on."""
     try:
-        text = data.decode()
-        json.loads(text)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: not UTF-8 (byte {error.start + 1} of the file)") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); a list of records is wanted") from None
+        from_json(data)
+    except BadJson as error:
+        raise UserError(f"{path}:{error.line}: {error}; a list of records is wanted") from None
+    text = data.decode()
     decode, between = json.JSONDecoder().raw_decode, re.compile(r"[\s,]*")
     at, line, counted = between.match(text, text.index("[") + 1).end(), 1, 0
     while text[at] != "]":
@@ -168,7 +165,7 @@ def _tfds_records(folder: Path, split: str) -> Records:
     return ((f"{folder}:{split}, record {i}", source[i]) for i in range(len(source)))
 
 
-def _question(record: Any, where: str, number: str) -> Question:
+def _question(record: Any, where: str, number: str, is_regex: bool) -> Question:
     """Raises UserError for a record that lacks a field, or has another type in it."""
     if not isinstance(record, dict):
         raise UserError(f"{where}: {json.dumps(record)[:60]}; a record with 'question' and 'answer' is wanted")
@@ -180,10 +177,20 @@ def _question(record: Any, where: str, number: str) -> Question:
         raise UserError(f"{where}: the question is {json.dumps(question)[:60]}; it must be a text")
     if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
         raise UserError(f"{where}: the answers are {json.dumps(answers)[:60]}; they must be a text or a list of texts")
+    if not is_regex and (listed := next(filter(_is_list, answers), None)):
+        raise UserError(
+            f"{where}: the answer {listed[:60]} is a list written as a text, which no prediction equals; write it as a "
+            'list of JSON, ["1871", "in 1871"]'
+        )
     given = {name: str(value) for name, value in record.items() if value is not None}
     others = {field.name: given.get(field.name, "") for field in dataclasses.fields(Question)[3:]}
     id = next((given[name] for name in _ID if name in given), number)
     return Question(id, question, tuple(answers), **others)
+
+
+def _is_list(answer: str) -> bool:
+    """Whether a text is how Python, pandas or JSON writes a list of texts."""
+    return _LIST.fullmatch(answer.strip()) is not None
 
 
 def _field(record: dict[str, Any], names: tuple[str, ...], where: str) -> Any:

@@ -87,7 +87,11 @@ class Classifier:
                 settings={"architectures": ["BertForTokenClassification"]},
                 vocab=self._vocab,
             )
-            settings = {"do_lower_case": self._tokenizer.lowercase, "tokenizer_class": "BertTokenizer"}
+            settings = {
+                "do_lower_case": self._tokenizer.lowercase,
+                "strip_accents": self._tokenizer.strip_accents,
+                "tokenizer_class": "BertTokenizer",
+            }
             published.save(target, model, settings)
         return target
 

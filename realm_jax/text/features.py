@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Integer
 
 PAD = 0
-SEP = 102
 Tokens = Array | np.ndarray
 
 
@@ -20,9 +19,15 @@ def valid(tokens: Integer[Tokens, "*b T"]) -> Bool[Array, "*b T"]:
     return jnp.asarray(tokens) != PAD
 
 
+def separator(tokens: Integer[Tokens, "*b T"]) -> Integer[Array, "*b 1"]:
+    """[SEP] by its place, the last of every row: vocabularies number it as they like."""
+    tokens = jnp.asarray(tokens)
+    return jnp.take_along_axis(tokens, jnp.maximum(valid(tokens).sum(-1, keepdims=True) - 1, 0), axis=-1)
+
+
 def segments(tokens: Integer[Tokens, "*b T"]) -> Int[Array, "*b T"]:
     """0 up to and with the first [SEP], 1 after it; 0 at padding."""
-    sep = (jnp.asarray(tokens) == SEP).astype(jnp.int32)
+    sep = (jnp.asarray(tokens) == separator(tokens)).astype(jnp.int32)
     return ((jnp.cumsum(sep, axis=-1) - sep > 0) & valid(tokens)).astype(jnp.int32)
 
 
@@ -30,7 +35,7 @@ def body(passages: Integer[Tokens, "*b P"]) -> Integer[Array, "*b P"]:
     """Body and final [SEP], moved to the left; padding behind."""
     passages = jnp.asarray(passages)
     length = passages.shape[-1]
-    start = jnp.argmax(passages == SEP, axis=-1) + 1
+    start = jnp.argmax(passages == separator(passages), axis=-1) + 1
     source = start[..., None] + _along_last(length, passages.ndim)
     moved = jnp.take_along_axis(passages, jnp.minimum(source, length - 1), axis=-1)
     return jnp.where(source < length, moved, PAD)
@@ -68,7 +73,9 @@ def join(
     from_body = _take(bodies, offset, shape)
     is_body = (offset >= 0) & (offset < body_size)
     tokens = jnp.where(is_body, from_body, jnp.where(offset < 0, from_query, PAD))
-    tokens = jnp.where((offset == body_size) | (offset == -1), SEP, tokens)
+    tokens = jnp.where(
+        (offset == body_size) | (offset == -1), jnp.maximum(separator(queries), 1)[..., None, :], tokens
+    )  # a row to fill a batch has none
     return tokens, ((offset >= 0) & (offset <= body_size)).astype(jnp.int32), is_body
 
 

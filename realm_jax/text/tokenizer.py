@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import SupportsInt
@@ -11,7 +10,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from realm_jax.errors import UserError
+from realm_jax.errors import BadJson, UserError, from_json
 
 SPECIAL = {"pad_id": "[PAD]", "unk_id": "[UNK]", "cls_id": "[CLS]", "sep_id": "[SEP]", "mask_id": "[MASK]"}
 SETTINGS = "tokenizer_config.json"
@@ -31,10 +30,16 @@ class Encoding:
 
 
 class Tokenizer:
-    """Lower-cased and accents stripped, unless `lowercase` is off. A literal `[MASK]` in a text is the mask token; no
-    other special token is read."""
+    """Lower-cased and accents stripped, unless `lowercase` or `strip_accents` (None: as `lowercase`) is off. Special
+    tokens in a text are plain words, but for `[MASK]` where that is asked for."""
 
-    def __init__(self, vocab: Sequence[str], source: str = "vocabulary", lowercase: bool = True):
+    def __init__(
+        self,
+        vocab: Sequence[str],
+        source: str = "vocabulary",
+        lowercase: bool = True,
+        strip_accents: bool | None = None,
+    ):
         self._vocab = list(vocab)
         table = {piece: i for i, piece in enumerate(self._vocab)}
         missing = [piece for piece in SPECIAL.values() if piece not in table]
@@ -52,26 +57,35 @@ class Tokenizer:
         """Two tokenizers with equal fingerprints make the same wordpieces of a text."""
         if not lowercase:
             self.fingerprint += "-cased"
-        self._tokenizer = tokenizers.Tokenizer(models.WordPiece(table, unk_token="[UNK]", max_input_chars_per_word=100))
-        self._tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
-        self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        self._tokenizer.decoder = decoders.WordPiece(cleanup=True)
-        self._tokenizer.add_special_tokens([tokenizers.AddedToken("[MASK]", normalized=False, special=True)])
+        self.strip_accents = lowercase if strip_accents is None else strip_accents
+        if self.strip_accents != lowercase:
+            self.fingerprint += "-stripped" if self.strip_accents else "-accents"
+        self._tokenizer = self._built(table)
+        self._with_mask = self._built(table)
+        self._with_mask.add_special_tokens([tokenizers.AddedToken("[MASK]", normalized=False, special=True)])
+
+    def _built(self, table: dict[str, int]) -> tokenizers.Tokenizer:
+        built = tokenizers.Tokenizer(models.WordPiece(table, unk_token="[UNK]", max_input_chars_per_word=100))
+        built.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=self.strip_accents)
+        built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        built.decoder = decoders.WordPiece(cleanup=True)
+        return built
 
     @classmethod
     def from_vocab(cls, path: str | Path) -> "Tokenizer":
-        """The vocabulary in a file; lower-cased unless tokenizer_config.json beside it has `do_lower_case` false.
+        """The vocabulary in a file; lower-cased unless tokenizer_config.json beside it has `do_lower_case` false;
+        accents are stripped as its `strip_accents` says, or where that is null as `do_lower_case`.
 
         Raises:
           UserError: `path` is no BERT vocabulary; tokenizer_config.json is no JSON, or does not say true or false.
         """
         try:
-            lines = Path(path).read_text(encoding="utf-8").split("\n")
+            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot read the vocabulary ({error}); a BERT vocab.txt is wanted here") from None
         if lines and not lines[-1]:
             lines.pop()
-        return cls([line.rstrip("\r") for line in lines], str(path), _is_lowercase(Path(path).with_name(SETTINGS)))
+        return cls([line.rstrip("\r") for line in lines], str(path), *_settings(Path(path).with_name(SETTINGS)))
 
     @property
     def vocab_size(self) -> int:
@@ -83,13 +97,16 @@ class Tokenizer:
         return self._tokenizer.get_vocab()
 
     def piece(self, token: int) -> str:
-        return self._vocab[token]
+        """Embeddings may have rows that the vocabulary has no wordpiece for."""
+        return self._vocab[token] if token < len(self._vocab) else f"[row {token}]"
 
     def encode(self, text: str) -> Encoding:
         return _encoding(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
-        return [_encoding(result) for result in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    def encode_batch(self, texts: Sequence[str], mask: bool = False) -> list[Encoding]:
+        """With `mask`, a literal `[MASK]` is the mask token."""
+        tokenizer = self._with_mask if mask else self._tokenizer
+        return [_encoding(result) for result in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def ids_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Wordpieces alone, without their places: a third faster."""
@@ -104,19 +121,23 @@ class Tokenizer:
     def decode(self, ids: Iterable[SupportsInt]) -> str:
         """Readable text: wordpieces joined, special tokens but [MASK] and [UNK] left out."""
         hidden = (self.pad_id, self.cls_id, self.sep_id)
-        return self._tokenizer.decoder.decode([self._vocab[int(i)] for i in ids if int(i) not in hidden])
+        return self._tokenizer.decoder.decode([self.piece(int(i)) for i in ids if int(i) not in hidden])
 
 
-def _is_lowercase(settings: Path) -> bool:
-    if not settings.exists():
-        return True
+def _settings(path: Path) -> tuple[bool, bool | None]:
+    """(do_lower_case, strip_accents) of a tokenizer_config.json."""
     try:
-        value = json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{settings}: not a JSON object ({error}); it says by `do_lower_case` true or false") from None
-    if not isinstance(value, bool):
-        raise UserError(f"{settings}: do_lower_case is {value!r}; it must be true or false")
-    return value
+        values = from_json(path.read_bytes()) if path.exists() else {}
+    except (OSError, BadJson) as error:
+        raise UserError(f"{path}: cannot be read ({error}); it says by `do_lower_case` true or false") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a JSON object; it says by `do_lower_case` true or false")
+    lowercase, strip_accents = values.get("do_lower_case", True), values.get("strip_accents")
+    if not isinstance(lowercase, bool):
+        raise UserError(f"{path}: do_lower_case is {lowercase!r}; it must be true or false")
+    if not isinstance(strip_accents, bool | None):
+        raise UserError(f"{path}: strip_accents is {strip_accents!r}; it must be true, false or null")
+    return lowercase, strip_accents
 
 
 def _encoding(result: tokenizers.Encoding) -> Encoding:

@@ -9,9 +9,7 @@ from realm_jax import models
 from realm_jax.config import Config, Masking
 from realm_jax.corpus.store import PassageStore
 from realm_jax.corpus.texts import PassageTexts
-from realm_jax.errors import UserError
 from realm_jax.qa.questions import split_sizes
-from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.masked_queries import MaskedQueries
@@ -49,14 +47,7 @@ class OpenRun:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        path = models.resolve_vocab(self.config.model)
-        tokenizer = Tokenizer.from_vocab(path)
-        if tokenizer.sep_id != features.SEP:
-            raise UserError(
-                f"{path}: [SEP] stands on line {tokenizer.sep_id + 1}; as in BERT's own it must be on line "
-                f"{features.SEP + 1}"
-            )
-        return tokenizer
+        return Tokenizer.from_vocab(models.resolve_vocab(self.config.model))
 
     def sample_rows(self) -> np.ndarray:
         """Passage rows [R,P] spread evenly over the store, to fit what the weights lack."""

@@ -19,7 +19,6 @@ from realm_jax.index import snapshots
 from realm_jax.jobs import cli
 from realm_jax.published import variables
 from realm_jax.runtime.settings_record import read_record
-from realm_jax.text import features
 from realm_jax.training import results
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.refresh import next_step
@@ -104,7 +103,7 @@ def test_parameters_vectors_and_passages_are_the_published_ones(folders, run):
     for row, article in enumerate(ARTICLES):
         text = experiment.texts[row]
         assert (text.title, text.text) == ("", article.text)
-        wanted = [101, features.SEP, *experiment.tokenizer.encode(article.text).ids, features.SEP]
+        wanted = [101, 102, *experiment.tokenizer.encode(article.text).ids, 102]
         tokens = experiment.store.rows(np.int32(row))
         assert tokens[: len(wanted)].tolist() == wanted and not tokens[len(wanted) :].any()
 
@@ -311,7 +310,7 @@ def cut(path, size=30):
         (lambda f: shutil.rmtree(f / "open_qa"), "open_qa' is no folder"),
         (lambda f: cut(f / "open_qa" / "model.safetensors"), "cannot be read as safetensors"),
         (lambda f: cut(f / "open_qa" / "block_records.npy"), "block_records.npy: byte .*cut short"),
-        (lambda f: (f / "open_qa" / "vocab.txt").write_text("[PAD]\n"), "vocab.txt: 1 wordpieces, but .*vocab_size"),
+        (lambda f: (f / "open_qa" / "vocab.txt").write_text("x\n" * 999), "vocab.txt: 999 wordpieces, but"),
         (lambda f: without_a_number(f / "open_qa"),
          r"model.safetensors: block_emb: 2 of 22 vectors are not finite, the first in row 7 .*; fetch the file again"),
         (lambda f: (f / "open_qa" / "vocab.txt").unlink(), "--source: none has a vocab.txt"),
@@ -413,13 +412,13 @@ def test_a_vocabulary_that_keeps_case_is_imported_as_such(folders, tmp_path):
     [
         ("nowhere.txt", "model.vocab: '.*nowhere.txt' is no file; name a vocab.txt that goes with the sources"),
         ("folder", "model.vocab: '.*folder' is no file"),
-        ("short.txt", "short.txt: 1 wordpieces, but the model of the sources says vocab_size"),
+        ("long.txt", "long.txt: 999 wordpieces, but the model of the sources says vocab_size"),
         ("other.txt", r"other.txt: lacks \[PAD\]"),
     ],
 )
 def test_a_wrong_vocabulary_is_named(folders, tmp_path, capfd, name, message):
     (tmp_path / "folder").mkdir()
-    (tmp_path / "short.txt").write_text("[PAD]\n")
+    (tmp_path / "long.txt").write_text("x\n" * 999)
     (tmp_path / "other.txt").write_text("x\n" * len(toy.VOCAB))
     before = sorted(tmp_path.iterdir())
     given = ("--source", folders / "open_qa", "--workdir", tmp_path / "run", "--model.vocab", tmp_path / name)

@@ -173,6 +173,13 @@ def test_a_split_that_comes_out_empty(tmp_path):
         ('{"question": " ", "answer": ["x"]}', "the question is empty"),
         ('"Who?"', "a record with 'question' and 'answer' is wanted"),
         ('{"question": "Who?", "answer"', "not valid JSON (Expecting ':' delimiter, character 30)"),
+        (f'{{"question": "Who?", "answer": {"[" * 100_000}', "not valid JSON (nested too deeply)"),
+        (
+            f'{{"question": "Who?", "answer": "x", "id": {"9" * 5000}}}',
+            "not valid JSON (a number of thousands of digits)",
+        ),
+        ("""{"question": "Who?", "answer": "['1871', 'in 1871']"}""", "a list written as a text"),
+        ("""{"question": "Who?", "answer": ["x", "['a' 'b']"]}""", "a list written as a text"),
         (b'{"question": "Who\xff?", "answer": "x"}', "not UTF-8 (byte 18 of the line is 0xff)"),
         (r'{"question": "Who \ud83d?", "answer": "x"}', r"'Who \ud83d?': character 5 is half of one"),
         (r'{"question": "Who?", "answer": ["x", "\ud83d"]}', "character 1 is half of one"),

@@ -74,7 +74,7 @@ class TestRecord:
         ("text", "message"),
         [
             ("{", "not valid JSON"),
-            ("\udcff", r"config\.json: not valid JSON \(invalid start byte\); delete the file"),
+            ("\udcff", r"config\.json:1: not UTF-8 \(byte 1 is 0xff\); .*; delete the file"),
             ("[]", "not the record of an experiment"),
             ('{"model": "bert"}', "not the record of an experiment"),
             ('{"experiment": {"pretrain": 3}, "config": {}}', "not the record of an experiment"),
