@@ -60,7 +60,8 @@ def measure(
     passages."""
     size = config.evaluation.batch_size
     encoded = index.encode(models.embed_many_with(params["embedder"]), queries.query)
-    depth = max(DEPTH + 1, config.pretrain.candidates)
+    # No deeper than there are passages beside the origin; the null passage is one more.
+    depth = min(max(DEPTH + 1, config.pretrain.candidates), max(store.num_passages, 1))
     rows = search_candidates(index, encoded, queries.origin[:, None], depth, store.null_id)
     hidden = np.where(queries.mask_weights > 0, queries.mask_targets, features.PAD)
     hits = features.holds(store.rows(rows[:, 1 : DEPTH + 1]), hidden[:, None, None])

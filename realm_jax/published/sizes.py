@@ -68,7 +68,7 @@ def read_sizes(directory: Path) -> Sizes:
     if (kind := values.get("model_type", "bert")) not in ("bert", "realm"):
         raise UserError(f"{path}: model_type is {kind!r}; only 'bert' and 'realm' are known here")
     for key, right in FIXED.items():
-        if values.get(key, right) != right:
+        if values.get(key) not in (None, right):
             raise UserError(f"{path}: {key} is {values[key]!r}; the trunk here knows only {right!r}")
     activation = values.get("hidden_act", "gelu" if kind == "bert" else "gelu_new")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:

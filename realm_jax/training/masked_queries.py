@@ -63,6 +63,10 @@ class IctBatch(Batch):
     passage: Integer[AnyArray, "B P"]
 
 
+class NothingFits(UserError):
+    """No sentence has anything to hide that fits into a query."""
+
+
 class MaskedQueries:
     """The sentences of one split, masked as the experiment says."""
 
@@ -93,7 +97,7 @@ class MaskedQueries:
         """One batch of up to `count` queries, the same in every run of a seed.
 
         Raises:
-          UserError: nothing that may be hidden fits into a query.
+          NothingFits: nothing that may be hidden fits into a query.
         """
         chosen: list[Row] = []
         for i in rng(seed, 4).permutation(len(self._source)):
@@ -104,7 +108,7 @@ class MaskedQueries:
                 chosen.append(query)
         if not chosen:
             length = self._config.data.query_length
-            raise UserError(
+            raise NothingFits(
                 f"data.query_length: {length} wordpieces leave no room for a span that is to be hidden, in any of the "
                 f"{len(self._source)} sentences of split {self._split!r}; raise it"
             )

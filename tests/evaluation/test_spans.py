@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from realm_jax import objectives
+from realm_jax.evaluation import spans
 from realm_jax.evaluation.spans import measure
 from realm_jax.index.exact import ExactIndex
 from realm_jax.text import features
@@ -106,3 +107,13 @@ def test_figures_do_not_depend_on_the_batch(experiment, params, vectors, queries
         assert found[:3] == pytest.approx(first[:3], rel=1e-4)
         for ours, theirs in zip(found.readings, first.readings, strict=True):
             assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_a_corpus_of_few_passages_is_searched_no_deeper_than_it_is(experiment, params, vectors, queries, monkeypatch):
+    count = experiment.store.num_passages
+    monkeypatch.setattr(spans, "DEPTH", count + 3)
+    hits = []
+    for i, (_, order) in enumerate(ranked(experiment, params, vectors, queries)):
+        hidden = queries.mask_targets[i][queries.mask_weights[i] > 0]
+        hits.append(any(stands(experiment.store.rows(row), hidden) for row in order))
+    assert measured(experiment, params, vectors, queries).recall == pytest.approx(np.mean(hits))

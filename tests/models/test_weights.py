@@ -227,3 +227,34 @@ def test_the_first_layers_of_the_weights_alone(tmp_path):
         models.bert_config(Model(weights=str(whole), layers=3), whole)
     with pytest.raises(UserError, match="model.layers: 1 of model.weights random; set model.bert.num_layers"):
         Config(model=Model(weights="random", layers=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("encoder.layer.1.output.dense.weight", np.nan, "1 of 240 numbers are not finite"),
+        ("embeddings.word_embeddings.weight", np.inf, "1 of 348 numbers are not finite"),
+        ("encoder.layer.0.attention.output.LayerNorm.bias", -np.inf, "1 of 12 numbers are not finite"),
+        ("pooler.dense.weight", 0, "all 144 numbers are 0"),
+    ],
+)
+def test_numbers_that_no_training_leaves_are_named_by_file_and_tensor(tmp_path, name, value, problem):
+    tensors = bert_files.tensors()
+    tensors[name].flat[slice(None) if value == 0 else 3] = value
+    folder = bert_files.write(tmp_path / "b", tensors)
+    with pytest.raises(UserError, match=f"{folder}/model.safetensors: {name}: {problem}"):
+        published.load(folder)
+
+
+def test_more_embeddings_than_wordpieces_are_read(tmp_path):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors())
+    lines = (folder / "vocab.txt").read_text().splitlines(keepends=True)
+    (folder / "vocab.txt").write_text("".join(lines[:-2]))
+    (folder / "added_tokens.json").write_text(json.dumps({"[ENT]": 27, "[/ENT]": 28}))
+    assert models.resolve_vocab(Model(weights=str(folder))) == folder / "vocab.txt"
+    assert published.load(folder).params["trunk"] is not None
+
+
+def test_what_config_json_leaves_open_is_as_bert_has_it(tmp_path):
+    folder = bert_files.write(tmp_path / "b", bert_files.tensors(), {"position_embedding_type": None})
+    assert published.load(folder).bert.num_layers == bert_files.LAYERS

@@ -149,3 +149,13 @@ def test_longest_first_cuts_as_the_tokenizers_library_does(question, body, lengt
     assert np.asarray(tokens[0, 0]).tolist() == want.ids + padding
     assert np.asarray(segments[0, 0]).tolist() == want.type_ids + padding
     np.testing.assert_array_equal(is_body, np.asarray(tokens) == 2)
+
+
+def test_separators_are_told_by_their_place_and_not_by_their_number():
+    """German BERT has [SEP] on line 5."""
+    query, passage = np.array([3, 50, 51, 4, 0]), np.array([[3, 60, 4, 70, 71, 4, 0]])
+    np.testing.assert_array_equal(features.segments(passage)[0], [0, 0, 0, 1, 1, 1, 0])
+    tokens, segments, is_body = features.join(query, passage, 8)
+    np.testing.assert_array_equal(tokens[0], [3, 50, 51, 4, 70, 71, 4, 0])
+    np.testing.assert_array_equal(segments[0], [0, 0, 0, 0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(np.flatnonzero(is_body[0]), [4, 5])

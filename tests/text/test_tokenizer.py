@@ -122,3 +122,31 @@ def test_a_bad_vocabulary_is_a_users_mistake(tmp_path, content, says):
     with pytest.raises(UserError, match=says) as error:
         Tokenizer.from_vocab(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stripped"),
+    [
+        ({}, True),
+        ({"do_lower_case": True, "strip_accents": None}, True),
+        ({"do_lower_case": True, "strip_accents": False}, False),
+        ({"do_lower_case": False}, False),
+        ({"do_lower_case": False, "strip_accents": True}, True),
+    ],
+)
+def test_accents_are_stripped_as_the_file_says(tmp_path, settings, stripped):
+    (tmp_path / "vocab.txt").write_text("\n".join([*VOCAB, "brücke", "brucke"]), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = Tokenizer.from_vocab(tmp_path / "vocab.txt")
+    assert tokenizer.decode(tokenizer.encode("brücke").ids) == ("brucke" if stripped else "brücke")
+
+
+def test_tokenizers_that_differ_have_other_fingerprints():
+    kinds = [Tokenizer(VOCAB, lowercase=low, strip_accents=strip) for low in (True, False) for strip in (True, False)]
+    assert len({tokenizer.fingerprint for tokenizer in kinds}) == 4
+    assert Tokenizer(VOCAB).fingerprint == kinds[0].fingerprint
+
+
+def test_embeddings_without_a_wordpiece_are_shown_by_their_row():
+    tokenizer = Tokenizer(VOCAB)
+    assert tokenizer.decode([tokenizer.vocab_size + 3]) == f"[row {tokenizer.vocab_size + 3}]"
