@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from realm_jax.config import Config
+from realm_jax.training.masked_queries import MaskedBatch
 
 CLS, SEP, MASK, FIRST_WORD = 101, 102, 103, 1000
 
@@ -61,7 +62,7 @@ class NullStore:
         self.null_row[:3] = CLS, SEP, SEP
 
 
-def masked_queries(config: Config, generator: np.random.Generator) -> dict[str, np.ndarray]:
+def masked_queries(config: Config, generator: np.random.Generator) -> MaskedBatch:
     """A batch of queries with three hidden wordpieces each, without their passages."""
     b, m, length = config.pretrain.batch_size, config.masking.max_masks, config.data.query_length
     query = words(config, generator, (b, length))
@@ -70,8 +71,9 @@ def masked_queries(config: Config, generator: np.random.Generator) -> dict[str, 
     targets = np.take_along_axis(query, positions, 1)
     np.put_along_axis(query, positions, MASK, 1)
     weights = (np.arange(m) < 3).astype(np.float32) * np.ones((b, 1), np.float32)
-    batch = {"query": query, "mask_positions": positions, "mask_targets": targets, "mask_weights": weights}
-    return batch | {"mask_spans": np.zeros((b, m), np.int32)}
+    masks = {"mask_positions": positions, "mask_targets": targets, "mask_weights": weights}
+    known = {"origin": np.zeros(b, np.int32), "holders": np.full((b, 16), -1, np.int32)}
+    return MaskedBatch(query=query, mask_spans=np.zeros((b, m), np.int32), **masks, **known)
 
 
 def trunk_operations(config: Config, rows: int, length: int) -> float:

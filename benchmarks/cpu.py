@@ -35,8 +35,10 @@ from realm_jax.jobs.run import KEEP_MEMORY
 from realm_jax.training.checkpoints import State
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.loop import make_step
+from realm_jax.training.masked_queries import ReadBatch
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.tasks.pretrain import Pretrain as PretrainTask
+from realm_jax.training.tasks.pretrain import Retrieval
 from realm_jax.workdir import Workdir
 
 CONFIG = Config(
@@ -90,9 +92,9 @@ def step_seconds(models: Models, params: dict, generator: np.random.Generator) -
     b, k = CONFIG.pretrain.batch_size, CONFIG.pretrain.candidates
     passages, store = passage_rows(b * k, generator).reshape(b, k, -1), NullStore(CONFIG)
     passages[:, 0] = store.null_row
-    batch = {**masked_queries(CONFIG, generator), "passages": passages}
+    batch = ReadBatch(**vars(masked_queries(CONFIG, generator)), passages=passages)
 
-    task = PretrainTask(CONFIG, models, store, None, None, None, None)
+    task = PretrainTask(CONFIG, models, Retrieval(None, store), batches=None, start=None, probe=None)
     optimizer = bert_optimizer(CONFIG.pretrain)
     take_step = make_step(task, optimizer, jax.random.key(0))
     state, number = State(params, optimizer.init(params)), 0

@@ -35,6 +35,7 @@ from realm_jax.training.loop import make_step
 from realm_jax.training.mesh import WHOLE, local_mesh, put_params, put_rows, shardings
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.tasks.pretrain import Pretrain as PretrainTask
+from realm_jax.training.tasks.pretrain import Retrieval
 from realm_jax.workdir import Workdir
 
 PASSAGES = 13_353_718
@@ -170,21 +171,18 @@ def main() -> None:
     used = trunk_operations(config, n, config.data.passage_length) / embed_s / mesh.size / rate
     say(f"embedding, {n} rows at once", f"{n / embed_s:,.0f} passages/s", f"utilisation {used:.1%}")
 
-    task = PretrainTask(
-        config, models, NullStore(config, count), None, Always(index), None, None, device_store=store, mesh=mesh
-    )
+    retrieval = Retrieval(Always(index), NullStore(config, count), store, mesh)
+    task = PretrainTask(config, models, retrieval, batches=None, start=None, probe=None)
     optimizer = bert_optimizer(pretrain)
     moments = shardings(mesh, jax.eval_shape(optimizer.init, params))
     state = State(params, jax.jit(optimizer.init, out_shardings=moments)(params))
     layout = (shardings(mesh, state), jax.sharding.NamedSharding(mesh, WHOLE))
     take_step = make_step(task, optimizer, key, layout=layout)
-    batch = masked_queries(config, generator)
-    batch |= {"origin": np.zeros(b, np.int32), "holders": np.full((b, 16), -1, np.int32)}
-    placed, number = put_rows(mesh, batch), put_rows(mesh, np.int32(0))
+    placed, number = put_rows(mesh, masked_queries(config, generator)), put_rows(mesh, np.int32(0))
 
     def retrieved():
         with jax.set_mesh(mesh):
-            embedded = task.embed(state.params, placed)
+            embedded = task.embed(state.params, placed.query)
         return task.retrieve(embedded, placed, 0)[0]
 
     def steps(times: int):
