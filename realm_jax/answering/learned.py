@@ -54,6 +54,11 @@ class Stages:
         """
         return self._once(stage, lambda: self._load(stage))
 
+    def loaded(self) -> list[str | int]:
+        """The stages that have been asked for."""
+        with self._lock:
+            return [name for name, what in self._loaded.items() if isinstance(what, Learned)]
+
     def passage_embedder(self, stage: str | int) -> Any:
         """The embedder that made the vectors of a stage's index: fine-tuning learns one for questions alone."""
         if stage != FINETUNE:

@@ -1,5 +1,6 @@
 """A trained run as one object that can be asked: `realm_jax.load(...)` gives it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -13,10 +14,11 @@ from realm_jax.answering.masks import Read, read_masks
 from realm_jax.answering.results import Answer, Explanation, Filling, Passage, Retrieved, Word
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.index import snapshots
 from realm_jax.text.tokenizer import Encoding
 from realm_jax.training import open_qa
 from realm_jax.training.open_run import OpenRun
-from realm_jax.workdir import Workdir
+from realm_jax.workdir import Workdir, read_json
 
 MASK = "[MASK]"
 T = TypeVar("T")
@@ -37,6 +39,7 @@ class Model:
         self._config, self._models, self._tokenizer = run.config, run.models, run.tokenizer
         self._store, self._texts = run.store, run.texts
         self._stages = stages or Stages(run)
+        self._version = _version(run)
 
     def __repr__(self) -> str:
         where = "" if self._stage is None else f" at {self._stage!r}"
@@ -60,6 +63,21 @@ class Model:
         fills no [MASK]; retrieval, of any text, can be compared among all."""
         self._stages.check(stage)
         return Model(self._run, stage, self._stages)
+
+    def newest(self) -> "Model":
+        """This model; or, where the workdir has other results, passages or indexes by now, one that has read them.
+
+        While something is being made that it needs, it stays this one. Compiled programs serve both.
+        """
+        if _version(self._run) == self._version:
+            return self
+        try:
+            model = Model(OpenRun(self._config, self.workdir), self._stage)
+            for stage in self._stages.loaded():
+                model._stages[stage]
+        except (UserError, OSError):
+            return self
+        return model
 
     @overload
     def answer(self, question: str) -> Answer: ...
@@ -306,6 +324,21 @@ class Model:
 
     def _cut(self, encoding: Encoding) -> int:
         return max(0, len(encoding) - (self._config.data.query_length - 2))
+
+
+def _version(run: OpenRun) -> list[bytes]:
+    """What becomes other bytes where a job has made anew what is asked."""
+    pretrain, finetune = run.folder.stage(PRETRAIN), run.folder.stage(FINETUNE)
+    steps = {snapshots.FIRST_STEP}
+    if pretrain.done.exists():
+        steps.add(read_json(pretrain.done)["step"])
+    files = [pretrain.snapshots / str(step) / snapshots.MANIFEST for step in sorted(steps)]
+    files += [pretrain.done, finetune.done, run.data.done]
+    found = [b""] * len(files)
+    for i, path in enumerate(files):
+        with contextlib.suppress(FileNotFoundError):
+            found[i] = path.read_bytes()
+    return found
 
 
 def _each(asked: Any, compute: Callable[[list[str]], list[T]]) -> Any:

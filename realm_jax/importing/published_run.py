@@ -55,6 +55,21 @@ def read_sources(given: tuple[str, ...], workdir: Workdir) -> Parts:
     return weight_folders.gather([weight_folders.fetch(source, workdir.root / "source") for source in given])
 
 
+def settings_of_sources(base: Config | None, given: tuple[str, ...], folder: Workdir) -> Config:
+    """`import_settings` of a new workdir, in which the vocabulary will lie.
+
+    Raises:
+      UserError: a source cannot be read, or none has passages where there is no base.
+    """
+    parts = read_sources(given, folder)
+    if base is None and parts.passages is None:
+        raise UserError(
+            f"--source: only {', '.join(parts.params)} here; a run needs passages too: name a folder of Open-QA as "
+            "another --source, or an EXPERIMENT, with its corpus, right after import_weights"
+        )
+    return import_settings(base, parts, folder.root.resolve() / VOCAB)
+
+
 def import_settings(base: Config | None, parts: Parts, vocab: Path) -> Config:
     """The settings of a run with imported weights: the sizes are theirs.
 

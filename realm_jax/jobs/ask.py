@@ -9,6 +9,7 @@ training when the truth is that: r(z) = [p(y|z,x) / p(y|x) - 1] p(z|x).
 """
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -65,6 +66,9 @@ def misplaced(options: list[str]) -> None:
 
 def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
     where, asked = read_asked(arguments)
+    os.environ.setdefault(
+        "JAX_COMPILATION_CACHE_DIR", str(workdir.jax_cache.resolve())
+    )  # the next one need not compile
     from realm_jax.answering.opening import open_model
     from realm_jax.answering.shown import as_text
 

@@ -37,16 +37,9 @@ def begin(base: Config | None, workdir: Workdir, options: list[str]) -> Config:
     Raises:
       UserError: there is no source, or it cannot be read, or has no passages where there is no base.
     """
-    from realm_jax.importing.published_run import import_settings, read_sources
-    from realm_jax.published.sizes import VOCAB
+    from realm_jax.importing.published_run import settings_of_sources
 
-    parts = read_sources(_required(_sources(options)), workdir)
-    if base is None and parts.passages is None:
-        raise UserError(
-            f"--source: only {', '.join(parts.params)} here; a run needs passages too: name a folder of Open-QA as "
-            "another --source, or an EXPERIMENT, with its corpus, right after import_weights"
-        )
-    return import_settings(base, parts, workdir.root.resolve() / VOCAB)
+    return settings_of_sources(base, _required(_sources(options)), workdir)
 
 
 def clear(workdir: Workdir) -> None:

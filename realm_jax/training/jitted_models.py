@@ -37,6 +37,18 @@ class Models:
         self.read = functools.partial(_read, self._reader)
         self.score_spans = functools.partial(_score_spans, self._span_reader)
 
+    # Equal where the settings are: a run that is opened again is asked by the programs that are compiled.
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Models) and self._equal_by == other._equal_by
+
+    def __hash__(self) -> int:
+        return hash(self._equal_by)
+
+    @property
+    def _equal_by(self) -> tuple[Config, Path | None]:
+        return self._config, self._weights
+
     def embedder(self, key: jax.Array, rows: np.ndarray) -> Any:
         """Parameters of an embedder that starts from the weights, its projection fitted to `rows` [R,P] of text."""
         return models.embedder_params(key, self._config.model, self._weights, rows)

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,7 +13,8 @@ from realm_jax.answering.opening import load
 from realm_jax.errors import UserError
 from realm_jax.evaluation.evaluate import Evaluation
 from realm_jax.qa.predictions import read_predictions
-from tests.answering.finished import STEP
+from realm_jax.training import open_qa
+from tests.answering.finished import STEP, finish, save
 
 READ = 4
 CAPITAL = "What is the capital of Jura?"
@@ -266,8 +268,27 @@ def test_a_stage_that_is_not_finished_is_named(world, tmp_path, text, job):
         next(Model(world.experiment(tmp_path)).stream([(text, "")]))
 
 
-def test_what_is_no_run(tmp_path):
-    with pytest.raises(UserError, match="no such folder; name the workdir of a run"):
-        load(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="a folder without config.json is no run's workdir"):
-        load(tmp_path)
+def test_what_a_job_makes_anew_is_read_without_compiling(world, tmp_path):
+    experiment = finish(world.experiment(tmp_path, evaluation={"read": 3}))
+    model = load(tmp_path)
+    before, compiled = model.answer(CAPITAL), open_qa._read._cache_size()
+    assert model.newest() is model
+    params = {"embedder": model._stages["finetune"].embedder, "reader": model._stages["finetune"].reader}
+    save(experiment, "finetune", jax.tree.map(lambda leaf: -leaf, params), step=3)
+    fresh = model.newest()
+    assert fresh is not model and fresh.newest() is fresh and fresh._stages.loaded() == ["finetune"]
+    after = fresh.answer(CAPITAL)
+    assert [p.score for p in after.passages] != [p.score for p in before.passages]
+    assert open_qa._read._cache_size() == compiled and model.answer(CAPITAL) == before
+    # Passages are prepared, but not embedded yet: the model that is there goes on.
+    manifest = experiment.folder.stage("pretrain").snapshots / str(STEP) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(experiment.store.fingerprint, "0" * 32))
+    assert fresh.newest() is fresh
+
+
+def test_a_batch_of_few_sizes_is_compiled_once(experiment):
+    model = changed(experiment, finetune={"score_scale": 0.3})
+    before = open_qa._read._cache_size()
+    for count in (1, 3, 4, 2, 5, 6, 13):
+        model.answer([CAPITAL] * count)
+    assert open_qa._read._cache_size() == before + 3  # 1, 4, and evaluation.batch_size 6
