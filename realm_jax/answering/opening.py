@@ -12,7 +12,7 @@ from realm_jax.errors import UserError
 from realm_jax.importing import published_run, weight_folders
 from realm_jax.packages import cache_directory
 from realm_jax.published.sizes import CONFIG
-from realm_jax.remote import AnyPath, is_remote, path_of
+from realm_jax.remote import AnyPath, path_of
 from realm_jax.runtime.settings_record import read_record, settle
 from realm_jax.training.mesh import require
 from realm_jax.training.open_run import OpenRun
@@ -61,12 +61,13 @@ def _is_published(folder: AnyPath) -> bool:
 
 def _imported(source: str | AnyPath) -> Workdir:
     """The workdir that weights are imported into: another one, where the files of a folder have changed."""
-    name = quote(str(source), safe="")
-    if isinstance(source, Path) and not is_remote(source):
+    if isinstance(source, Path):
+        source = source.resolve()
         files = sorted(path for path in source.rglob("*") if path.is_file())
         state = [(str(path.relative_to(source)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        digest = hashlib.sha256(f"{source.resolve()} {state}".encode()).hexdigest()
-        name = f"{source.resolve().name}-{digest[:16]}"
+        name = f"{source.name}-{hashlib.sha256(f'{source} {state}'.encode()).hexdigest()[:16]}"
+    else:
+        name = quote(str(source), safe="")
     workdir, given = Workdir(cache_directory() / "imported" / name), (str(source),)
     try:
         published_run.clear_failed(workdir)

@@ -8,10 +8,10 @@ import pytest
 from realm_jax import published
 from realm_jax.answering.opening import load
 from realm_jax.errors import UserError
-from tests.corpus import toy
+from tests import world
 from tests.published import small
 
-BERT = dataclasses.replace(small.BERT, vocab_size=len(toy.VOCAB), max_positions=64)
+BERT = dataclasses.replace(small.BERT, vocab_size=len(world.VOCAB), max_positions=64)
 TEXTS = [f"The river of Arland is {i} km of the city of Oslo." for i in range(7)]
 QUESTION = "What is the river of Arland?"
 
@@ -21,7 +21,7 @@ def folders(tmp_path_factory):
     """An open-QA folder, and one with an embedder alone."""
     root = tmp_path_factory.mktemp("published")
     vocab = root / "vocab.txt"
-    vocab.write_text("".join(f"{piece}\n" for piece in toy.VOCAB))
+    vocab.write_text("".join(f"{piece}\n" for piece in world.VOCAB))
     for kind in ("open_qa", "embedder"):
         fields = {"passages": [text.encode() for text in TEXTS]} if kind == "open_qa" else {}
         published.save(root / kind, small.make(kind, bert=BERT, vocab=vocab, **fields))
