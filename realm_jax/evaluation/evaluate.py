@@ -11,7 +11,7 @@ from realm_jax.config import Config
 from realm_jax.corpus import tfds_files
 from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.evaluation import bm25, spans
-from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, recalls
+from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, ranks, ranks_file, recalls
 from realm_jax.index import snapshots
 from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
@@ -152,11 +152,14 @@ class Evaluation:
         return words | {"title": passage.title, "body": passage.text} | reading._asdict()
 
     def _question_recall(self, embedder: Any, index, when: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Every split's recall, and the rows [B,100] that were found for its questions."""
-        config, figures, found = self._config, {}, {}
+        """Every split's recall, and the rows [B,100] found for its questions; writes the ranks of the first hits."""
+        config, figures, found, places = self._config, {}, {}, {}
         for split, questions in self._questions.items():
             _, found[split] = open_qa.retrieve(config, self._models, embedder, index, questions.queries, max(DEPTHS))
-            figures |= recall_figures(self._hits(split, found[split]), SUFFIXES[split] + when)
+            hits = self._hits(split, found[split])
+            figures |= recall_figures(hits, SUFFIXES[split] + when)
+            places[split] = ranks(hits)
+        write_json(ranks_file(self._workdir, when), places)
         return figures, found
 
     def _hits(self, split: str, rows: np.ndarray) -> np.ndarray:

@@ -3,11 +3,24 @@
 import numpy as np
 from jaxtyping import Bool
 
+from realm_jax.remote import AnyPath
+from realm_jax.workdir import Workdir
+
 DEPTHS = (1, 5, 20, 100)
 """k of every recall@k."""
 SUFFIXES = {"dev": "_dev", "dev_new_kinds": "_dev_new_kinds", "test": "", "test_new_kinds": "_new_kinds"}
 """{split: what the names of its figures end in}."""
 TEST_SPLITS = ("test", "test_new_kinds")
+
+
+def ranks_file(workdir: Workdir, when: str = "") -> AnyPath:
+    """{split: `ranks` of its questions}, of the fine-tuned retriever or one before."""
+    return workdir.evaluation / f"ranks{when}.json"
+
+
+def ranks(hits: Bool[np.ndarray, "B k"]) -> list[int]:
+    """Of each question the place, from 1 on, of the first hit; 0 without any."""
+    return np.where(hits.any(1), hits.argmax(1) + 1, 0).tolist()
 
 
 def recalls(hits: Bool[np.ndarray, "B k"]) -> dict[int, float]:

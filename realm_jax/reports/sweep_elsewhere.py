@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from realm_jax.errors import UserError
-from realm_jax.evaluation.recall import SUFFIXES
 from realm_jax.reports.run_record import Record
-from realm_jax.reports.sweep_record import ELSEWHERE, FINISHED, Asked, RunRecord, Scores, SweepRecord
+from realm_jax.reports.sweep_record import COMPARED, ELSEWHERE, FINISHED, Asked, RunRecord, Scores, SweepRecord
 
 RUNS_CSV = "runs.csv"
-SCORES_CSV = {"test": "scores.csv", "test_new_kinds": "scores_new_kinds.csv"}
-"""Files of a report: a line for each run, and, of each split, one for each question (reports/sweep_tables.py)."""
+SCORES_CSV = dict(
+    zip(COMPARED, ("scores.csv", "scores_new_kinds.csv", "recalls.csv", "recalls_new_kinds.csv"), strict=True)
+)
+"""Files of a report: a line for each run, and, of each metric, one for each question (reports/sweep_tables.py)."""
 COUNTS = "counts/"
 """Before the columns that say how many questions were asked."""
-EXACT_MATCH = {f"qa/exact_match{SUFFIXES[split]}": split for split in SCORES_CSV}
 ROUNDING = 1e-4
 Key = tuple[str, str]
 """A variant and a seed, as they are written."""
@@ -34,19 +34,23 @@ class RunElsewhere(RunRecord):
     report: Path
     figures: dict[str, str]
     """Its line of runs.csv, what is empty left out."""
-    answers: dict[str, Scores]
-    """Of the splits that the report has scores of."""
+    told: dict[str, Scores]
+    """Of the metrics that the report has scores of."""
 
     @functools.cached_property
     def state(self) -> str:
         return ELSEWHERE
 
     @functools.cached_property
+    def scores(self) -> dict[str, Scores]:
+        return self.told
+
+    @functools.cached_property
     def record(self) -> Record:
         """Its figures, no more."""
         results = {name: _value(text) for name, text in self.figures.items()}
         counts = {name.removeprefix(COUNTS): value for name, value in results.items() if name.startswith(COUNTS)}
-        counts |= {split: len(asked) for split, (asked, _) in self.answers.items()}
+        counts |= {COMPARED[metric]: len(asked) for metric, (asked, _) in self.told.items()}
         return Record(self.config, results | {"counts": counts}, {}, {}, [], "", self.figures.get("machine", ""))
 
     @functools.cached_property
@@ -65,19 +69,19 @@ def with_reports(sweep: SweepRecord, reports: Sequence[Path]) -> SweepRecord:
     runs = {(run.variant, str(run.seed)): run for run in sweep.runs}
     found: dict[Key, RunElsewhere] = {}
     for report in reports:
-        told, scores = _runs(report / RUNS_CSV), {split: _scores(report / name) for split, name in SCORES_CSV.items()}
+        told, scores = _runs(report / RUNS_CSV), {metric: _scores(report / name) for metric, name in SCORES_CSV.items()}
         if not runs.keys() & told.keys():
             raise UserError(f"--beside: {report} tells of no finished run of this sweep's variants and seeds")
         for key in runs.keys() & told.keys():
             here, figures = runs[key], told[key]
-            answers = {split: of[key] for split, of in scores.items() if key in of}
+            answers = {metric: of[key] for metric, of in scores.items() if key in of}
             if figures.get("settings", here.settings) != here.settings:
                 raise UserError(
                     f"{report / RUNS_CSV}: {here.variant} with seed {here.seed} had other settings there than in this "
                     "sweep; leave this report out of --beside, or give the variant another name"
                 )
             _check_scores(report, key, figures, answers)
-            if key not in found or (answers and not found[key].answers):
+            if key not in found or (answers and not found[key].told):
                 found[key] = RunElsewhere(here.variant, here.seed, here.config, here.workdir, report, figures, answers)
     return dataclasses.replace(
         sweep, runs=[run if run.state == "done" else found.get(key, run) for key, run in runs.items()]
@@ -86,14 +90,13 @@ def with_reports(sweep: SweepRecord, reports: Sequence[Path]) -> SweepRecord:
 
 def _check_scores(report: Path, key: Key, figures: dict[str, str], answers: dict[str, Scores]) -> None:
     """Of a file that was cut, or of columns that were mixed up, intervals would be wrong."""
-    for metric, split in EXACT_MATCH.items():
-        if split not in answers or metric not in figures:
+    for metric, (asked, scores) in answers.items():
+        if metric not in figures:
             continue
-        asked, scores = answers[split]
-        right, count = float(scores.mean()), figures.get(f"{COUNTS}{split}", str(len(asked)))
+        right, count = float(scores.mean()), figures.get(f"{COUNTS}{COMPARED[metric]}", str(len(asked)))
         if abs(right - float(figures[metric])) > ROUNDING or count != str(len(asked)):
             raise UserError(
-                f"{report / SCORES_CSV[split]}: {'/'.join(key)} has {len(asked)} questions of which {right:.4f} are "
+                f"{report / SCORES_CSV[metric]}: {'/'.join(key)} has {len(asked)} questions of which {right:.4f} are "
                 f"right; {RUNS_CSV} says {count} and {figures[metric]}: one of the files is not what the report wrote"
             )
 
@@ -119,7 +122,7 @@ def _runs(path: Path) -> dict[Key, dict[str, str]]:
             raise UserError(f"{path}:{number}: {key[0]} with seed {key[1]} stands there already; take one line out")
         for name, text in figures.items():
             value = _value(text)
-            if name in EXACT_MATCH and not (isinstance(value, int | float) and 0 <= value <= 1):
+            if name in COMPARED and not (isinstance(value, int | float) and 0 <= value <= 1):
                 raise UserError(f"{path}:{number}: {name} is {text!r}; it must be a number between 0 and 1")
             if name.startswith(COUNTS) and not (isinstance(value, int) and value >= 0):
                 raise UserError(f"{path}:{number}: {name} is {text!r}; it must be a number of questions")

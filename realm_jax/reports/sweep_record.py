@@ -14,7 +14,7 @@ import numpy as np
 from realm_jax.config import Config, Sweep, decisive
 from realm_jax.errors import UserError
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
-from realm_jax.evaluation.recall import SUFFIXES, TEST_SPLITS
+from realm_jax.evaluation.recall import SUFFIXES, TEST_SPLITS, ranks_file
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.predictions import read_predictions
 from realm_jax.qa.questions import Question, load_questions, prepared_set
@@ -34,6 +34,13 @@ class Asked(NamedTuple):
 
 Scores = tuple[list[Asked], np.ndarray]
 """Questions, and the exact match of each."""
+EXACT_MATCH, RECALL_AT = "qa/exact_match", 5
+COMPARED = {
+    f"{metric}{SUFFIXES[split]}": split
+    for metric in (EXACT_MATCH, f"retrieval/recall@{RECALL_AT}")
+    for split in TEST_SPLITS
+}
+"""{metric that arms are compared in question by question: the split}."""
 ELSEWHERE = "elsewhere"
 """State of a run that has not finished here, but that another report tells of (reports/sweep_elsewhere.py)."""
 FINISHED = ("done", ELSEWHERE)
@@ -80,20 +87,25 @@ class RunRecord:
         return costs.folder_of((self.config, self.workdir), "prepare")
 
     @functools.cached_property
-    def answers(self) -> dict[str, Scores]:
-        """{split: test questions, and the exact match of each, 0 or 1}, of the splits that were answered."""
-        paths = {split: self.workdir.evaluation / f"predictions_{split}.jsonl" for split in TEST_SPLITS}
-        answered = paths if self.state == "done" else {}
-        return {split: self._scores(split, path) for split, path in answered.items() if path.exists()}
+    def scores(self) -> dict[str, Scores]:
+        """{metric: test questions, and 0 or 1 for each}, of those in `COMPARED` that were measured."""
+        found = {metric: self._score(metric, split) for metric, split in COMPARED.items() if self.state == "done"}
+        return {metric: scores for metric, scores in found.items() if scores is not None}
 
-    def _scores(self, split: str, path: Path) -> Scores:
-        data = self.workdir.data(self.config.data.directory)
+    def _score(self, metric: str, split: str) -> Scores | None:
+        said, ranks = self.workdir.evaluation / f"predictions_{split}.jsonl", ranks_file(self.workdir)
+        is_recall = metric.startswith("retrieval/")
+        if not (ranks if is_recall else said).exists() or not said.exists():
+            return None
+        data, match = self.workdir.data(self.config.data.directory), self.config.questions.match
         questions = _questions(prepared_set(self.config.questions, data).resolve(), split)
-        pairs = zip(read_predictions(path, questions), questions, strict=True)
-        match = self.config.questions.match
-        right = [said is not None and exact_match(said, q.answers, match) for said, q in pairs]
+        if is_recall:
+            scores = [0 < rank <= RECALL_AT for rank in read_json(ranks)[split]]
+        else:
+            pairs = zip(read_predictions(said, questions), questions, strict=True)
+            scores = [text is not None and exact_match(text, q.answers, match) for text, q in pairs]
         asked = [Asked(one.id, one.subject, _digest(dataclasses.asdict(one))) for one in questions]
-        return asked, np.array(right, float)
+        return asked, np.array(scores, float)
 
 
 def _digest(value: dict[str, Any]) -> str:
@@ -159,18 +171,18 @@ class SweepRecord:
         answered = [run for name in variants for run in self.of(name) if run.record.number(metric) is not None]
         return sorted({count for run in answered if (count := run.record.results.get("counts", {}).get(split))})
 
-    def pairs(self, variant: str, other: str, split: str = "test") -> list[tuple[RunRecord, RunRecord]]:
+    def pairs(self, variant: str, other: str, metric: str = EXACT_MATCH) -> list[tuple[RunRecord, RunRecord]]:
         """The runs of two variants with the seeds that both have; none where they answered other questions."""
-        ours, theirs = ({run.seed: run for run in self.of(name) if split in run.answers} for name in (variant, other))
+        ours, theirs = ({run.seed: run for run in self.of(name) if metric in run.scores} for name in (variant, other))
         pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-        return [] if any(one.answers[split][0] != two.answers[split][0] for one, two in pairs) else pairs
+        return [] if any(one.scores[metric][0] != two.scores[metric][0] for one, two in pairs) else pairs
 
-    def difference(self, variant: str, other: str, split: str = "test") -> Difference | None:
-        """Of exact match on the questions of a split, over the seeds of `pairs`; None where there are none."""
-        if not (pairs := self.pairs(variant, other, split)):
+    def difference(self, variant: str, other: str, metric: str = EXACT_MATCH) -> Difference | None:
+        """Of a metric in `COMPARED`, over the seeds of `pairs`; None where there are none."""
+        if not (pairs := self.pairs(variant, other, metric)):
             return None
-        groups = [question.subject or question.id for question in pairs[0][0].answers[split][0]]
-        scores = (np.stack([run.answers[split][1] for run in runs]) for runs in zip(*pairs, strict=True))
+        groups = [question.subject or question.id for question in pairs[0][0].scores[metric][0]]
+        scores = (np.stack([run.scores[metric][1] for run in runs]) for runs in zip(*pairs, strict=True))
         return paired_difference(*scores, groups)
 
 

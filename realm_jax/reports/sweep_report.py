@@ -10,7 +10,7 @@ from realm_jax.reports.figures import describe
 from realm_jax.reports.plots import Curve, draw
 from realm_jax.reports.run_report import page
 from realm_jax.reports.sweep_elsewhere import RUNS_CSV, SCORES_CSV, RunElsewhere, with_reports
-from realm_jax.reports.sweep_record import RunRecord, SweepRecord, matched, read_sweep
+from realm_jax.reports.sweep_record import EXACT_MATCH, RunRecord, SweepRecord, matched, read_sweep
 from realm_jax.reports.sweep_tables import count, named, runs_csv, scores_csv, tables
 from realm_jax.workdir import SweepDir, write_text
 
@@ -61,9 +61,9 @@ def write_sweep_report(root: Path, beside: Sequence[Path] = ()) -> Path:
         )
     html = page("sweep.html.j2", sweep=sweep, intro=intro, tables=shown, curves=curves(sweep), stale=staleness(sweep))
     parts = [f"# Sweep: {sweep.name}\n\n{intro}\n", *(table.markdown() for table in shown)]
-    files = {RUNS_CSV: runs_csv(sweep), SCORES_CSV["test"]: scores_csv(sweep, "test")}
-    if any("test_new_kinds" in run.answers for run in sweep.runs):
-        files[SCORES_CSV["test_new_kinds"]] = scores_csv(sweep, "test_new_kinds")
+    measured = {EXACT_MATCH}.union(*(run.scores for run in sweep.runs))
+    files = {name: scores_csv(sweep, metric) for metric, name in SCORES_CSV.items() if metric in measured}
+    files[RUNS_CSV] = runs_csv(sweep)
     files |= {f"{table.name}.csv": table.csv() for table in found}
     files |= {"report.md": "\n".join(parts), "index.html": html}
     for name, text in files.items():

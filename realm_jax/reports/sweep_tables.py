@@ -13,7 +13,7 @@ from realm_jax.reports import paper
 from realm_jax.reports.figures import number
 from realm_jax.reports.run_record import summary
 from realm_jax.reports.sweep_elsewhere import COUNTS, RunElsewhere
-from realm_jax.reports.sweep_record import ELSEWHERE, FINISHED, Asked, RunRecord, SweepRecord
+from realm_jax.reports.sweep_record import ELSEWHERE, EXACT_MATCH, FINISHED, Asked, RunRecord, SweepRecord
 from realm_jax.stages import TITLES
 
 NONE = "–"
@@ -68,6 +68,7 @@ def variants(sweep: SweepRecord) -> Table:
     """One row a variant; of new kinds of question columns only where some run answered such."""
     new_kinds, rows = any(sweep.numbers(name, "qa/exact_match_new_kinds") for name in sweep.variants), []
     metrics = [metric for metric in METRICS if new_kinds or "_new_kinds" not in metric[1]]
+    less = ("qa/exact_match_new_kinds", "retrieval/recall@5_new_kinds") if new_kinds else ()
     for name in sweep.variants:
         other = paper.BASELINES.get(name, sweep.reference)
         beside = f" ({other})" if other != sweep.reference and sweep.pairs(name, other) else ""
@@ -78,7 +79,7 @@ def variants(sweep: SweepRecord) -> Table:
                 *(mean(sweep, name, metric, digits) for _, metric, digits in metrics),
                 checkpoints(sweep, name),
                 NONE if name == sweep.reference else compared(sweep, name, other)[0] + beside,
-                *([NONE if name == sweep.reference else compared(sweep, name, other, "test_new_kinds")[0]] * new_kinds),
+                *(NONE if name == sweep.reference else compared(sweep, name, other, metric)[0] for metric in less),
             ]
         )
     return Table(
@@ -95,7 +96,7 @@ def variants(sweep: SweepRecord) -> Table:
         [
             *("variant", "seeds done", *(column for column, _, _ in metrics)),
             *("checkpoint", "exact match less the reference's"),
-            *(["of new kinds, less the reference's"] * new_kinds),
+            *(f"{metric.split('/')[1]} less the reference's" for metric in less),
         ],
         rows,
     )
@@ -293,12 +294,12 @@ def _line(sweep: SweepRecord, run: RunRecord) -> dict[str, Any]:
     return line
 
 
-def scores_csv(sweep: SweepRecord, split: str) -> str:
-    """One line for each question of a test split, with a column `variant/seed` for each run: the exact match, 0 or 1,
-    of its answer; empty where it was asked other questions. So runs can be compared where their folders are not."""
-    runs = [run for run in sweep.runs if split in run.answers]
+def scores_csv(sweep: SweepRecord, metric: str) -> str:
+    """One line for each test question, with a column `variant/seed` for each run: 0 or 1, whether its answer was right,
+    or found; empty where it was asked other questions. So runs can be compared where their folders are not."""
+    runs = [run for run in sweep.runs if metric in run.scores]
     columns = [f"{run.variant}/{run.seed}" for run in runs]
-    answers = [dict(zip(asked, map(int, right), strict=True)) for asked, right in (run.answers[split] for run in runs)]
+    answers = [dict(zip(asked, map(int, right), strict=True)) for asked, right in (run.scores[metric] for run in runs)]
     lines = [[*asked, *(of.get(asked, "") for of in answers)] for asked in dict.fromkeys(itertools.chain(*answers))]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([[*Asked._fields, *columns], *lines])
@@ -347,13 +348,13 @@ def percent(sweep: SweepRecord, variant: str, metric: str) -> str:
     return mean(sweep, variant, metric, 1, 100.0) + (f" ({named(seeds)})" if seeds else "")
 
 
-def compared(sweep: SweepRecord, variant: str, other: str, split: str = "test") -> tuple[str, str]:
+def compared(sweep: SweepRecord, variant: str, other: str, metric: str = EXACT_MATCH) -> tuple[str, str]:
     """`+0.052 [0.021, 0.083], seeds 0, 1`, the difference of two variants; and whether the first is better. One seed
     says nothing of others."""
-    difference = sweep.difference(variant, other, split)
+    difference = sweep.difference(variant, other, metric)
     if difference is None:
         return NONE, "not compared"
-    seeds = [run.seed for run, _ in sweep.pairs(variant, other, split)]
+    seeds = [run.seed for run, _ in sweep.pairs(variant, other, metric)]
     interval = f"[{number(difference.low)}, {number(difference.high)}]"
     verdict = "holds" if difference.mean > 0 else "is the other way round"
     if not difference.is_sure:

@@ -10,10 +10,11 @@ import pytest
 from realm_jax.config import Config, Questions
 from realm_jax.errors import UserError
 from realm_jax.evaluation.evaluate import Evaluation, _sum_of_starts, evaluate_file, recall_figures
+from realm_jax.evaluation.recall import ranks, ranks_file
 from realm_jax.index.exact import ExactIndex
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.training.results import start_embedder
-from realm_jax.workdir import Workdir
+from realm_jax.workdir import Workdir, read_json
 
 ASKED = [("who?", ["José", "Bob"]), ("where?", ["the Hague"]), ("when?", ["1954"]), ("what?", ["red sea"])]
 SAID = ["Jose", "Hague!", "in 1954"]
@@ -101,6 +102,15 @@ def test_every_split_is_measured_under_names_of_its_own(world, tmp_path):
     for ending, share in of.values():
         assert figures[f"retrieval/recall@100{ending}_start"] == share
     assert len(figures) == 4 * len(of)
+    places = read_json(ranks_file(run.workdir, "_start"))
+    assert {split: [rank > 0 for rank in ranks] for split, ranks in places.items()} == {
+        split: [text == somewhere for text in answers[split]] for split in of
+    }
+
+
+def test_ranks_are_those_of_the_first_hit():
+    hits = np.array([[0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]], bool)
+    assert ranks(hits) == [2, 0, 1, 3]
 
 
 def test_recall_at_every_depth():

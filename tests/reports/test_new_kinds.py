@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 
 from realm_jax.config import Pretrain
+from realm_jax.evaluation.recall import ranks_file
 from realm_jax.qa.predictions import write_predictions
 from realm_jax.qa.questions import write_questions
 from realm_jax.reports.sweep_elsewhere import with_reports
@@ -28,18 +29,25 @@ def test_answers_of_new_kinds_are_compared_by_themselves_and_carried_along(tmp_p
         workdir = folder.run(variant, 0)
         said = [question.answers[0] if i < right else "wrong" for i, question in enumerate(asked)]
         write_predictions(workdir.evaluation, "predictions_test_new_kinds", asked, said, "nq_open")
+        write_json(ranks_file(workdir), {"test": [0] * 8, "test_new_kinds": [1, 5, 6 - right, 0]})
         results = read_json(workdir.results)
         counts = results["counts"] | made_up.NEW_KINDS
         write_json(workdir.results, results | {"qa/exact_match_new_kinds": right / 4, "counts": counts})
     here = read_sweep(root)
-    difference = here.difference("no_warm_up", "reference", "test_new_kinds")
+    recall = here.difference("no_warm_up", "reference", "retrieval/recall@5_new_kinds")
+    assert recall.mean == -0.25 and here.difference("no_warm_up", "reference", "retrieval/recall@5").mean == 0.0
+    difference = here.difference("no_warm_up", "reference", "qa/exact_match_new_kinds")
     assert difference.mean == -0.5 and here.difference("no_warm_up", "reference").mean == 0.0
     write_sweep_report(root)
     (table,) = [table for table in tables(here) if table.name == "variants"]
     row = dict(zip(table.columns, table.rows[1], strict=True))
-    assert row["exact match, test of new kinds"] == "0.000" and "−0.500" in row["of new kinds, less the reference's"]
+    assert (
+        row["exact match, test of new kinds"] == "0.000"
+        and "−0.500" in row["exact_match_new_kinds less the reference's"]
+    )
     shutil.copytree(folder.report, tmp_path / "report")
     shutil.rmtree(root / "runs" / "reference" / "0" / "report")
     there = with_reports(read_sweep(root), [tmp_path / "report"])
     assert there.of("reference")[0].state == "elsewhere"
-    assert there.difference("no_warm_up", "reference", "test_new_kinds").mean == -0.5
+    assert there.difference("no_warm_up", "reference", "qa/exact_match_new_kinds").mean == -0.5
+    assert there.difference("no_warm_up", "reference", "retrieval/recall@5_new_kinds").mean == -0.25
