@@ -91,7 +91,7 @@ def last_words(log: Path) -> str:
 
     "" where there is none.
     """
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    lines = log.read_text(errors="replace", encoding="utf-8").splitlines() if log.exists() else []
     said: list[str] = []
     for line in reversed(lines):
         if line.startswith("run: ") or line.endswith(f"| {STOPPED}") or not line.strip():

@@ -33,7 +33,11 @@ class Package:
 
 
 def cache_directory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "realm_jax"
+    """Raises UserError where neither XDG_CACHE_HOME nor a home is known."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "realm_jax"
+    except RuntimeError:
+        raise UserError("no cache: HOME is not set and this user has none; set XDG_CACHE_HOME to a folder") from None
 
 
 def fetch(package: Package, option: str, cache: Path | None = None) -> Path:
@@ -70,7 +74,7 @@ def fetch(package: Package, option: str, cache: Path | None = None) -> Path:
 
 def _download(package: Package, option: str, folder: Path, target: Path) -> Path:
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{package.pin} --hash=sha256:{package.sha256}\n")
+    requirements.write_text(f"{package.pin} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", *package.target]
     command += ["--dest", str(folder), "--requirement", str(requirements)]

@@ -129,7 +129,7 @@ def exclusive(file: Path) -> Iterator[None]:
     """Waits, and says so, until no other process of this machine holds the file."""
     import fcntl
 
-    with open(file, "a") as lock:
+    with open(file, "a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,7 +149,7 @@ class Lease:
     def holder(self) -> int | None:
         """The process that holds it, on whatever machine."""
         try:
-            found = json.loads(self._path.read_text())
+            found = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         host, process = found["owner"]
@@ -167,7 +167,7 @@ class Lease:
         self._path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        self._path.write_text(json.dumps({"owner": self._me, "at": time.time()}))
+        self._path.write_text(json.dumps({"owner": self._me, "at": time.time()}), encoding="utf-8")
 
     def _renew(self) -> None:
         while not self._end.wait(LEASE_S / 4):

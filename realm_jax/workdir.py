@@ -258,7 +258,7 @@ def write_json(path: AnyPath, value: Any) -> None:
 def write_text(path: AnyPath, text: str) -> None:
     """Writes a file whole or not at all."""
     if is_remote(path):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     # Processes of other machines may write it too, under the same process number.
@@ -333,7 +333,7 @@ def sole_owner(folder: AnyPath, job: str, wait: Callable[[str], None] | None = N
         finally:
             lease.release()
         return
-    with open(path, "a+") as file:
+    with open(path, "a+", encoding="utf-8") as file:
         for tries in itertools.count(1):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -385,7 +385,7 @@ def owner(folder: AnyPath, job: str) -> int | None:
     if is_remote(folder):
         return remote.Lease(folder / f".{job}.lock").holder()
     try:
-        with open(folder / f".{job}.lock") as file:
+        with open(folder / f".{job}.lock", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

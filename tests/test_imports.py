@@ -132,6 +132,26 @@ def test_no_assert_and_no_bare_except():
     ] == []
 
 
+def test_text_is_utf8_whatever_the_locale():
+    def names_none(call):
+        if any(keyword.arg == "encoding" for keyword in call.keywords):
+            return False
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        modes = [value.value for value in call.args if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+        if (
+            name == "open"
+        ):  # a mode is short; of a file that is opened for its bytes, or in a way of its own, it has a b
+            return isinstance(call.func, ast.Name) and not any("b" in mode for mode in modes if len(mode) < 4)
+        return name == "read_text" or name == "write_text" and len(call.args) < 2
+
+    assert [
+        f"{file}:{node.lineno}"
+        for file in FILES
+        for node in ast.walk(parsed(file))
+        if isinstance(node, ast.Call) and names_none(node)
+    ] == []
+
+
 def test_files_are_short():
     lines = {file: len(file.read_text().splitlines()) for file in FILES}
     assert {file: count for file, count in lines.items() if count > 400} == {}

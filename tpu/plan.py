@@ -62,8 +62,9 @@ def check(launch: Launch, gcloud: Gcloud) -> None:
     if gcloud("config", "get", "project").strip() in ("", "(unset)"):
         raise UserError("gcloud: no project is set; run `gcloud config set project PROJECT`")
     if (here := record.path_of(launch.name)).exists():
+        before = record.read(here.read_text(encoding="utf-8"), str(here))
         raise UserError(
-            f"--name {launch.name}: was launched before ({record.read(here.read_text(), str(here)).workdir}); "
+            f"--name {launch.name}: was launched before ({before.workdir}); "
             f"`python -m tpu.launch resume {launch.name}` goes on with it, `delete` ends it, or choose another --name"
         )
     zone, region = launch.slices[0].zone, launch.slices[0].zone.rpartition("-")[0]

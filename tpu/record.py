@@ -81,7 +81,7 @@ def keep(launch: Launch, gcloud: Gcloud) -> None:
         return
     path = path_of(launch.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_text(launch))
+    path.write_text(_text(launch), encoding="utf-8")
     gcloud("storage", "cp", str(path), _place(launch))
 
 
@@ -101,7 +101,7 @@ def find(arguments: argparse.Namespace, gcloud: Gcloud) -> Launch:
     if arguments.bucket:
         check_bucket(arguments.bucket)
     if path.exists():
-        found = read(path.read_text(), str(path))
+        found = read(path.read_text(encoding="utf-8"), str(path))
         if arguments.bucket and found.workdir != (asked := f"{arguments.bucket.rstrip('/')}/{name}"):
             raise UserError(
                 f"--bucket {arguments.bucket}: {name} of this machine is {found.workdir}, not {asked}; leave --bucket "
@@ -154,7 +154,7 @@ def end_for_watchers(launch: Launch, gcloud: Gcloud) -> None:
     """Else a watcher, perhaps on another machine, would make again what is deleted."""
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / "ended"
-        code.write_text("143\n")
+        code.write_text("143\n", encoding="utf-8")
         for one in launch.slices:
             try:
                 if gcloud.dry_run or ended(launch, one, gcloud) is None:

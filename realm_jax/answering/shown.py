@@ -78,4 +78,4 @@ def _template() -> Any:
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.globals["parts"] = parts
-    return environment.from_string((files(__package__) / "result.html.j2").read_text())
+    return environment.from_string((files(__package__) / "result.html.j2").read_text(encoding="utf-8"))

@@ -364,7 +364,7 @@ def _write_queries(
             )
         if not corpus.is_its_own_text:
             write_places(folder, corpus.knowledge())
-        (folder / COUNTS).write_text(json.dumps(counts) + "\n")
+        (folder / COUNTS).write_text(json.dumps(counts) + "\n", encoding="utf-8")
     say(
         f"prepare: {counts['sentences']} sentences with {counts['spans']} salient spans, "
         f"{counts['spans_with_few_holders']} of them in 1 to 10 other passages, in {time.monotonic() - start:.0f} s"

@@ -85,7 +85,7 @@ def write_store(directory: Path, rows: Iterable[np.ndarray], passage_length: int
             "vocab_size": tokenizer.vocab_size,
             "fingerprint": digest.hexdigest()[:32],
         }
-        (folder / _META).write_text(json.dumps(meta, indent=2) + "\n")
+        (folder / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     return count - 1
 
 

@@ -155,7 +155,7 @@ def save(directory: str | Path, model: Published, tokenizer: dict[str, Any] | No
         if model.vocab is not None:
             shutil.copyfile(model.vocab, folder / VOCAB)
         if tokenizer is not None:
-            (folder / TOKENIZER).write_text(json.dumps(tokenizer, indent=2) + "\n")
+            (folder / TOKENIZER).write_text(json.dumps(tokenizer, indent=2) + "\n", encoding="utf-8")
 
 
 def _leaves(model: Published, expected: Names, target: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -141,7 +141,7 @@ def write_sizes(directory: Path, kind: str, sizes: Sizes) -> None:
         values["id2label"] = {str(i): label for i, label in enumerate(sizes.labels)}
         values["label2id"] = {label: i for i, label in enumerate(sizes.labels)}
     values = {ATTENTION_DROPOUT: bert.dropout} | sizes.settings | values
-    (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
+    (directory / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def check_vocab(path: Path, vocab_size: int, source: str) -> None:

@@ -26,7 +26,10 @@ def write_predictions(
     folder.mkdir(parents=True, exist_ok=True)
     pairs = list(zip(questions, predictions, strict=True))
     usual = ".preds" if match == "regex" else ".tsv"
-    with (folder / f"{name}.jsonl").open("w") as first, (folder / f"{name}{usual}").open("w") as second:
+    with (
+        (folder / f"{name}.jsonl").open("w", encoding="utf-8") as first,
+        (folder / f"{name}{usual}").open("w", encoding="utf-8") as second,
+    ):
         for asked, prediction in pairs:
             record = {"id": asked.id, "question": asked.question, "prediction": prediction}
             first.write(json.dumps(record) + "\n")

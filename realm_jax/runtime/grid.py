@@ -146,7 +146,7 @@ def run_all(
 
 def _fail_with(run: Run, step: Step, other: Run) -> None:
     """Records that a run cannot go on, as the run itself would have."""
-    with open(run.workdir.log, "a") as log:
+    with open(run.workdir.log, "a", encoding="utf-8") as log:
         log.write(f"{step.job} failed in the run that does it for this one too: {other.workdir.root}\n")
     _note(run, step.job)
 

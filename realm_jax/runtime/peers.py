@@ -287,5 +287,5 @@ class Peers:
 
     def _read(self, i: int) -> dict:
         with contextlib.suppress(OSError, json.JSONDecodeError):
-            return json.loads((self._folder / f"{i}.json").read_text())
+            return json.loads((self._folder / f"{i}.json").read_text(encoding="utf-8"))
         return {}

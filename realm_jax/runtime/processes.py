@@ -202,7 +202,7 @@ def describe_machine() -> str:
 def _processor() -> list[str]:
     """Its name and its widest vectors, by which the last digits of a sum differ from machine to machine."""
     try:
-        told = Path("/proc/cpuinfo").read_text()
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return []
     model = re.findall(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)[:1]

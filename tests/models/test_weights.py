@@ -258,3 +258,14 @@ def test_more_embeddings_than_wordpieces_are_read(tmp_path):
 def test_what_config_json_leaves_open_is_as_bert_has_it(tmp_path):
     folder = bert_files.write(tmp_path / "b", bert_files.tensors(), {"position_embedding_type": None})
     assert published.load(folder).bert.num_layers == bert_files.LAYERS
+
+
+def test_a_user_without_a_home_is_told_of_the_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(UserError, match="HOME is not set .*XDG_CACHE_HOME"):
+        weights.fetch_minilm()
