@@ -328,7 +328,7 @@ class Model:
 
 def _version(run: OpenRun) -> list[bytes]:
     """What becomes other bytes where a job has made anew what is asked."""
-    pretrain, finetune = run.folder.stage(PRETRAIN), run.folder.stage(FINETUNE)
+    pretrain, finetune = run.workdir.stage(PRETRAIN), run.workdir.stage(FINETUNE)
     steps = {snapshots.FIRST_STEP}
     if pretrain.done.exists():
         steps.add(read_json(pretrain.done)["step"])

@@ -55,19 +55,19 @@ def read_sources(given: tuple[str, ...], workdir: Workdir) -> Parts:
     return weight_folders.gather([weight_folders.fetch(source, workdir.root / "source") for source in given])
 
 
-def settings_of_sources(base: Config | None, given: tuple[str, ...], folder: Workdir) -> Config:
+def settings_of_sources(base: Config | None, given: tuple[str, ...], workdir: Workdir) -> Config:
     """`import_settings` of a new workdir, in which the vocabulary will lie.
 
     Raises:
       UserError: a source cannot be read, or none has passages where there is no base.
     """
-    parts = read_sources(given, folder)
+    parts = read_sources(given, workdir)
     if base is None and parts.passages is None:
         raise UserError(
             f"--source: only {', '.join(parts.params)} here; a run needs passages too: name a folder of Open-QA as "
             "another --source, or an EXPERIMENT, with its corpus, right after import_weights"
         )
-    return import_settings(base, parts, folder.root.resolve() / VOCAB)
+    return import_settings(base, parts, workdir.root.resolve() / VOCAB)
 
 
 def import_settings(base: Config | None, parts: Parts, vocab: Path) -> Config:

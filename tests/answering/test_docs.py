@@ -11,7 +11,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 def test_the_examples_run(experiment, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
-    Path("runs/factbook").symlink_to(experiment.folder.root)
+    Path("runs/factbook").symlink_to(experiment.workdir.root)
     said, names = [], {}
     for example in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(example, "docs/python.md", "exec"), names)

@@ -281,7 +281,7 @@ def test_what_a_job_makes_anew_is_read_without_compiling(world, tmp_path):
     assert [p.score for p in after.passages] != [p.score for p in before.passages]
     assert open_qa._read._cache_size() == compiled and model.answer(CAPITAL) == before
     # Passages are prepared, but not embedded yet: the model that is there goes on.
-    manifest = experiment.folder.stage("pretrain").snapshots / str(STEP) / "manifest.json"
+    manifest = experiment.workdir.stage("pretrain").snapshots / str(STEP) / "manifest.json"
     manifest.write_text(manifest.read_text().replace(experiment.store.fingerprint, "0" * 32))
     assert fresh.newest() is fresh
 
