@@ -6,10 +6,13 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from realm_jax.errors import UserError
 
 _PUNCTUATION = frozenset(string.punctuation)
+SECONDS = 2.0
+"""Which a user's regular expression may take for a text."""
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -69,16 +72,47 @@ def regex_match(prediction: str, patterns: Iterable[str]) -> bool:
     """Whether a pattern (CuratedTREC's answers) matches from the prediction's first character on, whatever the case.
 
     Raises:
-      UserError: a pattern is no regular expression.
+      UserError: a pattern is no regular expression, or takes too long.
     """
     return any(compile_pattern(pattern).match(prediction) for pattern in patterns)
 
 
-@lru_cache(maxsize=100_000)
-def compile_pattern(pattern: str) -> re.Pattern:
-    try:
-        return re.compile(pattern, re.IGNORECASE | re.UNICODE | re.MULTILINE)
-    except re.error as error:
-        raise UserError(
-            f"answer {pattern!r}: not a regular expression ({error}); mend it or leave the question out"
-        ) from None
+class AnswerPattern:
+    """A regular expression that is an answer. People write patterns that would run for ever: each search has a limit.
+
+    Raises:
+      UserError: it is none, or a search in a text takes more than SECONDS.
+    """
+
+    def __init__(self, pattern: str):
+        import regex  # as re, with a limit of time
+
+        self._pattern = pattern
+        try:
+            self._compiled = regex.compile(pattern, regex.IGNORECASE | regex.UNICODE | regex.MULTILINE)
+        except (regex.error, RecursionError, OverflowError, MemoryError, ValueError) as error:
+            raise UserError(
+                f"answer {pattern[:200]!r}: not a regular expression ({error}); mend it or leave the question out"
+            ) from None
+
+    def match(self, text: str) -> bool:
+        return self._limited(lambda: self._compiled.match(text, timeout=SECONDS), text) is not None
+
+    def search(self, text: str) -> bool:
+        return self._limited(lambda: self._compiled.search(text, timeout=SECONDS), text) is not None
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """(start, limit) of all matches."""
+        return self._limited(lambda: [m.span() for m in self._compiled.finditer(text, timeout=SECONDS)], text)
+
+    def _limited(self, find: Callable[[], Any], text: str) -> Any:
+        try:
+            return find()
+        except TimeoutError:
+            raise UserError(
+                f"answer {self._pattern[:200]!r}: takes more than {SECONDS} s on a text of {len(text)} characters; "
+                "write it without repetitions within repetitions"
+            ) from None
+
+
+compile_pattern = lru_cache(maxsize=100_000)(AnswerPattern)

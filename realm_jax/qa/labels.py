@@ -49,7 +49,7 @@ def _search(kind: str, passage: str | bytes | np.ndarray) -> Callable[[str | np.
         data = text.encode()
         return lambda answer: bool(answer) and str(answer).encode() in data
     if kind == "regex":
-        return lambda answer: bool(compile_pattern(str(answer)).search(text))
+        return lambda answer: compile_pattern(str(answer)).search(text)
     raise UserError(f"finetune.labels: {kind!r} is none of {', '.join(get_args(Kind))}")
 
 
@@ -86,10 +86,10 @@ def pattern_spans(body: str, patterns: Sequence[str], tokenizer: Tokenizer) -> I
     """
     offsets = tokenizer.encode(body).offsets
     for pattern in patterns:
-        for match in compile_pattern(pattern).finditer(body):
-            first = int(np.searchsorted(offsets[:, 1], match.start(), "right"))
-            last = int(np.searchsorted(offsets[:, 0], match.end(), "left")) - 1
-            if match[0] and first <= last and regex_match(body[offsets[first, 0] : offsets[last, 1]], [pattern]):
+        for start, limit in compile_pattern(pattern).spans(body):
+            first = int(np.searchsorted(offsets[:, 1], start, "right"))
+            last = int(np.searchsorted(offsets[:, 0], limit, "left")) - 1
+            if start < limit and first <= last and regex_match(body[offsets[first, 0] : offsets[last, 1]], [pattern]):
                 yield first, last - first + 1
 
 

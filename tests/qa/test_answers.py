@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm_jax.errors import UserError
+from realm_jax.qa import answers
 from realm_jax.qa.answers import NORMALISERS, exact_match, f1, normalise, regex_match, strip_accents
 
 TEXT = st.text(alphabet="aAtThHeEnNéÉ.,-' 12", max_size=20)
@@ -172,3 +173,17 @@ def test_regular_expressions():
     assert regex_match("after the fall", ["After the Fall|Finishing the Play"])
     with pytest.raises(UserError, match=r"'Sept\?\(ember': not a regular expression"):
         regex_match("September", ["Sept?(ember"])
+
+
+@pytest.mark.parametrize("pattern", ["(" * 5000, "a{1000000000000}", "[z-a]", "\\"])
+def test_patterns_that_are_none_are_named(pattern):
+    with pytest.raises(UserError, match=r"^answer '.*not a regular expression"):
+        regex_match("a", [pattern])
+
+
+def test_a_pattern_that_takes_for_ever_is_named(monkeypatch):
+    monkeypatch.setattr(answers, "SECONDS", 0.1)
+    pattern = answers.compile_pattern(r"(a+)+$")
+    for search in (pattern.match, pattern.search, pattern.spans):
+        with pytest.raises(UserError, match=r"^answer .*takes more than 0.1 s on a text of 3000 characters"):
+            search("a" * 2999 + "b")
