@@ -60,9 +60,10 @@ test: lint  ## lint and all tests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[beam,bench]'
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests $(PYTEST_ARGS)
 
-lint: setup  ## check style and format
+lint: setup  ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: setup  ## run the benchmarks
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -83,5 +84,5 @@ $(PARITY)/.installed: parity/requirements.txt
 	@touch $@
 
 clean:  ## remove the virtual environments and caches; runs stay
-	rm -rf $(VENV) .venv .venv-* build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv .venv-* build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

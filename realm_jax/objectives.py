@@ -122,13 +122,20 @@ def span_loss(logits: Float[AnyArray, "B K S"], labels: Bool[AnyArray, "B K S"])
     return _mass_loss(logits.reshape(flat), labels.reshape(flat))
 
 
-def _gains(log_p_z, log_p_y, weights, spans) -> Float[Array, "B M"]:
+def _gains(
+    log_p_z: Float[AnyArray, "B K"],
+    log_p_y: Float[AnyArray, "B K M"],
+    weights: Float[AnyArray, "B M"],
+    spans: Integer[AnyArray, "B M"] | None,
+) -> Float[Array, "B M"]:
     """log p(y|x) - log p(y|null, x) in the parts of `marginal_log_likelihood`."""
     null, present = _parts(log_p_y[:, :1], weights, spans)
     return marginal_log_likelihood(log_p_z, log_p_y, weights, spans) - jnp.where(present, null[:, 0], 0.0)
 
 
-def _parts(log_p_y, weights, spans) -> tuple[Float[Array, "B K M"], Bool[Array, "B M"]]:
+def _parts(
+    log_p_y: Float[AnyArray, "B K M"], weights: Float[AnyArray, "B M"], spans: Integer[AnyArray, "B M"] | None
+) -> tuple[Float[Array, "B K M"], Bool[Array, "B M"]]:
     """log p(y|z,x) of every mask, or of every span at the span's number; and which of them there are."""
     present = jnp.asarray(weights) > 0
     # Padding must not reach a sum or a gradient, not even as 0 x inf.
@@ -140,7 +147,7 @@ def _parts(log_p_y, weights, spans) -> tuple[Float[Array, "B K M"], Bool[Array, 
     return jnp.einsum("bkm,bms->bks", log_p_y, member, precision=jax.lax.Precision.HIGHEST), member.any(1)
 
 
-def _count(weights) -> Float[Array, ""]:
+def _count(weights: Float[AnyArray, "*b"]) -> Float[Array, ""]:
     return jnp.maximum(jnp.asarray(weights).sum(), 1.0)
 
 

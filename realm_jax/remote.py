@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from etils import epath
 
 from realm_jax.errors import UserError
 
-AnyPath = Path | epath.Path
+AnyPath: TypeAlias = Path | epath.Path
 LAST = ("manifest.json", "index.html")
 """Files that say that a folder is complete: copied last, removed first."""
 LEASE_S = 60.0

@@ -43,7 +43,8 @@ class Stages:
     """Of one run; each is loaded when it is first asked for, once, whichever thread asks."""
 
     def __init__(self, run: OpenRun):
-        self._run, self._lock, self._loaded = run, threading.RLock(), {}
+        self._run, self._lock = run, threading.RLock()
+        self._loaded: dict[Hashable, Any] = {}
         self._pretraining = run.workdir.stage("pretrain")
 
     def __getitem__(self, stage: str | int) -> Learned:
@@ -98,8 +99,8 @@ class Stages:
             return {part: restore_result(run.workdir, PRETRAIN, part, run.models) for part in parts}, result_step(
                 run.workdir, PRETRAIN
             )
-        where = self._pretraining.checkpoints
-        return {part: checkpoints.restore_part(where, stage, part, run.models.shapes(part)) for part in parts}, stage
+        where, step = self._pretraining.checkpoints, int(stage)
+        return {part: checkpoints.restore_part(where, step, part, run.models.shapes(part)) for part in parts}, step
 
     def _index(self, step: int) -> Retriever:
         fingerprint, settings = self._run.store.fingerprint, self._run.config.index

@@ -95,7 +95,7 @@ def read_masks(
 
 
 @functools.partial(jax.jit, static_argnames=("config", "models"))
-def _read(params: Any, batch: tuple, null_row, config: Config, models: Models):
+def _read(params: Any, batch: tuple[Any, ...], null_row: Any, config: Config, models: Models) -> tuple[jax.Array, ...]:
     query, passages, positions, weights, truths, spans, own = batch
     scores, logits = candidate_logits(config, models, params, query, passages, positions, own, null_row, None)
     b, k = scores.shape
@@ -105,7 +105,7 @@ def _read(params: Any, batch: tuple, null_row, config: Config, models: Models):
     likeliest, words = jax.lax.top_k(mixture, ALTERNATIVES)
     best = words[..., 0]
 
-    def of(pieces):
+    def of(pieces: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """log p(y|z,x) of wordpieces at the masks [B,K,M], log p(y|x) of all together [B] and their utility [B]."""
         log_p_y = jnp.take_along_axis(log_p_words, pieces[:, None, :, None], axis=-1)[..., 0]
         marginal = objectives.marginal_log_likelihood(log_p_z, log_p_y, weights, spans).sum(1)

@@ -83,7 +83,7 @@ class Model:
     def answer(self, question: str) -> Answer: ...
     @overload
     def answer(self, question: Sequence[str]) -> list[Answer]: ...
-    def answer(self, question):
+    def answer(self, question: Any) -> Any:
         """The best span of the best `evaluation.read` passages, the very one that `evaluate` scores."""
         return _each(question, lambda texts: self._answers(texts, None))
 
@@ -91,7 +91,7 @@ class Model:
     def fill(self, sentence: str) -> Filling: ...
     @overload
     def fill(self, sentence: Sequence[str]) -> list[Filling]: ...
-    def fill(self, sentence):
+    def fill(self, sentence: Any) -> Any:
         """The likeliest wordpiece of each [MASK]: the null passage and the best `evaluation.read` passages are read,
         and marginalised over."""
         return _each(sentence, lambda texts: [found for found, _ in self._fillings(texts, None)])
@@ -100,7 +100,7 @@ class Model:
     def explain(self, text: str, truth: str) -> Explanation: ...
     @overload
     def explain(self, text: Sequence[str], truth: Sequence[str]) -> list[Explanation]: ...
-    def explain(self, text, truth):
+    def explain(self, text: Any, truth: Any) -> Any:
         """What each passage gains in training when `truth` is right. A single [MASK] stands for all wordpieces of the
         truth; else there is one for each."""
         if isinstance(text, str) != isinstance(truth, str):
@@ -129,7 +129,7 @@ class Model:
     def retrieve(self, text: str, k: int = 5) -> Retrieved: ...
     @overload
     def retrieve(self, text: Sequence[str], k: int = 5) -> list[Retrieved]: ...
-    def retrieve(self, text, k=5):
+    def retrieve(self, text: Any, k: int = 5) -> Any:
         """The best `k` passages, unread; p(z|x) is over these. k is 1 to the number of passages."""
         if not 1 <= k <= self.num_passages:
             raise UserError(f"k: {k} passages, but there are {self.num_passages}; it must be 1 to that many")
@@ -139,7 +139,7 @@ class Model:
     def embed(self, text: str, title: str | None = None) -> Float[np.ndarray, "E"]: ...
     @overload
     def embed(self, text: Sequence[str], title: Sequence[str] | None = None) -> Float[np.ndarray, "n E"]: ...
-    def embed(self, text, title=None):
+    def embed(self, text: Any, title: Any = None) -> Any:
         """float32 vectors [n,E] of queries; with titles, those of passages, as they stand in the index. Their inner
         product, times `finetune.score_scale` (before fine-tuning `pretrain.score_scale`), is f(x, z)."""
         if isinstance(text, str):
@@ -155,11 +155,11 @@ class Model:
             pairs = list(group)
             for start in range(0, len(pairs), at_once or len(pairs)):
                 texts, truths = zip(*pairs[start : start + (at_once or len(pairs))], strict=True)
-                truths = truths if told else None
+                known = truths if told else None
                 if masked:
-                    yield from (explained or found for found, explained in self._fillings(texts, truths))
+                    yield from (explained or found for found, explained in self._fillings(texts, known))
                 else:
-                    yield from self._answers(texts, truths)
+                    yield from self._answers(texts, known)
 
     def _answers(self, texts: Sequence[str], truths: Sequence[str] | None) -> list[Any]:
         """An Answer of each question; an Explanation, where there are truths."""
@@ -199,7 +199,7 @@ class Model:
                 gain=None if gains is None else float(gains[k]),
             )  # fmt: skip
         best, cut = found.best, self._cut(encoding)
-        return Answer(question, passages[best].says, float(p_spans[best]), best, tuple(passages), cut)
+        return Answer(question, passages[best].says or "", float(p_spans[best]), best, tuple(passages), cut)
 
     def _fillings(
         self, texts: Sequence[str], truths: Sequence[str] | None
@@ -220,13 +220,12 @@ class Model:
             self._config, self._models, learned, self._store, self._rows(encodings), list(masks), list(pieces)
         )
         for i, read in enumerate(found):
-            told = truths is not None
-            filling = self._filling(texts[i], encodings[i], len(masks[i]), read, told)
+            filling = self._filling(texts[i], encodings[i], len(masks[i]), read, truths is not None)
+            if truths is None:
+                yield filling, None
+                continue
             log_p, utility = float(read.log_p_truth), float(read.utility_of_truth)
-            yield (
-                filling,
-                Explanation(texts[i], truths[i], float(np.exp(log_p)), log_p, utility, filling) if told else None,
-            )
+            yield filling, Explanation(texts[i], truths[i], float(np.exp(log_p)), log_p, utility, filling)
 
     def _filling(self, sentence: str, encoding: Encoding, masks: int, read: Read, told: bool) -> Filling:
         decode = self._tokenizer.decode
@@ -272,7 +271,7 @@ class Model:
 
     def _by_stage(self, texts: Sequence[str], compute: Callable[[str | int, list[str]], list[T]]) -> list[T]:
         """What is computed of each text by the stage that it is put to."""
-        texts, results = list(texts), {}
+        results: dict[int, T] = {}
         of_questions = FINETUNE
         if not self._config.finetune.steps and not self.workdir.stage(FINETUNE).done.exists():
             of_questions = PRETRAIN  # a run without questions

@@ -19,7 +19,7 @@ from realm_jax.training.open_run import OpenRun
 from realm_jax.workdir import IMPORTED, Workdir, read_json
 
 
-def load(source: str | PathLike) -> Model:
+def load(source: str | PathLike[str]) -> Model:
     """The model of a run, or of published weights with their passages.
 
     Args:

@@ -3,17 +3,18 @@ JSON. Probabilities lie between 0 and 1; logarithms are natural (nats).
 """
 
 import dataclasses
+from typing import Any
 
 
 class _Shown:
     """Printed in one line; a notebook shows the passages too."""
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self: Any) -> str:
         from realm_jax.answering.shown import as_html
 
         return as_html(self)
 
-    def __str__(self) -> str:
+    def __str__(self: Any) -> str:
         from realm_jax.answering.shown import as_text
 
         return as_text(self)

@@ -85,15 +85,20 @@ class Retriever(abc.ABC):
 class Index(Retriever):
     """Maximum inner product search: the passages whose vectors have the largest products with a query's.
 
-    A kind that has files has `save` and, as a class method, `load(directory)`.
+    A kind that has files is made of vectors, and has `save` and `load`; another has `build` and `open` of its own.
     """
 
     dimension: int
     approximate = True
 
     @classmethod
-    def build(cls, passages: Passages, settings: IndexConfig) -> "Index":
-        return cls(passages.vectors)
+    def load(cls, directory: Path) -> "Index":
+        """From the files that `save` wrote."""
+        raise NotImplementedError(f"{cls.__name__} has no files")
+
+    @classmethod
+    def build(cls, passages: Passages, settings: IndexConfig) -> "Index | None":
+        return cls(passages.vectors)  # type: ignore[call-arg]
 
     @classmethod
     def open(cls, directory: Path, vectors: np.ndarray, settings: IndexConfig, mesh: Mesh | None) -> "Index":

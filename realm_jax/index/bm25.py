@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -38,7 +39,7 @@ class Bm25:
         bm25._take(library().BM25.load(directory, mmap=True), settings)
         return bm25
 
-    def _take(self, index, settings: Bm25Config) -> None:
+    def _take(self, index: Any, settings: Bm25Config) -> None:
         lists, vocabulary = library().stopwords, index.vocab_dict
         ignored = {"none": (), "en": lists.STOPWORDS_EN, "en_plus": lists.STOPWORDS_EN_PLUS}[settings.stopwords]
         self._index, self._ignored = index, {vocabulary[word] for word in ignored if word in vocabulary}

@@ -1,6 +1,7 @@
 """The passage store's token rows in device memory, divided over the devices as the exact index is."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +23,15 @@ class DeviceStore:
           UserError: they do not fit; nothing was allocated.
         """
         self._line = placement.in_a_line(mesh)
-        size = placement.bytes_per_device(*tokens.shape, tokens.dtype, mesh)
+        size = placement.bytes_per_device(len(tokens), tokens.shape[1], tokens.dtype, mesh)
         placement.require_room(len(tokens), {"tokens": size}, mesh)
         self.tokens = placement.divide(tokens, -(-len(tokens) // self._line.size), tokens.dtype, self._line)
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple[tuple[Any], Mesh]:
         return (self.tokens,), self._line
 
     @classmethod
-    def tree_unflatten(cls, line, tokens):
+    def tree_unflatten(cls, line: Mesh, tokens: Any) -> "DeviceStore":
         store = cls.__new__(cls)
         (store.tokens,), store._line = tokens, line
         return store
@@ -48,7 +49,7 @@ def _gather(store: DeviceStore, ids: jax.Array) -> jax.Array:
     @functools.partial(
         jax.shard_map, mesh=store._line, in_specs=(PartitionSpec(placement.AXIS), everywhere), out_specs=everywhere
     )
-    def gather(tokens, ids):
+    def gather(tokens: jax.Array, ids: jax.Array) -> jax.Array:
         here = ids - jax.lax.axis_index(placement.AXIS) * len(tokens)
         found = tokens[jnp.clip(here, 0, len(tokens) - 1)].astype(jnp.int32)
         mine = (here >= 0) & (here < len(tokens))

@@ -1,6 +1,7 @@
 """From an embedder and a passage store to a published snapshot. The embedder is a function of token rows, no more."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -63,10 +64,10 @@ def embed_all(
     `embed` sees batches of `rows_per_batch` rows (of all rows, where these are fewer) and few different lengths, at
     most P / 16, so that few shapes are compiled.
     """
-    total, vectors, done = len(tokens), None, 0
+    total, done, vectors = len(tokens), 0, np.empty((0, 0), np.float32)
     for rows, result in _one_ahead(embed, _batches(tokens, min(rows_per_batch, total))):
         result = np.asarray(result, dtype=np.float32)
-        if vectors is None:
+        if not done:
             vectors = np.empty((total, result.shape[1]), np.float32)
         vectors[rows] = result[: len(rows)]
         done += len(rows)
@@ -209,6 +210,10 @@ def _load(path: AnyPath) -> np.ndarray:
     return np.load(io.BytesIO(path.read_bytes()) if is_remote(path) else path)
 
 
+def _there(path: AnyPath) -> bool | None:
+    return path.exists() or None
+
+
 def gather_parts(folder: AnyPath, rows: int, processes: int, stop_after_s: float) -> Float[np.ndarray, "rows E"]:
     """All vectors, once every block is there.
 
@@ -219,7 +224,7 @@ def gather_parts(folder: AnyPath, rows: int, processes: int, stop_after_s: float
     for i, (start, stop) in enumerate(blocks(rows, processes)):
         path = folder / f"{start}-{stop}.npy"
         what = f"{path}, which process {i % processes} of build_index embeds (--index.stop-after-s)"
-        wait_for(lambda path=path: path.exists() or None, what, stop_after_s=stop_after_s)
+        wait_for(functools.partial(_there, path), what, stop_after_s=stop_after_s)
         parts.append(_load(path))
     return np.concatenate(parts)
 

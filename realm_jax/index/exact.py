@@ -9,6 +9,7 @@ import functools
 import inspect
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,11 +75,11 @@ class ExactIndex(Index):
     def open(cls, directory: Path, vectors: np.ndarray, settings: IndexConfig, mesh: Mesh | None) -> "ExactIndex":
         return cls(vectors, mesh, settings.dtype)
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> tuple[tuple[Any], tuple[Any, ...]]:
         return (self.vectors,), (self.num_passages, self.dimension, self._line, self._block_rows)
 
     @classmethod
-    def tree_unflatten(cls, static, vectors):
+    def tree_unflatten(cls, static: tuple[Any, ...], vectors: Any) -> "ExactIndex":
         index = cls.__new__(cls)
         (index.vectors,) = vectors
         index.num_passages, index.dimension, index._line, index._block_rows = static
@@ -137,7 +138,7 @@ def _search_shard(
         )
         return jnp.where(ids < count, scores, -jnp.inf)
 
-    def scan_block(_, numbered):
+    def scan_block(_: None, numbered: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
         block, chosen = numbered
         ids = first + block * block_rows + jnp.arange(block_rows, dtype=jnp.int32)
         scores = products("be,re->br", chosen, ids[None])
@@ -161,13 +162,13 @@ def _best_groups(maxima: Float[Array, "B groups"], k: int) -> Int[Array, "B {k}"
     """
     keeps_no_order = {"is_stable": False} if "is_stable" in inspect.signature(jax.lax.top_k).parameters else {}
 
-    def approximate(maxima):
+    def approximate(maxima: jax.Array) -> jax.Array:
         return jax.lax.approx_max_k(maxima, k, recall_target=TPU_RECALL)[1]
 
-    def unstable(maxima):
+    def unstable(maxima: jax.Array) -> jax.Array:
         return jax.lax.top_k(maxima, k, **keeps_no_order)[1]
 
-    def stable(maxima):
+    def stable(maxima: jax.Array) -> jax.Array:
         return jax.lax.top_k(maxima, k)[1]
 
     return jax.lax.platform_dependent(maxima, tpu=approximate, cuda=unstable, rocm=unstable, default=stable)
@@ -181,11 +182,11 @@ def recall_against_exact(
     Products are compared, not rows: of several passages with one vector, any will do.
     """
     queries, size = np.asarray(queries, dtype=np.float32), MEASURED_AT_ONCE
-    best = []
+    blocks = []
     for start in range(0, len(vectors), size):
         part = ExactIndex(vectors[start : start + size])
-        best.append(part.search(queries, min(k, part.num_passages))[0])
-    best = -np.sort(-np.concatenate(best, axis=1))[:, :k]
+        blocks.append(part.search(queries, min(k, part.num_passages))[0])
+    best = -np.sort(-np.concatenate(blocks, axis=1))[:, :k]
     _, found = index.search(queries, k)
     products = np.einsum("be,bke->bk", queries, vectors[np.maximum(found, 0)])
     rounding = 1e-5 * np.maximum(1.0, np.abs(best[:, -1:]))

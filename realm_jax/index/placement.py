@@ -1,12 +1,15 @@
 """Tables of one row a passage, divided over the devices, and whether they fit there."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import psutil
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Shaped
+from jaxtyping import Array, Shaped
 
 from realm_jax.errors import UserError
+from realm_jax.index.base import HostOrDevice
 
 AXIS = "rows"
 """The one axis of the mesh that tables are divided over."""
@@ -48,22 +51,24 @@ def require_room(passages: int, tables: dict[str, int], mesh: Mesh | None) -> No
         )
 
 
-def divide(table: Shaped[np.ndarray, "rows width"], rows_per_device: int, dtype: np.dtype | str, line: Mesh):
+def divide(
+    table: Shaped[HostOrDevice, "rows width"], rows_per_device: int, dtype: np.dtype | str, line: Mesh
+) -> Shaped[Array, "placed width"]:
     """The table with its rows over the devices of a line, in order, and zeros behind; shape [devices * rows, width].
 
     The host holds one device's rows at a time, so that the table may be a memory-mapped file.
     """
     shape, sharding = (rows_per_device * line.size, table.shape[1]), NamedSharding(line, PartitionSpec(AXIS))
     parts = []
-    for device, (rows, _) in sharding.addressable_devices_indices_map(shape).items():
+    for device, place in sharding.addressable_devices_indices_map(shape).items():
         part = np.zeros((rows_per_device, shape[1]), dtype)
-        chosen = table[rows]
+        chosen = table[place]
         part[: len(chosen)] = chosen
         parts.append(jax.device_put(part, device).block_until_ready())
     return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
-def _free(device) -> int:
+def _free(device: Any) -> int:
     """Bytes that may still be allocated; of a device that cannot say, its share of the host's memory."""
     statistics = device.memory_stats() or {}
     if "bytes_limit" in statistics:

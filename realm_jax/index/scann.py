@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from jaxtyping import Float
@@ -112,7 +113,7 @@ class ScannIndex(Index):
         return np.take_along_axis(scores, order, 1).astype(np.float32), np.take_along_axis(ids, order, 1)
 
 
-def _library():
+def _library() -> ModuleType:
     """ScaNN's Python module, imported on first use: it exists for Linux only."""
     try:
         from scann.scann_ops.py import scann_ops_pybind

@@ -4,6 +4,8 @@ Matrix products are flattened to R = B * T rows: on CPUs that is up to twice as 
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -24,11 +26,11 @@ INIT_STD = 0.02
 kernel_init = nn.initializers.truncated_normal(INIT_STD)
 
 
-def activation(bert: Bert):
+def activation(bert: Bert) -> Callable[[Array], Array]:
     return functools.partial(jax.nn.gelu, approximate=bert.activation == "gelu_new")
 
 
-def compute_dtype(model: Model):
+def compute_dtype(model: Model) -> Any:
     """None computes in the type of the parameters, so that float64 parameters give float64 results."""
     on_cpu = model.compute_dtype == "auto" and jax.default_backend() == "cpu"
     return None if on_cpu or model.compute_dtype == "float32" else jnp.bfloat16
@@ -70,7 +72,7 @@ class Embeddings(nn.Module):
     bert: Bert
     model: Model
 
-    def setup(self):
+    def setup(self) -> None:
         size = self.bert.hidden_size
         self.word = self.param("word", kernel_init, (self.bert.vocab_size, size))
         self.position = self.param("position", kernel_init, (self.bert.max_positions, size))
@@ -141,7 +143,7 @@ class BertTrunk(nn.Module):
     bert: Bert
     model: Model
 
-    def setup(self):
+    def setup(self) -> None:
         self.embeddings = Embeddings(self.bert, self.model)
         self.dropout = nn.Dropout(self.bert.dropout)
         kind = nn.remat(Layer, static_argnums=(3,)) if self.model.remat else Layer  # 3: deterministic

@@ -14,7 +14,7 @@ class Embedder(nn.Module):
     bert: Bert
     model: Model
 
-    def setup(self):
+    def setup(self) -> None:
         self.trunk = BertTrunk(self.bert, self.model)
         self.pooler = dense(self.model, self.bert.hidden_size)
         self.projection = dense(self.model, self.model.vector_size)

@@ -85,9 +85,10 @@ def reader_params(
 def span_reader_params(rng: Array, model: Model, directory: Path | None, trunk: Params | None = None) -> Params:
     """A span reader with a random scorer over `trunk` (a trained reader's), or over the weights' trunk."""
     bert = bert_config(model, directory)
-    if trunk is None and directory is None:
-        return _random(SpanReader, bert, model, rng)
-    trunk = trunk if trunk is not None else _weights(directory, bert)["trunk"]
+    if trunk is None:
+        if directory is None:
+            return _random(SpanReader, bert, model, rng)
+        trunk = _weights(directory, bert)["trunk"]
     return jax.tree.map(jnp.asarray, _random(SpanReader, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
@@ -100,7 +101,7 @@ def token_classifier_params(rng: Array, model: Model, directory: Path | None, la
     return jax.tree.map(jnp.asarray, _random(kind, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
-def _random(kind, bert: Bert, model: Model, rng: Array) -> Params:
+def _random(kind: Callable[..., Any], bert: Bert, model: Model, rng: Array) -> Params:
     """BERT's initialisation. All leaves are cut from one draw: a draw for each takes long to compile."""
     row = jnp.zeros((1, 1), jnp.int32)
     inputs = (row,) * (3 if kind is Reader else 2)
@@ -109,7 +110,7 @@ def _random(kind, bert: Bert, model: Model, rng: Array) -> Params:
     draw = np.asarray(INIT_STD * jax.random.truncated_normal(rng, -2.0, 2.0, (count,)))
     taken = 0
 
-    def leaf_of(path, leaf):
+    def leaf_of(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
         nonlocal taken
         taken += leaf.size
         if path[-1].key in ("bias", "scale"):
@@ -133,7 +134,7 @@ def _without_trunk(bert: Bert) -> Bert:
     return dataclasses.replace(bert, num_layers=0, vocab_size=1, max_positions=1)
 
 
-def _over_rows(run: Callable[[Array, Array], Array], rows: np.ndarray) -> np.ndarray:
+def _over_rows(run: Callable[[Array, Array], Any], rows: np.ndarray) -> np.ndarray:
     """`run(tokens, segments)` of all rows, a few at a time."""
     padded = jnp.asarray(np.pad(rows, ((0, -len(rows) % ROWS_AT_ONCE), (0, 0))), jnp.int32)
     blocks = [padded[i : i + ROWS_AT_ONCE] for i in range(0, len(padded), ROWS_AT_ONCE)]

@@ -30,7 +30,7 @@ class Reader(nn.Module):
     bert: Bert
     model: Model
 
-    def setup(self):
+    def setup(self) -> None:
         self.trunk = BertTrunk(self.bert, self.model)
         self.head = Head(self.bert, self.model)
 

@@ -18,7 +18,7 @@ class SpanReader(nn.Module):
     bert: Bert
     model: Model
 
-    def setup(self):
+    def setup(self) -> None:
         self.trunk = BertTrunk(self.bert, self.model)
         self.ends = dense(self.model, 2 * self.model.span_hidden_size)
         self.norm = layer_norm(self.model, self.model.span_eps)

@@ -18,7 +18,7 @@ class TokenClassifier(nn.Module):
     model: Model
     labels: int
 
-    def setup(self):
+    def setup(self) -> None:
         self.trunk = BertTrunk(self.bert, self.model)
         self.classifier = dense(self.model, self.labels)
 
