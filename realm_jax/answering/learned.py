@@ -44,7 +44,7 @@ class Stages:
 
     def __init__(self, run: OpenRun):
         self._run, self._lock = run, threading.RLock()
-        self._loaded: dict[Hashable, Any] = {}
+        self._loaded: dict[Any, Any] = {}
         self._pretraining = run.workdir.stage("pretrain")
 
     def __getitem__(self, stage: str | int) -> Learned:

@@ -44,7 +44,7 @@ def open_model(config: Config, workdir: Workdir) -> Model:
     return Model(OpenRun(config, workdir))
 
 
-def _load(workdir: Workdir, source: str | PathLike) -> Model:
+def _load(workdir: Workdir, source: str | PathLike[str]) -> Model:
     record = read_record(workdir)
     if record is None:
         raise UserError(f"{source}: neither the workdir of a run, which has a config.json, nor published weights")
@@ -72,12 +72,13 @@ def _imported(source: str | AnyPath) -> Workdir:
     try:
         published_run.clear_failed(workdir)
         record = read_record(workdir)
-        if record is None:
+        if record is not None:
+            config = record.config
+        else:
             config = published_run.settings_of_sources(None, given, workdir)
             published_run.check_import(config, workdir, given)
             settle(None, config, config, workdir)
         if record is None or not workdir.stage(IMPORTED).done.exists():
-            config = read_record(workdir).config
             published_run.import_weights(config, workdir, given, lambda line: print(line, file=sys.stderr, flush=True))
     except UserError as error:
         raise UserError(str(error).removeprefix("--source: ")) from None
