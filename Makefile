@@ -41,7 +41,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())' || \
 	  { echo "$(PYTHON) is none of Python $(PYTHONS); name one that is: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,$(ACCELERATOR)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,factbook,$(ACCELERATOR)]'
 	@rm -f $(VENV)/.installed-* && touch $@
 
 train: setup  ## all stages of the experiment, from data to report; goes on where it was stopped

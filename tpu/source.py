@@ -1,9 +1,11 @@
 """The source that is sent to the slices: exactly what is committed, unless the user wants otherwise."""
 
+import os
 import subprocess
 import tarfile
 from pathlib import Path
 
+from realm_jax.config import experiment_file
 from realm_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,9 +30,7 @@ def commit(allow_dirty: bool) -> str:
 
 def within(path: Path) -> str:
     """The experiment file's path within the source."""
-    file = path.resolve()
-    if not file.is_file():
-        raise UserError(f"{path}: no such experiment file")
+    file = experiment_file.find(path).resolve()
     if not file.is_relative_to(ROOT) or str(file.relative_to(ROOT)) not in files():
         raise UserError(f"{path}: is no part of {ROOT}, which alone is sent; copy it to experiments/ and `git add` it")
     return str(file.relative_to(ROOT))
@@ -40,7 +40,7 @@ def pack(archive: Path) -> None:
     """Writes every file of the work tree that git knows or does not ignore: in a clean tree those of the commit."""
     with tarfile.open(archive, "w:gz") as tar:
         for name in files():
-            if (ROOT / name).is_file():
+            if os.path.lexists(ROOT / name):  # a link is sent as it is
                 tar.add(ROOT / name, name)
 
 

@@ -1,4 +1,4 @@
-"""Experiment files: Python files whose `get_config()` or `get_sweep()` says what is run."""
+"""Experiment files: Python files whose `get_config()` or `get_sweep()` says what is run; some come with the package."""
 
 import dataclasses
 import difflib
@@ -17,10 +17,16 @@ from realm_jax.config.sweep import Sweep
 from realm_jax.errors import UserError, near_miss
 
 T = TypeVar("T")
+SHIPPED = (Path(__file__).parents[1] / "experiments").resolve()
+"""Folder of the experiments that come with the package: in a clone a link to the one beside the package."""
 
 
 def load_experiment(path: Path) -> Config:
-    """Runs an experiment file's ``get_config()``. A variant may import its base from the same folder by its plain name.
+    """Runs an experiment file's ``get_config()``. A variant imports its base by its plain name, from its own folder or
+    from the shipped ones.
+
+    Args:
+      path: the file, or the name of a shipped one.
 
     Raises:
       UserError: the file is missing, does not run, or gives no Config; the message says where.
@@ -33,9 +39,25 @@ def load_sweep(path: Path) -> Sweep:
     return _load(path, "get_sweep", Sweep)
 
 
-def _load(path: Path, function: str, kind: type[T]) -> T:
-    if not path.is_file():
+def shipped() -> dict[str, Path]:
+    """{name: file} of the experiments that come with the package, and of what they import."""
+    return {file.stem: file for file in sorted(SHIPPED.glob("*.py"))}
+
+
+def find(path: Path) -> Path:
+    """The file of that path or, for a name such as `factbook`, the shipped one.
+
+    Raises:
+      UserError: there is none; the message names near ones.
+    """
+    file = path if path.is_file() else shipped().get(str(path))
+    if file is None:
         raise UserError(f"{path}: no such experiment file{_near(path)}")
+    return file
+
+
+def _load(path: Path, function: str, kind: type[T]) -> T:
+    path = find(path)
     kind_name = f"realm_jax.config.{kind.__name__}"
     module, folder = ModuleType(path.stem), path.parent.resolve()
     module.__file__ = str(folder / path.name)
@@ -64,16 +86,18 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Lets modules of an absolute folder be imported by their plain names; afterwards no trace of them is left."""
-    before = dict(sys.modules)
-    sys.path.insert(0, str(folder))
+    """Lets modules of an absolute folder, and shipped experiments, be imported by their plain names; afterwards no
+    trace of them is left."""
+    before, folders = dict(sys.modules), [folder, *([] if folder == SHIPPED else [SHIPPED])]
+    sys.path[:0] = map(str, folders)
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        for each in folders:
+            sys.path.remove(str(each))
         for name, loaded in list(sys.modules.items()):
-            if loaded is not before.get(name) and _folder_of(loaded) == folder:
+            if loaded is not before.get(name) and _folder_of(loaded) in folders:
                 del sys.modules[name]
                 if name in before:
                     sys.modules[name] = before[name]
@@ -85,14 +109,12 @@ def _folder_of(module: ModuleType) -> Path | None:
 
 
 def _near(path: Path) -> str:
-    """What the user may have meant by a file that is not there."""
-    files = [str(file) for file in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-    files += [str(file) for file in sorted(Path("experiments").glob("*.py")) if str(file) not in files]
-    if not files:
-        return ""
-    names = [Path(file).name for file in files]
-    nearest = [files[names.index(name)] for name in difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)]
-    return f"; did you mean {' or '.join(nearest)}?" if nearest else f"; there are {', '.join(files)}"
+    """What the user may have meant by a file that is not there: one beside it, or a shipped one."""
+    beside = sorted(path.parent.glob("*.py")) if path.parent.is_dir() else []
+    files = {name: name for name in shipped()} | {file.stem: str(file) for file in beside}
+    nearest = [files[name] for name in difflib.get_close_matches(path.stem, files, n=3, cutoff=0.7)]
+    others = f"; beside it there are {', '.join(map(str, beside))}" if beside else ""
+    return f"; did you mean {' or '.join(nearest)}?" if nearest else f"{others}; `realm experiments` lists shipped ones"
 
 
 def _line_in(path: Path, error: Exception) -> str:
@@ -109,9 +131,7 @@ def _hint(error: Exception) -> str:
     """For a module that is not found, where it may lie; for an option that a part of the schema lacks, the nearest one
     that it has."""
     if isinstance(error, ModuleNotFoundError):
-        there = Path("experiments") / f"{error.name}.py"
-        beside = there if there.is_file() else "what it imports"
-        return f"; an experiment file finds what is installed, and what lies in its own folder: put it beside {beside}"
+        return "; an experiment file finds shipped ones, what lies in its own folder, and what is installed"
     if "Did you mean" in str(error):  # Python 3.13 says so itself
         return ""
     match = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))

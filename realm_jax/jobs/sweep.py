@@ -1,8 +1,9 @@
 """Run every variant of an experiment with every seed; what runs have in common is done once.
 
-EXPERIMENT is a Python file with get_sweep(), or the folder of a sweep. Each run has a workdir of its own,
-DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that are equal, and compiled programs are
-shared. A finished run is never done again, and a sweep that was stopped goes on by the same command.
+EXPERIMENT is a Python file with get_sweep(), the name of a shipped one, or the folder of a sweep. Each run has a
+workdir of its own, DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that are equal, and
+compiled programs are shared. A finished run is never done again, and a sweep that was stopped goes on by the same
+command.
 """
 
 import shlex
@@ -14,7 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from realm_jax.config import Sweep
-from realm_jax.config.experiment_file import load_sweep
+from realm_jax.config.experiment_file import load_sweep, shipped
 from realm_jax.errors import UserError, near_miss
 from realm_jax.jobs.job import Job
 from realm_jax.runtime.launches import launches
@@ -25,7 +26,7 @@ from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, wr
 @dataclass(frozen=True)
 class Options:
     experiment: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="EXPERIMENT")]
-    """Python file with get_sweep(), or the folder of a sweep that was begun."""
+    """Python file with get_sweep(), a name that `realm experiments` lists, or the folder of a sweep that was begun."""
     sweep_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the sweep; runs/<name of the file> by default."""
     variants: tuple[str, ...] = ()
@@ -61,6 +62,8 @@ def command(argv: list[str]) -> int:
     if options.keep == "figures" and (options.print or options.cluster != "none"):
         raise UserError("--keep: figures is for runs on this machine; elsewhere nobody knows which are unfinished")
     source = options.experiment
+    if source.is_dir() and not SweepDir(source).manifest.exists():
+        source = shipped().get(str(source), source)
     if source.is_dir() and options.sweep_dir not in (None, source):
         raise UserError(f"--sweep_dir: {options.sweep_dir} is not {source}, the sweep that is named; leave it out")
     folder = SweepDir(source if source.is_dir() else options.sweep_dir or Path("runs") / source.stem)

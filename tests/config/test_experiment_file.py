@@ -1,11 +1,12 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from realm_jax.config import Config, Pretrain
-from realm_jax.config.experiment_file import load_experiment
+from realm_jax.config.experiment_file import find, load_experiment, load_sweep
 from realm_jax.errors import UserError
 
 HEADER = "from realm_jax.config import Config, Pretrain\n"
@@ -43,6 +44,26 @@ def test_neighbours_of_two_folders_do_not_mix(write, tmp_path):
     assert [load_experiment(tmp_path / folder / "variant.py").seed for folder in "12"] == [1, 2]
 
 
+def test_a_shipped_base_is_imported_from_anywhere_and_leaves_no_trace(write):
+    """But for one of that name in the variant's own folder; what a shipped one imports is shipped too."""
+    path = write("import factbook_transfer\ndef get_config():\n  return factbook_transfer.get_config()\n")
+    before, folders = set(sys.modules), list(sys.path)
+    assert load_experiment(path) == load_experiment(Path("factbook_transfer"))
+    assert not {"factbook", "factbook_transfer", "ablations"} & (set(sys.modules) - before)
+    assert sys.path == folders
+    write(HEADER + "def get_config():\n  return Config(seed=3)\n", "factbook_transfer.py")
+    assert load_experiment(path).seed == 3
+
+
+def test_a_name_is_that_of_a_shipped_file_unless_a_file_is_called_so(write, monkeypatch):
+    folder = write(HEADER + "def get_config():\n  return Config(seed=3)\n", "factbook").parent
+    assert load_experiment(Path("factbook")).name == "factbook"
+    monkeypatch.chdir(folder)
+    assert load_experiment(Path("factbook")).seed == 3
+    with pytest.raises(UserError, match=r"^elsewhere/factbook: no such experiment file; did you mean factbook "):
+        find(Path("elsewhere/factbook"))
+
+
 def test_module_of_the_same_name_stays(write):
     before = sys.modules["json"]
     load_experiment(write(HEADER + "def get_config():\n  return Config()\n", "json.py"))
@@ -55,9 +76,8 @@ def test_module_of_the_same_name_stays(write):
         ("x = 1\ny = (\n", r"mine\.py:2: syntax error: '\(' was never closed"),
         (
             "\nimport no_such_module\n",
-            r"mine\.py:2: ModuleNotFoundError: No module named 'no_such_module'; an .*beside what it imports",
+            r"mine\.py:2: ModuleNotFoundError: No module named 'no_such_module'; .* what is installed$",
         ),
-        ("import factbook", r"No module named 'factbook'; .* own folder: put it beside experiments/factbook\.py$"),
         (
             "def get_sweep(): ...",
             r"no function get_config\(\), but get_sweep\(\): `realm sweep .*mine\.py` runs that",
@@ -98,6 +118,13 @@ def test_error_in_a_neighbour_is_named_here_and_there(write):
     line = path.read_text().splitlines().index("  return helper.f()") + 1
     with pytest.raises(UserError, match=rf"{path}:{line} \(by .*helper\.py:2\): ZeroDivisionError"):
         load_experiment(path)
+
+
+def test_a_missing_name_names_near_ones():
+    with pytest.raises(UserError, match=r"^factbok: no such experiment file; did you mean factbook( or \w+)*\?$"):
+        load_sweep(Path("factbok"))
+    with pytest.raises(UserError, match=r"^qqqq: no such experiment file;.* `realm experiments` lists shipped ones$"):
+        load_experiment(Path("qqqq"))
 
 
 def test_missing_file_names_near_ones(write):

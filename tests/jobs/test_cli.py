@@ -8,6 +8,7 @@ import pytest
 
 from realm_jax import __version__
 from realm_jax.config import Config, Pretrain
+from realm_jax.config.experiment_file import shipped
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
 from realm_jax.jobs.job import Job, NoArguments
@@ -97,6 +98,15 @@ class TestHelp:
         assert "(default: runs/mine)" in text
         assert not (folder / "runs").exists()
 
+    def test_shipped_experiments_have_a_line_each(self, capsys):
+        """Their heads' first; what they import is not listed."""
+        assert cli.main(["experiments"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        (line,) = [line for line in lines if line.startswith("  factbook ")]
+        assert line.split(maxsplit=1)[1] == shipped()["factbook"].read_text().splitlines()[0].strip('"')
+        listed = [line.split()[0] for line in lines if line.startswith("  ")]
+        assert sorted(listed) == sorted(set(shipped()) - {"ablations"})
+
     def test_nothing_asked(self, capsys):
         assert cli.main([]) == 2
         assert "usage: realm JOB EXPERIMENT" in capsys.readouterr().out
@@ -122,6 +132,16 @@ class TestCalls:
     def test_hyphens_do_too(self, folder, calls):
         assert cli.main(["build-index", "mine.py", "--pretrain.batch-size", "3", "--masking.no-subject"]) == 0
         assert (calls[0][0].pretrain.batch_size, calls[0][0].masking.subject) == (3, False)
+
+    def test_a_shipped_experiment_is_called_by_its_name(self, folder, calls):
+        """Beside a folder of that name too, unless a run was begun there."""
+        for _ in range(2):
+            assert cli.main(["pretrain", "factbook"]) == 0
+            Path("factbook").mkdir(exist_ok=True)
+        assert cli.main(["pretrain", "mine.py", "--workdir", "factbook"]) == 0
+        assert cli.main(["pretrain", "factbook"]) == 0
+        assert [str(workdir.root) for _, workdir, _ in calls] == ["runs/factbook", "runs/factbook"] + ["factbook"] * 2
+        assert [config.name for config, _, _ in calls] == ["factbook", "factbook", "mine", "mine"]
 
     @pytest.mark.parametrize("words", [["--workdir", "there"], ["--workdir=there"]])
     def test_later_jobs_take_the_recorded_settings(self, folder, calls, words):
@@ -211,6 +231,9 @@ class TestMistakes:
     @pytest.mark.parametrize("words", [[], ["--seed", "1", "mine.py"]])
     def test_experiment_left_out(self, capsys, words):
         assert "the experiment comes right after the job: realm pretrain" in failure(capsys, "pretrain", *words)
+
+    def test_no_such_experiment_names_the_nearest(self, capsys):
+        assert "factbok: no such experiment file; did you mean factbook" in failure(capsys, "pretrain", "factbok")
 
     def test_missing_file_names_the_nearest(self, capsys):
         assert "mime.py: no such experiment file; did you mean mine.py?" in failure(capsys, "pretrain", "mime.py")

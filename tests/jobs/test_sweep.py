@@ -64,6 +64,14 @@ class TestSettings:
 
 
 class TestCommand:
+    def test_a_shipped_sweep_is_called_by_its_name(self, tmp_path, capsys, monkeypatch):
+        """Beside a folder of that name, too."""
+        monkeypatch.chdir(tmp_path)
+        Path("factbook_sweep").mkdir()
+        assert cli.main(["sweep", "factbook_sweep", "--print", "--variants", "reference"]) == 0
+        commands = capsys.readouterr().out.splitlines()
+        assert len(commands) == 3 and all("/runs/factbook_sweep/runs/reference/" in command for command in commands)
+
     def test_prints_one_command_for_each_run(self, experiment, tmp_path, capsys):
         folder = tmp_path / "sweep"
         assert cli.main(["sweep", str(experiment), "--sweep_dir", str(folder), "--print", "--keep", "all"]) == 0

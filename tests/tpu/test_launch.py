@@ -436,6 +436,13 @@ class TestMistakes:
         assert "seed=1" in (sent / "experiments/small.py").read_text() and (sent / "new.py").exists()
         assert list(cloud.object("mine/launch").glob("*-dirty.tar.gz"))
 
+    def test_a_link_is_sent_as_it_is(self, cloud, run, tree):
+        """As that by which the package finds the experiments that are shipped with it."""
+        (tree / "linked").symlink_to("experiments")
+        run(*START, "--type", "v5e-8", "--allow-dirty")
+        sent = cloud.root / "homes/mine-trainer/0/realm/mine-trainer/source"
+        assert (sent / "linked").is_symlink() and (sent / "linked/small.py").exists()
+
     @pytest.mark.parametrize(
         "options, words",
         [
