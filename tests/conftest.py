@@ -46,6 +46,7 @@ hypothesis.settings.load_profile("realm_jax")
 LONGEST = (
     *(
         "test_end_to_end",
+        "test_wheel",
         "test_mesh",
         "test_ablations",
         "test_pretrain",
