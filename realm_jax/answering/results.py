@@ -29,7 +29,7 @@ class Passage:
     title: str
     text: str
     origin: str
-    """Where its article comes from: a file, and a line or record of it."""
+    """Where its article comes from: a file, and a line or record of it; empty where the source has none."""
     score: float
     """f(x, z), the scaled inner product of query and passage."""
     p_retrieval: float

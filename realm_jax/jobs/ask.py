@@ -84,7 +84,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
             print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
         else:
             print(as_text(result, arguments.passages), end="\n\n" if done < len(asked) else "\n", flush=True)
-        if (now := time.monotonic()) - said > PROGRESS_S:
+        if len(asked) > 1 and (now := time.monotonic()) - said > PROGRESS_S:
             said = now
             print(f"ask: {done} of {len(asked)}, {done / (now - start):.1f} a second", file=sys.stderr, flush=True)
 
