@@ -275,15 +275,19 @@ def test_ask_and_report(place, finished):
     (finished.report / "index.html").unlink()
     asked = [
         place.start("ask", finished.root, "What is the capital of Chad?", "--truth", "N'Djamena", "--passages", "3"),
-        place.start("ask", finished.root, "The capital of Chad is [MASK].", "--truth", "N'Djamena"),
+        place.start("ask", finished.root, "The capital of Chad is [MASK].", "--truth", "N'Djamena", "--passages", "99"),
     ]
     place.realm("report", finished.root)
     assert (finished.report / "index.html").exists()
     question, cloze = map(said, asked)
-    for text, count in ((question, 3), (cloze, 6)):
-        assert text.startswith("answer: ") and "truth: N'Djamena" in text and text.count("p(z|x) ") == count
-        assert sum(map(float, re.findall(r"^p\(z\|x\) (\S+)", text, re.MULTILINE))) == pytest.approx(1.0, abs=0.01)
-    assert "(the null passage)" in cloze and cloze.count("r(z) ") == 6
+    for text in (question, cloze):
+        assert text.startswith("answer: ") and "truth: N'Djamena" in text
+    shown, read = (
+        [float(p) for p in re.findall(r"^p\(z\|x\) (\S+)", text, re.MULTILINE)] for text in (question, cloze)
+    )
+    assert len(shown) == 3 and sum(shown) < 1.01  # of more that are read
+    assert sum(read) == pytest.approx(1.0, abs=0.01)
+    assert "(the null passage)" in cloze and cloze.count("r(z) ") == len(read) > 3
 
 
 # Kills
