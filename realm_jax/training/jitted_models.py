@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from realm_jax import models
-from realm_jax.config import Config
+from realm_jax.config import Config, Model
 from realm_jax.index.embed_passages import embed_all
 from realm_jax.text import features
 from realm_jax.training.mesh import local_mesh, put_params, put_rows, shards
@@ -46,8 +46,8 @@ class Models:
         return hash(self._equal_by)
 
     @property
-    def _equal_by(self) -> tuple[Config, Path | None]:
-        return self._config, self._weights
+    def _equal_by(self) -> tuple[Model, Path | None]:
+        return self._config.model, self._weights
 
     def embedder(self, key: jax.Array, rows: np.ndarray) -> Any:
         """Parameters of an embedder that starts from the weights, its projection fitted to `rows` [R,P] of text."""

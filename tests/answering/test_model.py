@@ -132,9 +132,11 @@ def test_what_is_filled_in_is_as_likely_as_the_same_wordpieces_given_as_the_trut
     likely = []
     for kind in ("token", "span"):
         model = changed(experiment, pretrain={"marginalize": kind})
-        row = experiment.tokenizer.row(experiment.tokenizer.encode("Jura is [MASK] [MASK] of [MASK].").ids, 32)
+        (encoding,) = experiment.tokenizer.encode_batch(["Jura is [MASK] [MASK] of [MASK]."], mask=True)
+        row = experiment.tokenizer.row(encoding.ids, 32)
         given = (model.config, model._models, model._stages["pretrain"], experiment.store, row[None])
         places = np.flatnonzero(row == experiment.tokenizer.mask_id)
+        assert len(places) == 3
         (found,) = masks.read_masks(*given, [places], [places[:0]])
         (told,) = masks.read_masks(*given, [places], [found.best[: len(places)]])
         assert told.log_p_truth == pytest.approx(found.log_p_best, abs=1e-4)

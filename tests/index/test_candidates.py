@@ -96,9 +96,7 @@ def test_too_few_passages_is_an_error_not_a_banned_passage(kind):
     vectors, queries, order, _ = problem(7, 0)
     banned = order[:, : N - 3]
     assert search_candidates(kind(vectors), queries, banned, 4, N).shape == (B, 4)
-    with pytest.raises(
-        UserError, match="only 3 of 23 passages may be read, but 4 are asked for.*answer_within.*--passages"
-    ):
+    with pytest.raises(UserError, match="only 3 of 23 passages may be read, but 4 are asked for.*answer_within"):
         search_candidates(kind(vectors), queries, banned, 5, N)
     with pytest.raises(UserError, match="cannot be taken from 23; take a larger corpus.*answer_within"):
         search_candidates_device(ExactIndex(vectors), jnp.asarray(queries), jnp.asarray(banned), 5, N)
