@@ -60,9 +60,11 @@ class Put(io.BytesIO):
         self._objects, self._name = objects, name
 
     def close(self) -> None:
-        if not self.closed:
-            self._objects.put(self._name, self.getvalue())
-        super().close()
+        if self.closed:
+            return
+        data = self.getvalue()
+        super().close()  # first: where sending fails, the destructor must not send again
+        self._objects.put(self._name, data)
 
 
 class Store(AbstractFileSystem):
