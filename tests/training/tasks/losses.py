@@ -26,13 +26,22 @@ def leaves(tree):
 
 @functools.cache
 def differentiated(task):
-    """Compiled once per task."""
-    return jax.jit(jax.value_and_grad(lambda params, batch: task.loss(params, batch, key()), has_aux=True))
+    return jax.value_and_grad(lambda params, batch: task.loss(params, batch, key()), has_aux=True)
 
 
-def gradients(task, params, batch):
-    """Loss, metrics and gradients, as the loop takes them; all checked to be finite."""
-    (loss, metrics), found = differentiated(task)(params, batch)
+@functools.cache
+def compiled(task):
+    """Once per task."""
+    return jax.jit(differentiated(task))
+
+
+def gradients(task, params, batch, step=compiled):
+    """Loss, metrics and gradients, as the loop takes them; all checked to be finite.
+
+    Args:
+      step: `compiled`; or `differentiated`, operation by operation, which rounds alike whatever stands around it.
+    """
+    (loss, metrics), found = step(task)(params, batch)
     assert loss.shape == () and np.isfinite(loss) and all(np.isfinite(value) for value in metrics.values())
     assert all(np.shape(value) == () for value in metrics.values())
     found = leaves(found)
