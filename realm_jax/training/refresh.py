@@ -9,7 +9,7 @@ import time
 
 import jax
 
-from realm_jax.config import Config
+from realm_jax.config import Config, decisive
 from realm_jax.errors import UserError
 from realm_jax.index import embed_passages, snapshots
 from realm_jax.remote import AnyPath, is_remote
@@ -145,7 +145,8 @@ def _of_other_runs(stage: StageDir) -> list[AnyPath]:
 
 def _digest(config: Config, params: Params) -> str:
     """Of all that a passage's vector is made from, beside its tokens, to the last bit: runs of a sweep may differ."""
-    settings = repr((config.model, config.index.rows_per_batch))
+    options = decisive(config).items()
+    settings = [option for option in options if option[0].startswith("model.") or option[0] == "index.rows_per_batch"]
     return hashlib.sha256(f"{checkpoints.digest(params)} {settings}".encode()).hexdigest()
 
 
