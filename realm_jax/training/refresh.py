@@ -9,10 +9,11 @@ import time
 
 import jax
 
-from realm_jax.config import Config, decisive
+from realm_jax.config import Config, of_the_machine
 from realm_jax.errors import UserError
 from realm_jax.index import embed_passages, snapshots
 from realm_jax.remote import AnyPath, is_remote
+from realm_jax.settings import flatten
 from realm_jax.training import checkpoints
 from realm_jax.training.distributed import agree, everywhere, is_first
 from realm_jax.training.follow import scheduled, snapshot_every
@@ -145,8 +146,8 @@ def _of_other_runs(stage: StageDir) -> list[AnyPath]:
 
 def _digest(config: Config, params: Params) -> str:
     """Of all that a passage's vector is made from, beside its tokens, to the last bit: runs of a sweep may differ."""
-    options = decisive(config).items()
-    settings = [option for option in options if option[0].startswith("model.") or option[0] == "index.rows_per_batch"]
+    options = flatten(config.model, "model.").items()
+    settings = [option for option in options if not of_the_machine(option[0])], config.index.rows_per_batch
     return hashlib.sha256(f"{checkpoints.digest(params)} {settings}".encode()).hexdigest()
 
 
