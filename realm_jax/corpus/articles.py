@@ -1,4 +1,4 @@
-"""What every source of text is turned into."""
+"""The common form of every source of text."""
 
 import dataclasses
 import html
@@ -7,7 +7,7 @@ import re
 from realm_jax.errors import UserError
 
 Span = tuple[int, int, str]
-"""start and limit in bytes, type ("date", "name", "number" or what the source says)"""
+"""start and limit in bytes, type ("date", "name", "number", or the source's own)"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,18 +16,18 @@ class Article:
 
     title: str
     subject: str
-    """What it is about; articles of one subject share it (the country; for Wikipedia, the title)."""
+    """Its subject; articles of one subject share it (the country; for Wikipedia, the title)."""
     text: str
     sentences: list[tuple[int, int]] | None = None
     """Ascending, not overlapping; None where a rule shall find them."""
     spans: list[Span] | None = None
     """Salient spans, ascending, not overlapping, each within one sentence; None where taggers shall find them."""
     links: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    """Where the text of links stands: marks of entities, ascending."""
+    """The places of links' text: marks of entities, ascending."""
     origin: str = ""
     """The place it comes from: a file, and the line or byte of it."""
     id: str = ""
-    """What the source itself calls it, unique in the corpus; empty where it has no such thing."""
+    """Its name in the source, unique in the corpus; empty where it has no such thing."""
     whole: bool = False
     """Whether it is one passage already, and must not be cut at sentence ends (ORQA's blocks)."""
 
@@ -39,7 +39,7 @@ class Bad:
     where: str
     """file and line, or byte"""
     problem: str
-    """what is wrong, and what would be right"""
+    """the fault, and the right form"""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
@@ -66,7 +66,7 @@ def check(article: Article, number: int) -> None:
 
 
 def _check_places(places: list[Span], they: str, data: bytes, where: str) -> None:
-    """`places` are (start, limit, what stands there)."""
+    """`places` are (start, limit, the text there)."""
     last = 0
     for start, limit, what in places:
         if not last <= start < limit <= len(data):

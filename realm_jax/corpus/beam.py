@@ -1,4 +1,4 @@
-"""Shards cut by Apache Beam (extra `[beam]`): on many machines what `shards.py` does on one."""
+"""Shards cut by Apache Beam (extra `[beam]`): the work of `shards.py`, on many machines."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Which passages hold a salient span: where its wordpieces stand contiguous, as whole words, in a body."""
+"""Which passages hold a salient span: those with its wordpieces, contiguous and as whole words, in the body."""
 
 from collections.abc import Iterable, Sequence
 
@@ -43,8 +43,8 @@ class Holders:
         return result, len(others)
 
 
-def _number_pieces(tokenizer: Tokenizer) -> tuple[Bool[np.ndarray, "V"], Bool[np.ndarray, "V"]]:
-    """Wordpieces that begin with a digit; wordpieces that may stand within a number ("," and ".")."""
+def _number_pieces(tokenizer: Tokenizer) -> tuple[Bool[np.ndarray, " V"], Bool[np.ndarray, " V"]]:
+    """Wordpieces that begin with a digit; wordpieces that may be within a number ("," and ".")."""
     pieces = [tokenizer.piece(i) for i in range(tokenizer.vocab_size)]
     return np.array([p.lstrip("#")[:1].isdigit() for p in pieces]), np.array([p in (",", ".") for p in pieces])
 

@@ -1,8 +1,8 @@
 """From sources to everything that training reads: passage store, passages, queries, tables of sentences.
 
 Sources are cut shard by shard (`shards.py`); then each part is written in one pass over the shards' files. A part
-appears whole or not at all, and what is there and right is not made again: a run that was stopped goes on, and of a
-changed source only what changed is cut. Memory holds few articles at a time; with `data.holders` also the distinct
+appears whole or not at all, and a part that is there and right is not made again: a run that was stopped goes on, and
+of a changed source only the changes are cut. Memory holds few articles at a time; with `data.holders` also the distinct
 spans.
 """
 
@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from realm_jax import disk
 from realm_jax.config import Config, Data
 from realm_jax.corpus import shards, tfds_files
 from realm_jax.corpus.articles import Article
 from realm_jax.corpus.holders import Holders
 from realm_jax.corpus.same_text import read_origins, write_origins
 from realm_jax.corpus.shards import Cutter, Record
-from realm_jax.corpus.source import Given, Source, open_source
+from realm_jax.corpus.source import Given, Source, open_data, open_source
 from realm_jax.corpus.store import PassageStore, is_written, write_store
 from realm_jax.corpus.tables import COUNTS, SPLITS, TableWriter, are_written, tables, write_places
 from realm_jax.corpus.taggers import RULE_TAGGERS, Tagger
@@ -34,9 +35,8 @@ from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import DataDir, publish, read_json, write_json
 
 Say = Callable[[str], None]
-FAULTS_ADVICE = (
-    "Mend them, or have them left out with --data.skip_faulty. All other records are cut, and are not cut again."
-)
+SETTINGS = "settings.json"
+FAULTS_ADVICE = "Mend them, or have them left out with --data.skip_faulty. All other records are cut, and stay so."
 
 
 def prepare_corpus(
@@ -53,7 +53,7 @@ def prepare_corpus(
       ner: the tagger `ner` of data.taggers, which needs a model.
 
     Returns:
-      what it also writes into the manifest, at the very end: counts of articles, passages, sentences, spans, of spans
+      further entries of the manifest, written at the very end: counts of articles, passages, sentences, spans, of spans
       that 1 to 10 other passages hold, and of faulty records left out; the store's fingerprint; the settings.
 
     Raises:
@@ -83,32 +83,31 @@ def prepare_corpus(
             f"{config.data.path}: has changed since {data.root.resolve()} was prepared from it, which other runs use; "
             "stop them and give `realm sweep` again: runs that are not finished then get data of their own"
         )
-    data.manifest.unlink(missing_ok=True)
-    if not is_assembled:
-        for part in _parts(data):
-            shutil.rmtree(part, ignore_errors=True)
-    if not is_written(data.store):
-        rows = itertools.chain.from_iterable(map(shards.rows_of, corpus.knowledge()))
-        write_store(data.store, rows, config.data.passage_length, tokenizer)
-        corpus.claim()
-    store = PassageStore.open(data.store)
-    if not tfds_files.is_written(tfds_files.Passages, data.tfds):
-        say(f"prepare: writing {store.num_passages} passages")
-        tfds_files.write(tfds_files.Passages, data.tfds, {"train": lambda: _passages(corpus)})
-    if not _has_queries(corpus, data):
-        _write_queries(config, data, corpus, store, tokenizer, say)
-    shutil.rmtree(data.root / "origins", ignore_errors=True)
-    corpus.sweep()
-    counts = read_json(tables(data) / COUNTS) | {"faulty": len(faults)}
-    manifest = counts | {"fingerprint": store.fingerprint} | settings
-    write_json(data.manifest, manifest)
+    if is_assembled:
+        data.manifest.unlink(missing_ok=True)
+    parts = (data.manifest, corpus.assembled, *_parts(data))
+    with disk.made_anew(parts, data.root / ".before", begin=not is_assembled):
+        if not is_written(data.store):
+            rows = itertools.chain.from_iterable(map(shards.rows_of, corpus.knowledge()))
+            write_store(data.store, rows, config.data.passage_length, tokenizer)
+            corpus.claim()
+        store = PassageStore.open(data.store)
+        if not tfds_files.is_written(tfds_files.Passages, data.tfds):
+            say(f"prepare: writing {store.num_passages} passages")
+            tfds_files.write(tfds_files.Passages, data.tfds, {"train": lambda: _passages(corpus)})
+        if not _has_queries(corpus, data):
+            _write_queries(config, data, corpus, store, tokenizer, say)
+        shutil.rmtree(data.root / "origins", ignore_errors=True)
+        corpus.sweep()
+        counts = read_json(tables(data) / COUNTS) | {"faulty": len(faults)}
+        write_json(data.manifest, manifest := counts | {"fingerprint": store.fingerprint} | settings)
     return manifest
 
 
 def _claim(settings: Data, data: DataDir, tokenizer: Tokenizer) -> dict[str, Any]:
     """Ties the folder to the settings that shape its content."""
     wanted = _shaping(settings) | {"vocabulary": tokenizer.fingerprint}
-    path = data.root / "settings.json"
+    path = data.root / SETTINGS
     found = wanted
     if path.exists() and any(part.exists() for part in _parts(data)):
         found = wanted | _shaping(Data()) | read_json(path)  # earlier versions had fewer settings
@@ -121,6 +120,13 @@ def _claim(settings: Data, data: DataDir, tokenizer: Tokenizer) -> dict[str, Any
             )
     write_json(path, wanted)
     return wanted
+
+
+def clear_failed(data: DataDir) -> None:
+    """Removes what a preparation that failed has written for its settings alone, unless there is earlier data."""
+    if not any(path.exists() for path in (data.manifest, *_parts(data))):
+        (data.root / SETTINGS).unlink(missing_ok=True)
+        shutil.rmtree(data.tfds, ignore_errors=True)  # no more than questions by now
 
 
 def _shaping(settings: Data) -> dict[str, Any]:
@@ -156,9 +162,9 @@ class Corpus:
         say: Say = print,
     ):
         self._settings, self._tokenizer, self._say = settings, tokenizer, say
-        self.folder = data.root / "shards"
-        self._assembled = self.folder / "assembled.json"
-        source = Given(articles) if articles is not None else open_source(settings.source, settings.path)
+        self.folder = data.shards
+        self.assembled = self.folder / "assembled.json"
+        source = Given(articles) if articles is not None else open_data(settings)
         self._cutters = {"knowledge": self._cutter(source, ner)}
         if settings.text_source:
             text = open_source(settings.text_source, settings.text_path, "data.text_path")
@@ -260,7 +266,7 @@ class Corpus:
         return self._good("knowledge" if self.is_its_own_text else "text")
 
     def split(self, heldout: bool, origins: np.ndarray | None) -> Iterator[tuple[Record, np.ndarray]]:
-        """(article, int32 [sentences]: rows of the passages that its sentences stand in, or -1), of those that
+        """(article, int32 [sentences]: rows of the passages that have its sentences, or -1), of those that
         pre-training masks the ones that are held out, or the others.
 
         Args:
@@ -285,16 +291,16 @@ class Corpus:
 
     def is_assembled(self) -> bool:
         """Whether the store was written from these very shards."""
-        return self._assembled.exists() and read_json(self._assembled) == self._keys
+        return self.assembled.exists() and read_json(self.assembled) == self._keys
 
     def claim(self) -> None:
         """Says that the store was."""
-        write_json(self._assembled, self._keys)
+        write_json(self.assembled, self._keys)
 
     def sweep(self) -> None:
-        """Removes what belongs to earlier states of the source."""
+        """Removes files of earlier states of the source."""
         keep = {shards.path_of(self.folder, key) for keys in self._keys.values() for key in keys}
-        for path in set(self.folder.iterdir()) - keep - {self._assembled}:
+        for path in set(self.folder.iterdir()) - keep - {self.assembled}:
             path.unlink()
 
 
@@ -303,7 +309,7 @@ def _digest(text: str) -> int:
 
 
 def _again(digests: np.ndarray) -> np.ndarray:
-    """bool [n]: whether the same stands before."""
+    """bool [n]: whether the same comes before."""
     order = np.argsort(digests, kind="stable")
     again = np.zeros(len(digests), bool)
     again[order[1:]] = digests[order[1:]] == digests[order[:-1]]

@@ -1,4 +1,4 @@
-"""Which passage a sentence of one corpus stands in, where passages come from another: by content, in bounded memory."""
+"""The passage that has a sentence of one corpus, if passages come from another: by content, in bounded memory."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ def write_origins(target: Path, knowledge: Iterable[Record], text: Iterable[Reco
 
 
 def read_origins(target: Path) -> np.ndarray:
-    """What `write_origins` wrote, memory-mapped."""
+    """The output of `write_origins`, memory-mapped."""
     return np.memmap(target / "origins", np.int32, "r")
 
 

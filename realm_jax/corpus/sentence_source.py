@@ -1,4 +1,4 @@
-"""Sentences to mask, by random access: what pre-training, warm-up and ICT draw from."""
+"""Sentences to mask, by random access: the source that pre-training, warm-up and ICT draw from."""
 
 import bisect
 import dataclasses
@@ -27,7 +27,7 @@ class Span:
     """first character, within the sentence"""
     limit: int
     kind: str
-    """"date", "name" or "number", or what the corpus's own tagger says"""
+    """"date", "name" or "number", or the type of the corpus's own tagger"""
     holders: np.ndarray
     """int32 [16]: rows of other passages that hold its text, -1 where there are no more"""
     holder_count: int
@@ -38,12 +38,12 @@ class Span:
 class Sentence:
     title: str
     subject: str
-    """what the article is about"""
+    """the article's subject"""
     text: str
     spans: list[Span]
     """those that the masking options allow; for kinds of masking other than `salient`, all"""
     origin: int
-    """row of the passage it stands in; -1 where no passage of the corpus holds it"""
+    """row of the passage that has it; -1 where no passage of the corpus holds it"""
     place: tuple[int, int]
     """first and past-the-last position of the sentence in that row"""
     record: int
@@ -70,7 +70,7 @@ class SentenceSource:
                 f"masking.min_holders {masking.min_holders}, masking.max_holders {masking.max_holders} and "
                 f"masking.max_masks {masking.max_masks} allow; relax them"
             )
-        if masking.kind == "salient" and masking.types:
+        if masking.choice.hides_salient and masking.types:
             kinds = _kinds(data, SPLITS)
             if unknown := [type_ for type_ in masking.types if type_ not in kinds]:
                 raise UserError(
@@ -103,7 +103,7 @@ class SentenceSource:
 
 
 class Place(NamedTuple):
-    """Where a sentence of the knowledge corpus stands; named as in `Sentence`."""
+    """The place of a sentence of the knowledge corpus; named as in `Sentence`."""
 
     origin: int
     place: tuple[int, int]
@@ -142,14 +142,14 @@ def _kinds(data: DataDir, splits: Iterable[str]) -> tuple[str, ...]:
 
 
 def _blocks(data: DataDir, split: str, masking: Masking) -> Iterator[np.ndarray]:
-    """(record, sentence) of what `masking` allows, block by block of the table."""
-    name = "spans" if masking.kind == "salient" else "sentences"
+    """(record, sentence) of those that `masking` allows, block by block of the table."""
+    name = "spans" if masking.choice.hides_salient else "sentences"
     return (_pairs(rows, masking) for rows in read_blocks(data, split, name))
 
 
 def _pairs(rows: np.ndarray, masking: Masking) -> np.ndarray:
     """int32 [n, 2]: record and sentence of the rows of a table that may be masked, each pair once."""
-    if masking.kind == "salient":
+    if masking.choice.hides_salient:
         rows = rows[_allowed(masking, rows["holders"], rows["pieces"], rows["kind"])]
     return _distinct(np.stack([rows["record"], rows["sentence"]], 1))
 
@@ -168,14 +168,14 @@ def _allowed(masking: Masking, holders: np.ndarray, pieces: np.ndarray, kinds: n
 
 
 def _sentence(record: bytes, number: int, index: int, masking: Masking) -> Sentence:
-    """Takes what it needs out of a record: to decode all of a long article would take ten times as long."""
+    """Takes the fields it needs out of a record: to decode all of a long article would take ten times as long."""
     fields = tfds_files.Fields(record)
     starts, limits = fields["spans/start"], fields["spans/limit"]
     start, limit = fields["sentences/start"][index], fields["sentences/limit"][index]
     inside = slice(bisect.bisect_left(starts, start), bisect.bisect_right(limits, limit))
     kinds, counts = fields["spans/type"][inside], fields["holder_count"][inside]
     chosen = np.arange(inside.start, inside.stop)
-    if masking.kind == "salient" and len(chosen):
+    if masking.choice.hides_salient and len(chosen):
         pieces = np.array(fields["span_pieces"][inside])
         chosen = chosen[_allowed(masking, np.array(counts), pieces, np.array(kinds))]
     text = fields["text"][0][start:limit].decode()

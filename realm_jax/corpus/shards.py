@@ -19,15 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from realm_jax import disk
 from realm_jax.corpus.articles import Article, Bad, check
 from realm_jax.corpus.passages import Cut, cut_articles, with_sentences
 from realm_jax.corpus.source import Shard, Source
 from realm_jax.corpus.taggers import Tagger, spans_of
-from realm_jax.errors import UserError
+from realm_jax.errors import UserError, from_json
 from realm_jax.text.tokenizer import Tokenizer
 
 FORMAT = 3
 """Raised when the same articles give other files."""
+REMEDY = "delete the file and run `prepare` again"
 _ARTICLES_AT_ONCE = 64
 Record = dict[str, Any]
 
@@ -41,7 +43,7 @@ class Cutter:
     passage_length: int
     taggers: Sequence[Tagger] = ()
     settings: str = ""
-    """What else shapes the result: the taggers' names, their weights."""
+    """The settings that shape the result: the taggers' names, their weights."""
 
     def key(self, shard: Shard) -> str:
         """Names the shard's file."""
@@ -105,16 +107,11 @@ def rows_of(record: Record) -> list[np.ndarray]:
 
 def write_shard(folder: Path, key: str, lines: Iterable[str]) -> Record:
     """Writes a shard's file whole or not at all; returns its last line."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary, line = folder / f".{key}.{os.getpid()}.tmp", ""
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            for line in lines:
-                file.write(line)
-        os.replace(temporary, path_of(folder, key))
-    finally:
-        temporary.unlink(missing_ok=True)
-    return json.loads(line)
+    with disk.written(path_of(folder, key)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        line = ""
+        for line in lines:
+            file.write(line)
+    return from_json(line)
 
 
 def path_of(folder: Path, key: str) -> Path:
@@ -129,19 +126,22 @@ def summary(folder: Path, key: str) -> Record:
             file.seek(max(0, size - step))
             tail = file.read().rstrip(b"\n")
             if b"\n" in tail or step >= size:
-                return json.loads(tail.rpartition(b"\n")[2])
+                break
             step *= 4
+    with disk.reading(path_of(folder, key), REMEDY):
+        told = from_json(tail.rpartition(b"\n")[2])
+        return told | {"articles": int(told["articles"]), "bad": [(where, problem) for where, problem in told["bad"]]}
 
 
 def read_records(folder: Path, keys: Iterable[str], chosen: np.ndarray | None = None) -> Iterator[Record]:
     """The cut articles of shards, in their order; only those of which `chosen`, bool [articles], says so."""
     wanted = itertools.repeat(True) if chosen is None else iter(chosen)
     for key in keys:
-        with open(path_of(folder, key), "rb") as file:
+        with open(path_of(folder, key), "rb") as file, disk.reading(path_of(folder, key), REMEDY):
             line = next(file)
             for following in file:
                 if next(wanted):
-                    yield json.loads(line)
+                    yield from_json(line)
                 line = following
 
 

@@ -7,10 +7,11 @@ import gzip
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from realm_jax.config import Data
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.errors import UserError, shown_path
 from realm_jax.kinds import SOURCES
@@ -66,6 +67,10 @@ class Source(abc.ABC):
             return []
         return [shown_path(file.name) for file in _walk(Path(self._path)) if not _ends(file, self.suffixes)]
 
+    def question_files(self) -> list[str]:
+        """Files that hold questions beside the articles."""
+        return []
+
     def questions(self, by_kind: bool) -> dict[str, list[Any]]:
         """Questions by split, of a source that brings them (`kinds.SourceKind`); see the option `questions.by_kind`."""
         raise NotImplementedError
@@ -84,13 +89,18 @@ class Given(Source):
         yield from self._articles
 
 
-def open_source(name: str, path: str, option: str = "data.path") -> Source:
-    """The source `name` at `path`; `option` names the path in messages.
+def open_source(name: str, path: str, option: str = "data.path", columns: Mapping[str, str] | None = None) -> Source:
+    """The source `name` at `path`; `option` names the path in messages, `columns` the fields (`data.columns`).
 
     Raises:
       UserError: `published`, which has passages and no articles.
     """
-    return SOURCES[name].load()(path, option)
+    return SOURCES[name].load()(path, option, *([columns] if SOURCES[name].has_columns else []))
+
+
+def open_data(settings: Data) -> Source:
+    """The source of the knowledge corpus."""
+    return open_source(settings.source, settings.path, columns=settings.named_columns)
 
 
 def nothing_to_cut(path: str, option: str) -> Source:
@@ -112,6 +122,11 @@ def files_at(path: str, option: str, suffixes: tuple[str, ...] = ()) -> list[Pat
     if not files:
         raise UserError(f"{option}: {path}: no file in this folder ends in {', '.join(suffixes) or 'anything'}")
     return files
+
+
+def name_in(root: Path, file: Path) -> str:
+    """What a file at or below the path of a source is called, whatever the folders above are."""
+    return shown_path(file.relative_to(root) if file != root else file.name)
 
 
 def _walk(root: Path) -> list[Path]:

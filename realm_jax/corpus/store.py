@@ -4,11 +4,14 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from realm_jax import disk
 from realm_jax.errors import UserError
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.workdir import publish, read_json
@@ -27,16 +30,27 @@ class PassageStore:
     """Hex digest of the rows: two stores with equal fingerprints hold equal passages."""
 
     @classmethod
-    def open(cls, directory: Path) -> "PassageStore":
-        """Raises UserError where there is no whole store."""
+    def open(cls, directory: Path, most: int | None = None) -> "PassageStore":
+        """Opens it after comparing its rows with their checksums.
+
+        Args:
+          most: blocks of rows that are compared, drawn by chance, where it has more; by default all are.
+
+        Raises:
+          UserError: there is no whole store.
+        """
         if not is_written(directory):
             raise UserError(f"{directory}: holds no passage store; run `prepare` first")
-        meta = read_json(directory / _META)
-        tokens = np.load(directory / _TOKENS, mmap_mode="r")
-        if list(tokens.shape) != meta["shape"]:
-            raise UserError(
-                f"{directory}: tokens of shape {list(tokens.shape)}, but meta.json says {meta['shape']}; prepare anew"
-            )
+        meta = read_json(directory / _META, shape=list, fingerprint=str)
+        path, remedy = directory / _TOKENS, f"delete the folder {directory} and run `prepare` again"
+        tokens = disk.read_array(path, remedy)
+        if list(tokens.shape) != meta["shape"] or tokens.dtype not in (np.uint16, np.int32):
+            raise UserError(f"{path}: {tokens.dtype} {list(tokens.shape)}, but {_META} says {meta['shape']}; {remedy}")
+        with disk.reading(directory / _META, remedy):
+            if "checksums" in meta:
+                _compare(path, tokens, meta["checksums"], most, remedy)
+            elif most is None and _fingerprint(tokens) != meta["fingerprint"]:  # of an earlier version
+                raise UserError(f"{path}: damaged, its rows have not the fingerprint of {_META}; {remedy}")
         return cls(tokens, meta["fingerprint"])
 
     @property
@@ -58,6 +72,23 @@ class PassageStore:
         return np.asarray(self.tokens[ids], np.int32)
 
 
+def _compare(path: Path, tokens: np.ndarray, noted: dict[str, Any], most: int | None, remedy: str) -> None:
+    """Raises UserError for a block of rows without its checksum; `most` as in `open`."""
+    size, checksums = noted["rows"], noted["of"]
+    chosen = range(len(checksums))
+    # Of a generator of its own: a store may be opened beside others, who seed Python's own.
+    for i in chosen if most is None or most >= len(chosen) else random.Random().sample(chosen, most):
+        first, limit = i * size, min((i + 1) * size, len(tokens))
+        if disk.checksum(tokens[first:limit].tobytes()) != checksums[i]:
+            raise UserError(f"{path}: damaged, rows {first} to {limit - 1} are not those of {_META}; {remedy}")
+
+
+def _fingerprint(tokens: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{tokens.dtype} {tokens.shape[1]}".encode())
+    digest.update(np.ascontiguousarray(tokens))
+    return digest.hexdigest()[:32]
+
+
 def is_written(directory: Path) -> bool:
     """Whether there is a store, with every file of it."""
     return all((directory / name).exists() for name in (_TOKENS, _META))
@@ -74,16 +105,18 @@ def write_store(directory: Path, rows: Iterable[np.ndarray], passage_length: int
     """
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size < 1 << 16 else np.int32)
     with publish(directory) as folder:
-        digest = hashlib.sha256(f"{dtype} {passage_length}".encode())
+        digest, checksums = hashlib.sha256(f"{dtype} {passage_length}".encode()), []
         with contextlib.closing(GrowingArray(folder / _TOKENS, dtype, (passage_length,))) as array:
             for block in _padded(rows, passage_length, dtype, tokenizer):
                 digest.update(block.tobytes())
+                checksums.append(disk.checksum(block.tobytes()))
                 array.append(block)
         count = array.count
         meta = {
             "shape": [count, passage_length],
             "vocab_size": tokenizer.vocab_size,
             "fingerprint": digest.hexdigest()[:32],
+            "checksums": {"rows": _ROWS_AT_ONCE, "of": checksums},
         }
         (folder / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     return count - 1

@@ -1,5 +1,5 @@
-"""Tables of all sentences and salient spans, by which SentenceSource chooses without reading the text; and of where the
-sentences of passages stand, which is all that ICT reads where the text is another corpus."""
+"""Tables of all sentences and salient spans, by which SentenceSource chooses without reading the text; and of the
+places of the sentences of passages, which is all that ICT reads if the text is another corpus."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from realm_jax import disk
 from realm_jax.corpus.shards import Record
 from realm_jax.corpus.store import GrowingArray
 from realm_jax.errors import UserError
@@ -30,6 +31,7 @@ def tables(data: DataDir) -> Path:
 _ROWS_AT_ONCE = 1 << 18
 _PLACES = "places.npy"
 COUNTS = "counts.json"
+REMEDY = "delete its folder and run `prepare` again"
 
 
 def are_written(data: DataDir, with_places: bool) -> bool:
@@ -39,7 +41,7 @@ def are_written(data: DataDir, with_places: bool) -> bool:
 
 
 def read_blocks(data: DataDir, split: str, name: str) -> Iterator[np.ndarray]:
-    """A table in blocks, one in memory at a time (what is memory-mapped would count once it was touched).
+    """A table in blocks, one in memory at a time (memory-mapped blocks would count once they were touched).
 
     Raises:
       UserError: the data are not prepared, or have no such split.
@@ -47,7 +49,7 @@ def read_blocks(data: DataDir, split: str, name: str) -> Iterator[np.ndarray]:
     path = tables(data) / f"{split}_{name}.npy"
     if not path.exists():
         raise UserError(f"{path}: not there; run `prepare` first (splits are {', '.join(SPLITS)})")
-    with open(path, "rb") as file:
+    with disk.reading(path, REMEDY), open(path, "rb") as file:
         np.lib.format.read_magic(file)
         (rows,), _, dtype = np.lib.format.read_array_header_1_0(file)
         for start in range(0, rows, _ROWS_AT_ONCE):
@@ -55,7 +57,7 @@ def read_blocks(data: DataDir, split: str, name: str) -> Iterator[np.ndarray]:
 
 
 def write_places(folder: Path, knowledge: Iterable[Record]) -> None:
-    """The places of all sentences of the knowledge corpus, where what is masked is another one."""
+    """The places of all sentences of the knowledge corpus, if the masked text is another corpus."""
     array, first_row = GrowingArray(folder / _PLACES, _PLACE), 0
     for record in knowledge:
         places = np.zeros(len(record["origins"]), _PLACE)
@@ -67,7 +69,7 @@ def write_places(folder: Path, knowledge: Iterable[Record]) -> None:
 
 
 def read_places(data: DataDir) -> np.ndarray:
-    """What `write_places` wrote, memory-mapped.
+    """The output of `write_places`, memory-mapped.
 
     Raises:
       UserError: there is none.
@@ -77,7 +79,7 @@ def read_places(data: DataDir) -> np.ndarray:
         raise UserError(
             f"{path}: not there, but ict.steps needs it where data.text_source is another corpus; run `prepare` first"
         )
-    return np.load(path, mmap_mode="r")
+    return disk.read_array(path, REMEDY)
 
 
 class TableWriter:

@@ -40,7 +40,7 @@ class Dates(Tagger):
 
 
 class Links(Tagger):
-    """Entities: what the article links to and what its title names, wherever that text stands in it.
+    """Entities: the names that the article links to, and its title, wherever the article has that text.
 
     Wikipedia links only the first mention. A link in small letters ("president") is no name.
     """
@@ -72,7 +72,7 @@ RULE_TAGGERS = {"rules": Rules, "dates": Dates, "links": Links}
 
 
 def spans_of(articles: Sequence[Article], taggers: Sequence[Tagger]) -> list[list[Span]]:
-    """What the taggers find: ascending, apart from each other, each within one sentence."""
+    """The spans that the taggers find: ascending, apart from each other, each within one sentence."""
     found = zip(*(tagger.tag(articles) for tagger in taggers)) if taggers else ([] for _ in articles)
     return [_apart(article, [span for spans in by for span in spans]) for article, by in zip(articles, found)]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from realm_jax.corpus import tfrecord
+from realm_jax.corpus import tfds_files, tfrecord
 from realm_jax.corpus.articles import Article, Bad
 from realm_jax.corpus.source import Shard, Source
 from realm_jax.errors import UserError
@@ -50,7 +50,7 @@ class TfdsArticles(Source):
                 f"data.path: {self._path!r} must hold one data set that TFDS has prepared (a folder with "
                 f"dataset_info.json); there is {which}"
             )
-        return tfds.builder_from_directory(str(folders[0]))
+        return tfds_files.opened(folders[0], tfds_files.OTHERS_REMEDY)
 
     @staticmethod
     def _is_array_record(builder: Any) -> bool:
@@ -62,7 +62,11 @@ class TfdsArticles(Source):
             records, name, first = tfrecord.read_records(Path(file[0])), Path(file[0]).name, 0
         else:
             method = tfds.decode.DeserializeMethod.RAW_BYTES
-            data = builder.as_data_source(split, deserialize_method=method)
+            data = tfds_files.Records(
+                Path(builder.data_path),
+                builder.as_data_source(split, deserialize_method=method),
+                tfds_files.OTHERS_REMEDY,
+            )
             records = (data[i] for i in range(shard.start, shard.limit))
             name, first = f"{builder.name}, split {split}", shard.start
         number = first
@@ -92,7 +96,7 @@ class TfdsArticles(Source):
 class OrqaBlocks(Source):
     """The passages of ORQA and REALM: a folder with blocks.tfr and titles.tfr, record by record beside each other.
 
-    A block is one passage as it stands, whatever the passage length cuts off.
+    A block is one passage as it is, in spite of the end that the passage length cuts off.
     """
 
     def __init__(self, path: str, option: str = "data.path"):

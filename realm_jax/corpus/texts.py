@@ -14,6 +14,8 @@ class PassageText:
     text: str
     where: str = ""
     """The file that the article comes from, and its line or byte there."""
+    article: int = dataclasses.field(default=-1, compare=False)
+    """Number of the article; its passages are neighbouring rows."""
 
 
 class PassageTexts:
@@ -30,4 +32,5 @@ class PassageTexts:
         if row == len(self):
             return PassageText("", "")
         fields = tfds_files.Fields(self._records[int(row)])
-        return PassageText(*(fields[name][0].decode() for name in ("title", "text", "where")))
+        texts = (fields[name][0].decode() for name in ("title", "text", "where"))
+        return PassageText(*texts, article=int(fields["article"][0]))

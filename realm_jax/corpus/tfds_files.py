@@ -1,13 +1,12 @@
 """TFDS data sets, written as ArrayRecord without TensorFlow, record by record.
 
-What is written is read by any TFDS program: `tfds.builder_from_directory(...).as_data_source(split)`. TFDS's own writer
+Any TFDS program reads these files: `tfds.builder_from_directory(...).as_data_source(split)`. TFDS's own writer
 holds a split in memory, or in one file on disk that it then sorts in memory.
 """
 
 import hashlib
 import os
-import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer, naming
 from tensorflow_datasets.proto import tf_example_pb2
 
+from realm_jax import disk
 from realm_jax.corpus.holders import MAX_HOLDERS
 from realm_jax.errors import UserError
 from realm_jax.workdir import publish
@@ -24,11 +24,13 @@ from realm_jax.workdir import publish
 VERSION = "1.0.0"
 FILE_BYTES = 1 << 26
 """Size at which the next file of a split is begun; ArrayRecord's writer remembers where each record of its file is."""
+REMEDY = "delete this folder and run `prepare` again"
+OTHERS_REMEDY = "have TFDS prepare this data set again"
 Examples = Callable[[], Iterable[dict[str, Any]]]
 
 
 class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What a data set is; `write` writes it."""
+    """The description of a data set; `write` writes it."""
 
     VERSION = tfds.core.Version(VERSION)
     description = ""
@@ -70,7 +72,7 @@ class Passages(LocalBuilder, skip_registration=True):
 
     @staticmethod
     def example(title: str, body: bytes, where: str, article: int, start: int) -> dict[str, Any]:
-        """Of a passage that stands from byte `start` on in the text of its article."""
+        """Of a passage from byte `start` on in the text of its article."""
         return {
             "title": title,
             "text": body.decode(),
@@ -83,7 +85,7 @@ class Passages(LocalBuilder, skip_registration=True):
 
 
 class Queries(LocalBuilder, skip_registration=True):
-    """Articles in the schema of salient_span_wikipedia, and where their sentences and spans stand in the passages."""
+    """Articles in the schema of salient_span_wikipedia, and the places of their sentences and spans in the passages."""
 
     name = "queries"
     description = (
@@ -107,8 +109,7 @@ class Queries(LocalBuilder, skip_registration=True):
 
 def write(builder: type[LocalBuilder], data_dir: Path, splits: dict[str, Examples]) -> None:
     """Writes all splits in the order of their examples, whole or not at all, holding one record at a time."""
-    shutil.rmtree(data_dir / builder.name, ignore_errors=True)  # TFDS would take over what a part of it says
-    made = builder(data_dir=data_dir)
+    made = builder(data_dir=data_dir / ".new")  # where none is, of which TFDS would take over what it says
     with publish(data_dir / builder.name / VERSION) as folder:
         infos = [_write_split(made, folder, split, examples()) for split, examples in splits.items()]
         made.info.set_splits(tfds.core.SplitDict(infos))
@@ -145,7 +146,7 @@ def is_written(builder: type[LocalBuilder], data_dir: Path) -> bool:
     folder = data_dir / builder.name / VERSION
     if not all((folder / name).exists() for name in ("dataset_info.json", "features.json")):
         return False
-    splits = tfds.builder_from_directory(str(folder)).info.splits
+    splits = opened(folder).info.splits
     return all(Path(file).exists() for split in splits.values() for file in split.filepaths)
 
 
@@ -158,11 +159,35 @@ def read(data_dir: Path, name: str, split: str, *, raw: bool = False):
     folder = data_dir / name / VERSION
     if not (folder / "dataset_info.json").exists():
         raise UserError(f"{folder}: holds no data set {name!r}; run `prepare` first")
-    builder = tfds.builder_from_directory(str(folder))
+    builder = opened(folder)
     if split not in builder.info.splits:
         raise UserError(f"{folder}: no split {split!r}; there are {', '.join(builder.info.splits)}")
     method = tfds.decode.DeserializeMethod.RAW_BYTES if raw else tfds.decode.DeserializeMethod.DESERIALIZE_AND_DECODE
-    return builder.as_data_source(split, deserialize_method=method)
+    with disk.reading(folder, REMEDY):
+        return Records(folder, builder.as_data_source(split, deserialize_method=method))
+
+
+class Records:
+    """Records by random access. Raises UserError for one that is damaged."""
+
+    def __init__(self, folder: Path, source: Any, remedy: str = REMEDY):
+        self._folder, self._source, self._remedy = folder, source, remedy
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, number: int) -> Any:
+        with disk.reading(self._folder, self._remedy):
+            return self._source[number]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[number] for number in range(len(self)))
+
+
+def opened(folder: Path, remedy: str = REMEDY) -> tfds.core.DatasetBuilder:
+    """The builder of a prepared data set. Raises UserError where it is damaged."""
+    with disk.reading(folder, remedy):
+        return tfds.builder_from_directory(str(folder))
 
 
 def open_prepared(folder: Path, split: str, example: str) -> tuple[Any, Any]:
@@ -184,13 +209,14 @@ def open_prepared(folder: Path, split: str, example: str) -> tuple[Any, Any]:
         ) from None
     if split.partition("[")[0] not in builder.info.splits:
         raise UserError(f"{folder}:{split}: no such split; there are {', '.join(builder.info.splits)}")
-    try:
-        return builder, builder.as_data_source(split)
-    except NotImplementedError:
-        raise UserError(
-            f"{folder}: prepared as {builder.info.file_format.value}, which only TensorFlow reads; prepare it with "
-            f"`tfds build {builder.name} --file_format array_record`"
-        ) from None
+    with disk.reading(folder, OTHERS_REMEDY):
+        try:
+            return builder, Records(folder, builder.as_data_source(split), OTHERS_REMEDY)
+        except NotImplementedError:
+            raise UserError(
+                f"{folder}: prepared as {builder.info.file_format.value}, which only TensorFlow reads; prepare it with "
+                f"`tfds build {builder.name} --file_format array_record`"
+            ) from None
 
 
 class Fields:

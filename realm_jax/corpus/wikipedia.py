@@ -1,7 +1,7 @@
 """A Wikipedia dump, `pages-articles.xml.bz2`: the articles of the main namespace.
 
 Redirects, disambiguation pages and lists of links are left out. A dump of many streams (`-multistream`) is read in
-parts of some streams each; a dump of one stream is one part, whatever its size.
+parts of some streams each; a dump of one stream is one part of any size.
 """
 
 import bz2
@@ -39,7 +39,7 @@ EXCERPT = Package(
 class WikipediaDump(Source):
     """`path` is one .xml.bz2 (or .xml) file, or a folder of them."""
 
-    version = "2"
+    version = "3"
     suffixes = (".bz2", ".xml")
 
     def __init__(self, path: str, shard_bytes: int = SHARD_BYTES):
@@ -74,7 +74,7 @@ class WikipediaDump(Source):
 
 
 def _site(file: Path) -> wikitext.Site:
-    """What the dump's first block says of the project; of English where it says nothing, as a piece of a dump does."""
+    """The project, by the dump's first block; of English where it says nothing, as a piece of a dump does."""
     head = next(_unpacked(file, 0, file.stat().st_size), b"")
     head = b"" if isinstance(head, Bad) else head.partition(_PAGE)[0]
     language = _LANGUAGE.search(head)
@@ -83,7 +83,7 @@ def _site(file: Path) -> wikitext.Site:
 
 
 def _unpacked(file: Path, start: int, limit: int) -> Iterator[bytes | Bad]:
-    """Blocks of the dump. Where it is damaged, what is left of the stream is passed over."""
+    """Blocks of the dump. If it is damaged, the rest of the stream is passed over."""
     with open(file, "rb") as opened:
         opened.seek(start)
 

@@ -1,9 +1,8 @@
-"""Wikitext as clean text: what a reader of the page reads as running text, and where its links stand.
+"""Wikitext as clean text: the running text that a reader of the page sees, and the places of its links.
 
-Left out: tables, references, lists of names, galleries, formulas, headings, the sections in which only references and
-links stand, and templates but those of sentences (`wikitext_templates.py`): where one that is not known held a number,
-its sentence goes, or the bracket that it stands in. `mwparserfromhell` parses; what it cannot balance is mended line by
-line.
+Left out: tables, references, lists of names, galleries, formulas, headings, the sections of only references and links,
+and templates except those of sentences (`wikitext_templates.py`). If an unknown one held a number, its sentence goes,
+or its bracket. `mwparserfromhell` parses; markup that it cannot balance is mended line by line.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ Mark = tuple[int, int]
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
 _POWER, _INDEX, _HOLE = "\ue004", "\ue007", "\ue005"
-"""Begin a whole number that is set high or low; stands for a number that is not known."""
+"""Begin a whole number that is set high or low; marks a number that is not known."""
 _LESS = "\ue008"
 """Stands for a `<` that begins no tag."""
 _PRIVATE = re.compile("[\ue000-\ue008]")
@@ -79,7 +78,7 @@ _NAMESPACES = word_set(
     "file image media category special wikipedia wp template help portal user talk draft mediawiki module book",
     "timedtext project bild imagen archivo immagine afbeelding bestand imagem ficheiro grafika plik fichier datei файл",
 )
-"""Known to any Wikipedia, or to many beside those that the dump names: what does not stand in running text."""
+"""Known to any Wikipedia, or to many beside those that the dump names: parts that are no running text."""
 _DISAMBIGUATION = re.compile(
     r"\{\{\s*(?:(?:[a-z-]+ )?(?:disambig(?:uation)?|dab|hndis|geodis|disamb|set index(?: article)?|sia|surname"
     r"|given name|human name disambiguation|place name disambiguation"
@@ -90,7 +89,7 @@ _DISAMBIGUATION = re.compile(
     re.IGNORECASE,
 )
 _NO_TAG = re.compile(r"<(?!!--)(?=[^<>]*(?:<|\Z))")
-"""Begins no tag, for none ends. The parser looks for the end of what has none in a time by the text's square."""
+"""Begins no tag, for none ends. The parser looks for a missing end in a time by the text's square."""
 _MAGIC = re.compile(r"__[A-Z]{3,}__")
 _TABLE_LEFT = re.compile(
     r"^\s*(?:\{\||\|[}\-+|]?|!(?!\w+ \w+ )|\}\})|\|\||^\s*(?:[a-z_-][a-z_ -]{0,19}\s*)?=\s*\S*$"
@@ -139,7 +138,7 @@ _PROSE = 8
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """What a page's project says of itself."""
+    """A page's project, by its own words."""
 
     language: str = "en"
     namespaces: frozenset[str] = frozenset()
@@ -158,7 +157,7 @@ def is_list_of_links(title: str, text: str) -> bool:
 
 
 def clean(wikitext: str, site: Site = ENGLISH) -> tuple[str, list[Mark]]:
-    """(text, links): paragraphs separated by line breaks; bytes at which each link's text stands, ascending."""
+    """(text, links): paragraphs separated by line breaks; bytes of each link's text, ascending."""
     source = _MAGIC.sub("", _PRIVATE.sub("", wikitext))
     before, comment, after = source.rpartition("-->")
     source = before + comment + after.partition("<!--")[0]
@@ -184,7 +183,7 @@ def clean(wikitext: str, site: Site = ENGLISH) -> tuple[str, list[Mark]]:
 
 
 class _Reader:
-    """What a reader of a site sees of nodes."""
+    """The text of nodes that a reader of the site sees."""
 
     def __init__(self, site: Site):
         self._site = site
@@ -240,7 +239,7 @@ class _Reader:
             yield "\n\n"
 
     def _template(self, node: nodes.Template) -> str:
-        """Those that stand within sentences; all others vanish, or leave a hole where they held a number."""
+        """Those within sentences; all others vanish, or leave a hole where they held a number."""
         given = "".join(self.texts(node.name.nodes)).replace("_", " ").strip()
         function, colon, argument = given.partition(":")
         name = " ".join((function if colon else given).lower().split())
@@ -319,7 +318,7 @@ def _mended(line: str) -> str:
 
 
 def _without_holes(line: str) -> str:
-    """The line without what lacks a number: remarks in brackets, and sentences."""
+    """The line without the parts that lack a number: remarks in brackets, and sentences."""
     line = _HOLE_IN_BRACKETS.sub("", line)
     at = [i for i, character in enumerate(line) if character not in (_OPEN, _CLOSE)]
     starts = [

@@ -1,4 +1,4 @@
-"""Templates that stand within sentences, as a reader of the page sees them: numbers, units, dates, signs and words."""
+"""Templates within sentences, as a reader of the page sees them: numbers, units, dates, signs and words."""
 
 import calendar
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from realm_jax.text.sentences import word_set
 
 AFTER_DIGIT = "\ue003"
-"""Begins what is set apart from a digit before it: in `7{{frac|1|2}}`."""
+"""Begins a text that is set apart from a digit before it: in `7{{frac|1|2}}`."""
 GROUP = "\ue006"
 """Stands between the groups of digits of a number."""
 Reader = Callable[[Sequence[str], Mapping[str, str]], str]
@@ -22,7 +22,7 @@ _SIGNS = {
     "—": "—", "mdashb": "—", "spaced mdash": " — ", "...": "...", "ellipsis": "...", "half": "1/2", "eqm": "⇌",
     "zwsp": "", "zwnj": "", "shy": "", "wbr": "", "clear": "", "sect": "§",
 }  # fmt: skip
-"""Templates that are a sign, whatever their values."""
+"""Templates that are a sign, for any values."""
 _SHOWN_FIRST = word_set(
     "nowrap nobr small smaller big larger large larger em strong quote blockquote cquote quotation sic abbr mvar math",
     "visible gloss keypress key code tt var math-text plainlist-text nihongo nihongo2 noitalic nwr bold ill nobold sc",
@@ -38,7 +38,7 @@ _UNITS = {
     "oilbbl": "barrels", "oilbbl/d": "barrels per day", "PD/sqmi": "per sq mi", "PD/km2": "per km²", "LT": "long tons",
     "ST": "short tons", "MT": "tonnes",
 }  # fmt: skip
-"""What {{convert}} calls otherwise than its readers; it takes all else as it is shown: km, ft, lb."""
+"""Units that {{convert}} calls otherwise than its readers; it takes all else as it is shown: km, ft, lb."""
 _POWER = re.compile(r"(e3|e6|e9|k(?=oil)|[MGT](?=oil|cuft|USgal))(.+)")
 _POWERS = {"e3": "thousand", "k": "thousand", "e6": "million", "M": "million", "e9": "billion", "G": "billion",
            "T": "trillion"}  # fmt: skip
@@ -81,7 +81,8 @@ _LONGEST = 100
 
 
 def reader_of(name: str) -> Reader | None:
-    """What makes text of the values of the template `name`, given in small letters; None where it is not known."""
+    """The function that makes text of the values of the template `name`, given in small letters; None where it is not
+    known."""
     if re.fullmatch(r"\d+/\d+", name):
         return _around(AFTER_DIGIT + name)
     if _LANGUAGE.fullmatch(name):
@@ -95,7 +96,7 @@ def is_note(name: str) -> bool:
 
 
 def is_computed(name: str) -> bool:
-    """Whether the number that a template of this name shows stands nowhere on the page."""
+    """Whether the page lacks the number that a template of this name shows."""
     return _COMPUTED.match(name) is not None
 
 
@@ -159,7 +160,7 @@ def _power_of_ten(plain: Sequence[str], named: Mapping[str, str]) -> str:
 
 
 def converted(plain: Sequence[str], named: Mapping[str, str] = {}) -> str:
-    """`{{convert|3|to|5|km|mi}}` is "3 to 5 km", `{{convert|6|ft|4|in|cm}}` "6 ft 4 in"; what it converts to is left
+    """`{{convert|3|to|5|km|mi}}` is "3 to 5 km", `{{convert|6|ft|4|in|cm}}` "6 ft 4 in"; the converted value is left
     out."""
     if len(plain) < 2:
         return grouped(plain[0]) if plain else ""
@@ -183,6 +184,7 @@ def _measure(number: str) -> str:
 
 
 def _unit(code: str) -> str:
+    code = code.removesuffix("-change")  # of degrees by which a temperature differs
     if power := _POWER.match(code):
         return f"{_POWERS[power[1]]} {_unit(power[2])}"
     return _UNITS.get(code, code)

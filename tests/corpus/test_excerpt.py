@@ -1,4 +1,4 @@
-"""A piece of the real Wikipedia, from dump to passages, spans, index and answer; skipped where pip cannot fetch it."""
+"""A piece of the real Wikipedia, which pip fetches, from dump to passages, spans, index and answer."""
 
 import bz2
 import collections
@@ -14,10 +14,9 @@ from realm_jax.config import Data, Index, Masking, Pretrain
 from realm_jax.corpus import shards, tfds_files
 from realm_jax.corpus.preparation import Corpus, prepare_corpus
 from realm_jax.corpus.wikipedia import EXCERPT, WikipediaDump
-from realm_jax.errors import UserError
 from realm_jax.packages import fetch
+from realm_jax.training.index_builder import build_one
 from realm_jax.training.open_run import OpenRun
-from realm_jax.training.refresh import build_one
 from realm_jax.training.results import start_of_pretraining
 from realm_jax.workdir import Workdir
 from tests import world as small
@@ -28,10 +27,7 @@ MARKUP = re.compile(r"\[\[|\]\]|\{\{|\}\}|\{\||\|\||''|</?[a-z]+[ >]|&[a-z]+;|__
 
 @pytest.fixture(scope="module")
 def dump():
-    try:
-        return fetch(EXCERPT, "data.path") / EXCERPT.files[0]
-    except UserError as error:
-        pytest.skip(str(error))
+    return fetch(EXCERPT, "data.path") / EXCERPT.files[0]
 
 
 @pytest.fixture(scope="module")

@@ -337,6 +337,30 @@ def test_only_changed_documents_are_cut_again(tmp_path, monkeypatch):
     assert rows_by_id(undisturbed) == after
 
 
+def files(root):
+    """But the shards, which are never wrong."""
+    return {p: p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file() and p.suffix != ".jsonl"}
+
+
+@pytest.mark.parametrize("part", ["write_store", "_write_queries", "read_json"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_cannot_be_written_leaves_the_data_of_before(tmp_path, monkeypatch, part, killed):
+    config = folder(tmp_path / "docs", **DOCUMENTS)
+    prepare_folder(tmp_path, config)
+    before = files(tmp_path / "data")
+    folder(tmp_path / "docs", oslo="The capital is Oslo. It is cold in the city.")
+    monkeypatch.setattr(preparation, "_claim", lambda *_: {})
+    monkeypatch.setattr(preparation.Corpus, "is_assembled", lambda corpus: False)
+    for kind in [KeyboardInterrupt, OSError] if killed else [OSError]:
+        with monkeypatch.context() as context, pytest.raises(kind):
+            context.setattr(preparation, part, lambda *_, kind=kind: (_ for _ in ()).throw(kind))
+            prepare_folder(tmp_path, config)
+    assert files(tmp_path / "data") == before
+    prepare_folder(tmp_path, config)
+    assert not (tmp_path / "data" / ".before").exists()
+    assert any("cold" in text for text, _ in rows_by_id(DataDir(tmp_path / "data")).values())
+
+
 def test_data_that_other_runs_have_links_to_are_left_alone(tmp_path):
     """As those of a sweep: runs that are done would be measured, and compared, on passages they never saw."""
     config, shared = folder(tmp_path / "docs", **DOCUMENTS), DataDir(tmp_path / "shared")

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +13,18 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_jax.corpus import files, tensorflow_corpora, tfds_files, wikipedia
+from realm_jax.corpus import tensorflow_corpora, tfds_files, wikipedia
 from realm_jax.corpus.articles import Article, Bad
-from realm_jax.corpus.files import Folder, JsonLines, WikiExtractor, plain_markdown
+from realm_jax.corpus.files import JsonLines, WikiExtractor
+from realm_jax.corpus.folder import Folder
 from realm_jax.corpus.shards import Cutter
 from realm_jax.corpus.source import MAX_RECORD
+from realm_jax.corpus.table_files import TableFiles
 from realm_jax.corpus.taggers import Rules
 from realm_jax.corpus.tfrecord import masked_crc
 from realm_jax.corpus.wikipedia import WikipediaDump
 from realm_jax.errors import UserError
+from realm_jax.qa.squad import SquadFiles
 from tests.corpus import toy
 
 HEAD = "<mediawiki><siteinfo><sitename>W</sitename></siteinfo>\n"
@@ -254,53 +256,10 @@ def test_wikiextractors_title_goes_only_where_it_is_a_line(tmp_path, text, kept)
     assert article.text == kept
 
 
-def test_a_folder_gives_a_document_a_file(tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "the_river.txt").write_text("It is long\nand cold.\n\n\nIt has fish.\n")
-    table = "| a | b |\n|---|---|\n| c | d |\n"
-    (tmp_path / "a.md").write_text(f"# The *lake*\n\nA [lake](x.html) is\nwet.\n\n- one\n- two `b`\n\n{table}")
-    (tmp_path / "image.png").write_bytes(b"\x89PNG")
-    (tmp_path / "bad.txt").write_bytes(b"one\ntwo\nthr\xffe\n")
-    (tmp_path / "empty.md").write_text("\n \n")
-    found = everything(Folder(str(tmp_path)))
-    texts = {article.title: article.text for article in found if isinstance(article, Article)}
-    assert texts == {
-        "the river": "It is long and cold.\nIt has fish.",
-        "The lake": "A lake is wet.\none\ntwo b\na\nb\nc\nd",
-    }
-    assert sorted(fault.split(": ")[0].rsplit("/")[-1] for fault in faults(found)) == ["bad.txt:3", "empty.md"]
-
-
-def test_names_and_suffixes_as_people_have_them(tmp_path):
-    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9sum\xe9.txt"))
-    odd.write_text("It is a life.")
-    for name in ("README.TXT", "NOTES.MD", "quay.txt"):
-        (tmp_path / name).write_text(f"It is {name}.")
-    (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    (tmp_path / ".hidden.pdf").write_bytes(b"%PDF")
-    source = Folder(str(tmp_path))
-    found = everything(source)
-    assert sorted(article.id for article in found) == ["NOTES.MD", "README.TXT", "quay.txt", r"r\xe9sum\xe9.txt"]
-    assert {article.title for article in found} >= {r"r\xe9sum\xe9"} and source.others() == ["a.pdf"]
-    assert all(article.origin.encode() for article in found)
-
-
 def test_lines_in_a_file_whose_name_is_no_utf8(tmp_path):
     (tmp_path / os.fsdecode(b"donn\xe9es.JSONL")).write_text('{"title": "T", "text": "It is."}\n{}')
     found = everything(JsonLines(str(tmp_path)))
     assert found[0].origin == rf"{tmp_path}/donn\xe9es.JSONL:1" and r"donn\xe9es.JSONL:2: " in faults(found)[0]
-
-
-def test_links_to_folders_are_followed_and_loops_cut(tmp_path):
-    for folder in ("docs", "elsewhere/deep"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "docs" / "a.txt").write_text("It is a.")
-    (tmp_path / "elsewhere" / "deep" / "b.txt").write_text("It is b.")
-    (tmp_path / "docs" / "link").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "docs" / "gone").symlink_to(tmp_path / "nowhere")
-    found = everything(Folder(str(tmp_path / "docs")))
-    assert sorted(article.id for article in found) == ["a.txt", "link/deep/b.txt"]
 
 
 def test_utf16_without_a_mark_is_a_fault(tmp_path):
@@ -317,65 +276,10 @@ def test_json_that_the_parser_gives_up_is_a_fault(tmp_path, value):
     assert fault.startswith(f"{tmp_path}/a.jsonl:1: not valid JSON")
 
 
-def test_markdown_without_markup():
-    text = "Intro **bold**.\n\n## Next\n\n```\ncode = 1\n```\n\n<b>html</b>\n\n![pic](p.png) > quote & more\n"
-    assert plain_markdown(text) == ("", "Intro bold.\nNext\ncode = 1\nhtml\npic > quote & more")
+SOURCES = [WikipediaDump, JsonLines, Folder, TableFiles, SquadFiles, tensorflow_corpora.TfdsArticles]
 
 
-def test_tags_within_a_line_of_markdown_part_words_where_a_reader_sees_them_apart():
-    text = "# The<br>bridge\n\nOslo<br>Bergen<br />2<sup>nd</sup> H<!-- two -->2O, <kbd>a</kbd>b, long<wbr>word\n"
-    assert plain_markdown(text) == ("The bridge", "Oslo Bergen 2nd H2O, ab, longword")
-
-
-@pytest.mark.parametrize(
-    ("text", "title", "plain"),
-    [
-        ("---\ntitle: The bridge\ndate: 1871\n---\nIt is long.\n", "The bridge", "It is long."),
-        ("---\r\n# by hand\ntags: [a]\ntitle: 'The: bridge' \n\n...\r\n# The: bridge\nIt.", "The: bridge", "It."),
-        ('---\nTitle: "The \\"old\\" bridge"\n---\n# Built\n\nIt.', 'The \\"old\\" bridge', "Built\nIt."),
-        ("---\nlayout: post\n---\n# The bridge\n\nIt.", "The bridge", "It."),
-        ("---\nlayout: post\ntitle: >-\n  The bridge\nbook:\n  title: No\n---\nIt.", "", "It."),
-        ('---\ntitle: ""\n---\nIt.', "", "It."),
-        ("---\n\nIt is long.\n\n---\n\nThe end.", "", "It is long.\nThe end."),
-        ("---\nIt is long.\n\n---\nThe end.", "", "It is long.\nThe end."),
-        ("It: is\n\n---\ntitle: No\n\n---\n", "", "It: is\ntitle: No"),
-        ("---\ntitle: It has no end.\n", "", "title: It has no end."),
-    ],
-)
-def test_front_matter_of_markdown_is_no_text(text, title, plain):
-    assert plain_markdown(text) == (title, plain)
-
-
-def test_text_in_html_blocks_of_markdown_stays():
-    banner = '<p align="center">\n<img src="a.png" alt="x">Built by <b>Ola</b> &amp;\nKari.</p>\n\n'
-    table = "<table><tr><td>Oslo</td><td>1 < 2</td></tr></table>\n<br/>\nThe end.\n\n"
-    unseen = "<!-- a\n\ncomment -->\n\n<script>\nif (a > b) { }\n\n</script>\n\n<style>p {}</style>\n"
-    end = "<div>\n\nIt is *long*.\n\n</div>\n<!-- without end\n"
-    title, text = plain_markdown(f"{banner}# The bridge\n\n{unseen}\n{table}{end}")
-    assert title == "The bridge"
-    assert text == "Built by Ola & Kari.\nOslo\n1 < 2\nThe end.\nIt is long."
-
-
-def test_other_files_keep_their_shards_when_one_comes(tmp_path):
-    for i in range(30):
-        (tmp_path / f"{i}.txt").write_text(f"Document {i}.")
-    before = set(Folder(str(tmp_path)).shards())
-    (tmp_path / "31.txt").write_text("It is new.")
-    (tmp_path / "4.txt").write_text("It is changed.")
-    after = set(Folder(str(tmp_path)).shards())
-    assert len(after - before) == 2 and len(before - after) == 1 and files.FOLDER_SHARDS > 1000
-
-
-@pytest.mark.parametrize("source_path", ["../.cache/docs", "../here/../.cache/docs"])
-def test_only_what_is_hidden_within_the_folder_is_left_out(tmp_path, monkeypatch, source_path):
-    for name in (".cache/docs/a.md", ".cache/docs/.git/b.md", ".cache/docs/c/.d.md", "here/e.md"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(f"It is {name}.")
-    monkeypatch.chdir(tmp_path / "here")
-    assert [article.id for article in everything(Folder(source_path))] == ["a.md"]
-
-
-@pytest.mark.parametrize("source", [WikipediaDump, JsonLines, Folder, tensorflow_corpora.TfdsArticles])
+@pytest.mark.parametrize("source", SOURCES)
 def test_what_is_not_there_is_a_users_mistake(tmp_path, source):
     for path in ("", str(tmp_path / "none"), str(tmp_path)):
         with pytest.raises(UserError, match="data.path"):
@@ -413,6 +317,28 @@ def test_a_tfds_set_keeps_its_sentences_and_spans(tmp_path, monkeypatch):
     found = everything(source)
     assert len(source.shards()) == 2 and titles(found) == ["Zürich", "B"] and "record 2" in faults(found)[0]
     assert found[0].sentences == [(0, 18), (19, 33)] and found[0].spans == [(0, 7, "LOC")] and found[1].spans == []
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "info"])
+def test_a_damaged_tfds_set_is_a_fault_that_says_where(tmp_path, harm):
+    """Of articles, and of records that are read beside each other, as questions are."""
+    text = "Zürich is a town."
+    rows = [{"title": f"Z {i}", "text": text, "sentences": [], "spans": []} for i in range(40)]
+    tfds_files.write(Annotated, tmp_path, {"train": lambda: rows})
+    (folder,) = [path.parent for path in tmp_path.glob("**/dataset_info.json")]
+    damaged = folder / "dataset_info.json" if harm == "info" else next(folder.glob("*.array_record*"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 255
+    damaged.write_bytes(content[: len(content) * 3 // 4] if harm != "flip" else content)
+    for read in (
+        lambda: faults(everything(tensorflow_corpora.TfdsArticles(str(tmp_path)))),
+        lambda: list(tfds_files.open_prepared(folder, "train", "x/1.0.0:train")[1]),
+    ):
+        try:
+            found = read()
+        except UserError as error:
+            found = [str(error)]
+        assert str(folder) in found[0] and ("TFDS prepare" in found[0] or "no data set that TFDS" in found[0])
 
 
 class Sentences(tfds_files.LocalBuilder):

@@ -1,5 +1,7 @@
 """The store holds what was written, the null passage last, and appears whole or not at all."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,5 +58,25 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
 def test_a_store_that_is_not_what_it_says(tmp_path):
     write_store(tmp_path / "store", [np.array([5, 6])], P, TOKENIZER)
     np.save(tmp_path / "store" / "tokens.npy", np.zeros((5, P), np.uint16))
-    with pytest.raises(UserError, match="prepare anew"):
+    with pytest.raises(UserError, match=r"tokens.npy: uint16 \[5, .*run `prepare` again"):
         PassageStore.open(tmp_path / "store")
+
+
+def test_a_token_that_has_changed_is_noticed(tmp_path):
+    """Also by a sample, where the store is so small that it has all of it."""
+    write_store(tmp_path / "store", [np.array([5, 6])] * 3, P, TOKENIZER)
+    tokens = np.load(tmp_path / "store" / "tokens.npy")
+    tokens[1, 0] ^= 4
+    np.save(tmp_path / "store" / "tokens.npy", tokens)
+    for most in (None, 1):
+        with pytest.raises(UserError, match=r"tokens.npy: damaged, rows 0 to 3 .*run `prepare` again"):
+            PassageStore.open(tmp_path / "store", most)
+    assert PassageStore.open(tmp_path / "store", 0).num_passages == 3, "nobody asked to compare any"
+    meta = json.loads((tmp_path / "store" / "meta.json").read_text())
+    del meta["checksums"]
+    (tmp_path / "store" / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="damaged, its rows have not the fingerprint of meta.json"):
+        PassageStore.open(tmp_path / "store")
+    tokens[1, 0] ^= 4
+    np.save(tmp_path / "store" / "tokens.npy", tokens)
+    assert PassageStore.open(tmp_path / "store").num_passages == 3, "of an earlier version"

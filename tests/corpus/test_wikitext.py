@@ -19,6 +19,8 @@ LONG = "This is a paragraph of running text that ends with a full stop"
          "He was 6 ft 4 in tall, 2,413 ft up, 3–5 °C cold."),
         ("It has {{convert|481321|sqmi|km2}}, {{convert|22|e6acre}} of wood, {{convert|9|koilbbl/d}} of oil.",
          "It has 481,321 sq mi, 22 million acre of wood, 9 thousand barrels per day of oil."),
+        ("It varies by {{convert|7|–|8|C-change|F-change}}, or {{convert|5|°C-change|0}}.",
+         "It varies by 7–8 °C, or 5 °C."),
         ("A [[wikt:brigand|brigand]] met [[:fr:Mohamed Racim|Racim]].\n[[fr:Brigand]]\n[[s:Book]] [[de:Bandit|x]]",
          "A brigand met Racim."),
         ("Old ({{lang-la|Ansloa}}; {{IPAc-en|x}}) town<ref>Book, p. 3.</ref> of {{lang|no|Norge}}.",
