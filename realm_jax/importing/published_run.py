@@ -1,7 +1,7 @@
 """Makes a workdir out of published weights, from which every job goes on as from our own checkpoints.
 
 Vectors and passages stream from file to file: neither is ever whole in memory. Each part appears whole or not at all,
-and what is there is not done again.
+and a part that is there is not made again.
 """
 
 import dataclasses
@@ -9,16 +9,17 @@ import functools
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from realm_jax import disk
 from realm_jax.config import Bert, Config, Data, Evaluation, Finetune, Index, Pretrain
 from realm_jax.corpus import tfds_files
 from realm_jax.corpus.articles import Article
-from realm_jax.corpus.preparation import prepare_corpus
+from realm_jax.corpus.preparation import Say, prepare_corpus
 from realm_jax.corpus.store import write_store
 from realm_jax.errors import UserError
 from realm_jax.importing import weight_folders
@@ -26,6 +27,7 @@ from realm_jax.importing.weight_folders import Parts
 from realm_jax.index import snapshots
 from realm_jax.index.base import Passages
 from realm_jax.index.embed_passages import build_index
+from realm_jax.locks import owner, sole_owner
 from realm_jax.published.sizes import CONFIG, VOCAB, check_vocab
 from realm_jax.qa.needed import require_training_questions
 from realm_jax.qa.prepared_questions import prepare_questions
@@ -35,17 +37,18 @@ from realm_jax.text.tokenizer import SETTINGS, Tokenizer
 from realm_jax.training import checkpoints
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.open_run import OpenRun
-from realm_jax.workdir import IMPORTED, Workdir, owner, read_json, sole_owner, write_json
+from realm_jax.workdir import IMPORTED, Workdir, read_json, write_json
 
-PASSAGE, QUERY, JOINT = 320, 96, 384
+PASSAGE, OWN_PASSAGE, QUERY, JOINT = 320, 288, 96, 384
 """Wordpieces of rows. A published passage has at most 288 in its body, which is kept whole here, as the reader gets it;
-the others are the released code's."""
+passages cut here have 288 in all, and the others are the released code's."""
 TEXTS_AT_ONCE = 1000
 ROWS_AT_ONCE = 1 << 16
 PROGRESS_S = 10.0
-RESULTS = {"pretrain": {"embedder", "reader"}, "finetune": {"embedder", "span_reader"}}
-"""What a stage of training leaves."""
-Say = Callable[[str], None]
+PUBLISHED = "published"
+"""The choice of `data.source` that means the sources' passages."""
+RESULTS = {"pretrain": {"embedder"}, "finetune": {"embedder", "span_reader"}}
+"""The parts that a stage of training leaves and answers need; without a masked-LM reader no [MASK] is filled."""
 
 
 @functools.cache
@@ -55,42 +58,73 @@ def read_sources(given: tuple[str, ...], workdir: Workdir) -> Parts:
     return weight_folders.gather([weight_folders.fetch(source, workdir.root / "source") for source in given])
 
 
-def settings_of_sources(base: Config | None, given: tuple[str, ...], workdir: Workdir) -> Config:
+def settings_of_sources(base: Config | None, given: tuple[str, ...], workdir: Workdir, data_source: str = "") -> Config:
     """`import_settings` of a new workdir, in which the vocabulary will lie.
 
+    Args:
+      data_source: whose passages are asked for: `published`, or another of `data.source`; "" where nobody says it.
+
     Raises:
-      UserError: a source cannot be read, or none has passages where there is no base.
+      UserError: a source cannot be read, or it is not clear whose passages are meant.
     """
     parts = read_sources(given, workdir)
-    if base is None and parts.passages is None:
+    own = base is not None and base.data.source != PUBLISHED
+    if not data_source and base is None and parts.passages is None:
         raise UserError(
-            f"--source: only {', '.join(parts.params)} here; a run needs passages too: name a folder of Open-QA as "
-            "another --source, or an EXPERIMENT, with its corpus, right after import_weights"
+            f"--source: only {', '.join(parts.params)} here; a run needs passages too: your documents, by "
+            "--data.source folder --data.path FOLDER, or a folder of Open-QA as another --source, or an EXPERIMENT, "
+            "with its corpus, right after import_weights"
         )
-    return import_settings(base, parts, workdir.root.resolve() / VOCAB)
+    if not data_source and own and parts.passages is not None:
+        raise UserError(
+            f"data.source: passages come from {parts.passages.texts.parent}, and others from the experiment's "
+            f"data.source {base.data.source}; give --data.source {base.data.source} to take the models alone, or "
+            f"--data.source {PUBLISHED} to take these passages"
+        )
+    data_source = data_source or (base.data.source if own else PUBLISHED)
+    return import_settings(base, of_run(parts, data_source), workdir.root.resolve() / VOCAB, data_source)
 
 
-def import_settings(base: Config | None, parts: Parts, vocab: Path) -> Config:
-    """The settings of a run with imported weights: the sizes are theirs.
+def of_run(parts: Parts, data_source: str) -> Parts:
+    """What a run takes of its sources: models alone, where its passages are not theirs."""
+    return parts if data_source == PUBLISHED else dataclasses.replace(parts, vectors=None, passages=None)
+
+
+def import_settings(base: Config | None, parts: Parts, vocab: Path, data_source: str = PUBLISHED) -> Config:
+    """The settings of a run with imported weights: sizes, dropout, scales of scores, and what a reader reads are
+    theirs.
 
     Args:
       base: an experiment for everything else; without it, no further training, and numbers of passages as published.
       vocab: where the vocabulary will lie.
+      data_source: whose passages the run has.
 
     Raises:
       UserError: the sources' config.json has numbers that are none of a run.
     """
     count = None if parts.vectors is None else len(parts.vectors)
     try:
-        config = base or published_settings(parts.bert.max_positions, parts.settings, count)
+        published = published_settings(parts.bert.max_positions, parts.settings, count)
     except UserError as error:  # of what no option has been given for yet
         raise UserError(f"--source: by its {CONFIG}, {error}") from None
+    config = base or published
     model = dataclasses.replace(
-        parts.model, weights="random", vocab=str(vocab), compute_dtype=config.model.compute_dtype,
-        bert=dataclasses.replace(parts.bert, dropout=config.model.bert.dropout),
-    )  # fmt: skip
-    data = config.data if parts.passages is None else dataclasses.replace(config.data, source="published")
-    return dataclasses.replace(config, model=model, data=data)
+        parts.model, weights="random", vocab=str(vocab), bert=parts.bert, compute_dtype=config.model.compute_dtype
+    )
+    data = dataclasses.replace(config.data, source=data_source)
+    if data_source == PUBLISHED:
+        data = dataclasses.replace(data, path="")
+    elif base is None:
+        data = dataclasses.replace(data, passage_length=min(OWN_PASSAGE, data.passage_length))
+    pretrain, finetune = config.pretrain, config.finetune
+    if "embedder" in parts.params:
+        pretrain = dataclasses.replace(pretrain, score_scale=published.pretrain.score_scale)
+        finetune = dataclasses.replace(finetune, score_scale=published.finetune.score_scale)
+    if "span_reader" in parts.params:
+        read, joint = published.finetune.read, published.finetune.joint_length
+        finetune = dataclasses.replace(finetune, read=read, joint_length=joint, beam=max(finetune.beam, read))
+        data = dataclasses.replace(data, query_length=min(data.query_length, joint // 2))
+    return dataclasses.replace(config, model=model, data=data, pretrain=pretrain, finetune=finetune)
 
 
 def published_settings(
@@ -124,10 +158,18 @@ def check_import(config: Config, workdir: Workdir, given: Sequence[str]) -> None
     """Everything about an import that can be told before anything is written; called before `import_weights`.
 
     Raises:
-      UserError: the workdir is of other sources; no source has what the settings need; questions or vectors are faulty.
+      UserError: the workdir is of other sources; no source has a part that the settings need; questions or vectors are
+        faulty.
     """
     _check_claim(workdir, given)
-    parts = read_sources(tuple(given), workdir)
+    parts = of_run(read_sources(tuple(given), workdir), config.data.source)
+    if config.data.source == PUBLISHED and config.data.path:
+        raise UserError(
+            f"data.path: {config.data.path!r} is not read, for passages come from the sources; give --data.source "
+            "folder (or jsonl, ...) too to have your documents in their place"
+        )
+    if config.data.source == PUBLISHED and parts.passages is None:
+        raise UserError(f"data.source: {PUBLISHED}, but no --source has passages; name a folder of Open-QA as another")
     _check_vocab(config, workdir, parts)
     models = Models(config, workdir)
     for name, tree in parts.params.items():
@@ -147,7 +189,7 @@ def check_import(config: Config, workdir: Workdir, given: Sequence[str]) -> None
 
 def _check_claim(workdir: Workdir, given: Sequence[str]) -> None:
     """An import that was stopped cannot go on with other sources."""
-    if workdir.sources.exists() and (before := read_json(workdir.sources)) != list(given):
+    if workdir.sources.exists() and (before := read_json(workdir.sources, list)) != list(given):
         raise UserError(
             f"--source: {' '.join(given)}; {workdir.sources} says {' '.join(before)}: use another --workdir"
         )
@@ -179,7 +221,8 @@ def _check_finite(vectors: np.ndarray) -> None:
 
 
 def clear_failed(workdir: Workdir) -> None:
-    """Removes what an import left that failed before it made anything whole; another command may then begin there."""
+    """Removes the leftovers of an import that failed before it made anything whole; another command may then begin
+    there."""
     whole = (workdir.stage(IMPORTED).done, workdir.data("").store)
     if (
         workdir.sources.exists()
@@ -200,7 +243,7 @@ def import_weights(config: Config, workdir: Workdir, given: Sequence[str], say: 
     Raises:
       UserError: the sources are faulty or do not fit each other; another import is at work in the workdir.
     """
-    parts = read_sources(tuple(given), workdir)
+    parts = of_run(read_sources(tuple(given), workdir), config.data.source)
     with sole_owner(workdir.root, "import_weights"):
         _check_claim(workdir, given)
         write_json(workdir.sources, list(given))
@@ -208,8 +251,8 @@ def import_weights(config: Config, workdir: Workdir, given: Sequence[str], say: 
         if not vocab.exists():
             if (cased := parts.vocab.with_name(SETTINGS)).exists():  # may say that the vocabulary keeps case
                 shutil.copyfile(cased, vocab.with_name(SETTINGS))
-            shutil.copyfile(parts.vocab, vocab.with_suffix(".part"))
-            vocab.with_suffix(".part").rename(vocab)
+            with disk.written(vocab) as part:
+                shutil.copyfile(parts.vocab, part)
         run = OpenRun(config, workdir)
         if parts.passages is not None:
             _import_passages(run, parts, say)
@@ -233,8 +276,14 @@ def _import_params(run: OpenRun, parts: Parts, say: Say) -> None:
     shutil.rmtree(stage.checkpoints, ignore_errors=True)  # left by a killed import
     checkpoints.write_params(stage.checkpoints, 0, parts.params)
     say(f"import_weights: {', '.join(parts.params)} in {stage.root}")
-    for part in sorted(RESULTS["pretrain"] - set(parts.params)):
+    for part in sorted({"embedder", "reader"} - set(parts.params)):
         say(f"import_weights: no {part} for pre-training among the sources; it begins untrained")
+    config = run.config
+    if config.pretrain.steps and "span_reader" in parts.params and config.finetune.reader != "imported":
+        say(
+            f"import_weights: after {config.pretrain.steps} steps of pre-training, fine-tuning begins a new span "
+            "scorer; --finetune.reader imported, in another --workdir, goes on from the sources' span reader"
+        )
 
 
 def _import_passages(run: OpenRun, parts: Parts, say: Say) -> None:

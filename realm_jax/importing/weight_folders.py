@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from etils import epath
 
-from realm_jax import published
+from realm_jax import disk, published
 from realm_jax.config import Bert, Model
 from realm_jax.corpus.tensorflow_corpora import BLOCKS, TITLES
 from realm_jax.corpus.tfrecord import read_records
@@ -23,14 +23,14 @@ FILES = (
     CONFIG, VOCAB, TOKENIZER, RECORDS, BLOCKS, TITLES, "model*.safetensors*", "pytorch_model*.bin*", "*.ckpt*.index",
     "*.ckpt*.data-*", "variables/*", "assets/vocab.txt", "encoded/*", "export/best_default/checkpoint/*",
 )  # fmt: skip
-"""What of a remote folder is fetched."""
+"""The files of a remote folder that are fetched."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PARTS = ("embedder", "reader", "span_reader")
 
 
 @dataclasses.dataclass
 class Parts:
-    """What the sources bring together; each part comes from the first one that has it."""
+    """The parts that the sources bring together; each part comes from the first one that has it."""
 
     bert: Bert
     model: Model
@@ -82,7 +82,7 @@ def _text(path: Path | None, number: int, data: bytes) -> str:
 
 
 def fetch(source: str, cache: Path) -> Path:
-    """The local folder that a source means: itself, a copy of a `gs://` folder in `cache`, or what the Hub gives.
+    """The local folder that a source means: itself, a copy of a `gs://` folder in `cache`, or the Hub's copy.
 
     Raises:
       UserError: there is no such folder, or it cannot be fetched.
@@ -109,7 +109,7 @@ def fetch(source: str, cache: Path) -> Path:
 
 
 def copy_remote(source: str, target: Path) -> Path:
-    """Copies what is needed of a remote folder, each file whole or not at all; files that are there are kept."""
+    """Copies the needed files of a remote folder, each whole or not at all; files that are there are kept."""
     try:
         remote = epath.Path(source)
         found = sorted({path for pattern in FILES for path in remote.glob(pattern)})
@@ -117,10 +117,8 @@ def copy_remote(source: str, target: Path) -> Path:
             local = target / path.relative_to(remote)
             if not local.exists():
                 print(f"import_weights: fetching {path}", flush=True)
-                local.parent.mkdir(parents=True, exist_ok=True)
-                part = local.with_name(f".{local.name}.part")
-                path.copy(part, overwrite=True)
-                part.rename(local)
+                with disk.written(local) as part:
+                    path.copy(part, overwrite=True)
     # What stands between this machine and a bucket has errors of its own.
     except Exception as error:
         raise UserError(
@@ -236,7 +234,7 @@ def _roles(model: published.Published, folder: Path) -> tuple:
     if "head" not in params:
         raise UserError(
             f"--source: {folder} is a BERT without a masked-LM head, which is no reader; begin another run with it, by "
-            "--model.weights"
+            "--model.weights, or where it was trained to find answers by --model.reader_weights"
         )
     return None, {"trunk": params["trunk"], "head": params["head"]}, None
 

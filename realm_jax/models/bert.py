@@ -47,7 +47,7 @@ def layer_norm(model: Model, epsilon: float, name: str | None = None) -> nn.Laye
 
 def over_devices(rows: Float[Array, "R ..."]) -> Float[Array, "R ..."]:
     """Rows divided over the devices of the mesh that is set, if one is. Else the compiler, to whom a parameter that is
-    divided by columns suggests to divide what is computed from it so too, moves activations in place of parameters."""
+    divided by columns suggests to divide results computed from it so too, moves activations in place of parameters."""
     return _placed(rows, PartitionSpec(ROW_AXES))
 
 

@@ -30,9 +30,10 @@ ROWS_AT_ONCE = 32
 
 
 def embedder_params(rng: Array, model: Model, directory: Path | None, rows: Rows | None = None) -> Params:
-    """An embedder whose projection is orthonormal: it keeps inner products as well as E numbers can.
+    """An embedder whose projection, if it has one, is orthonormal: it keeps inner products as well as E numbers can.
 
     Args:
+      model: as `resolve_head` gives it.
       directory: the weights' folder (`resolve_weights`); None for random ones.
       rows: text, a few hundred rows of tokens, whose principal components become the projection of loaded weights;
         without it the directions are random.
@@ -43,13 +44,16 @@ def embedder_params(rng: Array, model: Model, directory: Path | None, rows: Rows
     else:
         weights = _weights(directory, bert)
         params = _random(Embedder, _without_trunk(bert), model, rng)
-        params |= {part: weights[part] for part in ("trunk", "pooler") if part in weights}
+        params |= {part: weights[part] for part in ("trunk", "pooler") if part in weights and part in params}
+    if "projection" not in params:
+        return jax.tree.map(jnp.asarray, params)
     left, _, right = np.linalg.svd(params["projection"]["kernel"], full_matrices=False)
     params = jax.tree.map(jnp.asarray, params | {"projection": params["projection"] | {"kernel": left @ right}})
     if directory is not None and rows is not None and model.vector_size <= bert.hidden_size:
         embedder = Embedder(bert, model)
         pooled = _over_rows(lambda *row: embedder.apply({"params": params}, *row, method="pool"), np.asarray(rows))
-        mean = pooled.mean(0)
+        # Cosines are kept of vectors as they are; a LayerNorm has its own centre.
+        mean = pooled.mean(0) * (model.pooling == "realm")
         kernel = np.linalg.svd(pooled - mean, full_matrices=True)[2][: model.vector_size].T
         params["projection"] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(-mean @ kernel)}
     return params
@@ -83,12 +87,16 @@ def reader_params(
 
 
 def span_reader_params(rng: Array, model: Model, directory: Path | None, trunk: Params | None = None) -> Params:
-    """A span reader with a random scorer over `trunk` (a trained reader's), or over the weights' trunk."""
+    """A span reader over `trunk` (a trained reader's), or over the weights' trunk: with the weights' scorer, where they
+    have one (`has_answer_ends`), else with a random one."""
     bert = bert_config(model, directory)
+    weights = {} if directory is None else _weights(directory, bert)
     if trunk is None:
         if directory is None:
             return _random(SpanReader, bert, model, rng)
-        trunk = _weights(directory, bert)["trunk"]
+        trunk = weights["trunk"]
+    if "answer_ends" in weights:
+        return jax.tree.map(jnp.asarray, {"trunk": trunk, "answer_ends": weights["answer_ends"]})
     return jax.tree.map(jnp.asarray, _random(SpanReader, _without_trunk(bert), model, rng) | {"trunk": trunk})
 
 
@@ -126,11 +134,12 @@ def _weights(directory: Path, bert: Bert) -> Params:
     layers = {f"layer_{i}" for i in range(bert.num_layers)}
     cut = {name for name in weights["trunk"] if name.startswith("layer_")} - layers
     trunk = {name: part for name, part in weights["trunk"].items() if name not in cut}
-    return {name: part for name, part in weights.items() if name != "head" or not cut} | {"trunk": trunk}
+    above = {"head", "answer_ends"} if cut else set()
+    return {name: part for name, part in weights.items() if name not in above} | {"trunk": trunk}
 
 
 def _without_trunk(bert: Bert) -> Bert:
-    """For initialising what stands above a trunk that is put in afterwards."""
+    """For initialising the layers above a trunk that is put in afterwards."""
     return dataclasses.replace(bert, num_layers=0, vocab_size=1, max_positions=1)
 
 
@@ -145,9 +154,9 @@ def _over_rows(run: Callable[[Array, Array], Any], rows: np.ndarray) -> np.ndarr
 def _fit(
     rng: Array, bert: Bert, model: Model, trunk: Params, rows: Integer[np.ndarray, "R T"], mask_id: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ridge regression from hidden vectors to the word embeddings of the tokens that stand, or stood, there.
+    """Ridge regression from hidden vectors to the word embeddings of the tokens that are, or were, there.
 
-    Most tokens are left visible: what a reader needs first is to say what it sees.
+    Most tokens are left visible: a reader must first learn to repeat its input.
     """
     masked = np.asarray(jax.random.bernoulli(rng, MASKED_SHARE, rows.shape)) & (rows != PAD)
     x = _over_rows(lambda *row: BertTrunk(bert, model).apply({"params": trunk}, *row), np.where(masked, mask_id, rows))

@@ -1,4 +1,4 @@
-"""The knowledge-augmented encoder: what stands at the masks of a query, given a passage."""
+"""The knowledge-augmented encoder: the wordpieces at the masks of a query, given a passage."""
 
 import flax.linen as nn
 import jax.numpy as jnp

@@ -13,16 +13,24 @@ OUTSIDE = -10_000.0
 
 
 class SpanReader(nn.Module):
-    """output(LN(relu(start[first] + end[last]))), listed width by width, starts ascending (`features.span_table`)."""
+    """output(LN(relu(start[first] + end[last]))), listed width by width, starts ascending (`features.span_table`).
+
+    With `by_ends` start[first] + end[last], of one number each: BERT's scores on SQuAD (Devlin et al. 2019, section
+    4.2).
+    """
 
     bert: Bert
     model: Model
+    by_ends: bool = False
 
     def setup(self) -> None:
         self.trunk = BertTrunk(self.bert, self.model)
-        self.ends = dense(self.model, 2 * self.model.span_hidden_size)
-        self.norm = layer_norm(self.model, self.model.span_eps)
-        self.output = dense(self.model, 1)
+        if self.by_ends:
+            self.answer_ends = dense(self.model, 2)
+        else:
+            self.ends = dense(self.model, 2 * self.model.span_hidden_size)
+            self.norm = layer_norm(self.model, self.model.span_eps)
+            self.output = dense(self.model, 1)
 
     def __call__(
         self,
@@ -33,14 +41,16 @@ class SpanReader(nn.Module):
     ) -> Float[Array, "B S"]:
         hidden = self.trunk(tokens, segments, deterministic, valid)
         rows, length, size = hidden.shape
-        ends = self.ends(hidden.reshape(-1, size)).reshape(rows, length, -1)
+        ends = (self.answer_ends if self.by_ends else self.ends)(hidden.reshape(-1, size)).reshape(rows, length, -1)
         start, end = jnp.split(ends, 2, axis=-1)
         inside = body_of(segments)
         logits = []
         for width in range(min(self.model.max_span_width, length)):
             count = length - width
-            span = jax.nn.relu(start[:, :count] + end[:, width:])
-            score = self.output(self.norm(span.reshape(rows * count, -1))).reshape(rows, count)
+            score = start[:, :count] + end[:, width:]
+            if not self.by_ends:
+                score = self.output(self.norm(jax.nn.relu(score).reshape(rows * count, -1)))
+            score = score.reshape(rows, count)
             score = score.astype(jnp.promote_types(score.dtype, jnp.float32))
             outside = score + OUTSIDE if self.model.outside_spans == "original" else jnp.finfo(score.dtype).min
             logits.append(jnp.where(inside[:, :count] & inside[:, width:], score, outside))

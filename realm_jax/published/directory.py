@@ -32,7 +32,8 @@ class Published:
     | `encoder` | trunk, head | `Reader` |
     | `reader` | trunk, ends, norm, output | `SpanReader` |
     | `open_qa` | embedder, reader | `Embedder`, `SpanReader` |
-    | `bert` | trunk; pooler, head, classifier where there are any | `Reader` where there is a head |
+    | `bert` | trunk; pooler, head, classifier, answer_ends (of extractive question answering) where there are any |
+      `Reader` where there is a head, `SpanReader` where there are answer_ends |
     """
 
     kind: str
@@ -41,7 +42,7 @@ class Published:
     """Sizes above the trunk, and epsilons."""
     params: Params
     unused: Params = dataclasses.field(default_factory=dict)
-    """What the format has and no forward pass uses: the masked-LM head of embedder and reader, the pooler of encoder
+    """Parts of the format that no forward pass uses: the masked-LM head of embedder and reader, the pooler of encoder
     and reader; under `embedder` and `reader` where the model has these parts."""
     vectors: np.ndarray | None = None
     """Of an open-QA model: float32 [N, E], one vector a passage, memory-mapped."""
@@ -117,7 +118,7 @@ def assemble(
 
 
 def _check_numbers(tensor: np.ndarray, name: str, source: Path) -> None:
-    """Raises UserError where a tensor holds what no training leaves behind."""
+    """Raises UserError if a tensor holds values that no training leaves behind."""
     if not np.isfinite(tensor).all():
         bad = int(tensor.size - np.isfinite(tensor).sum())
         raise UserError(f"{source}: {name}: {bad} of {tensor.size} numbers are not finite; fetch the file again")
@@ -141,9 +142,10 @@ def save(directory: str | Path, model: Published, tokenizer: dict[str, Any] | No
     with publish(target) as folder:
         expected = model.names()
         found = dict(_leaves(model, expected, target))
-        if model.kind == "bert" and not {"head", "classifier"}.isdisjoint(model.params):
+        if model.kind == "bert" and not {"head", "classifier", "answer_ends"}.isdisjoint(model.params):
             # Beside a head, Hugging Face's library wants the trunk's names with their prefix.
-            found = {name if name.startswith("cl") else f"bert.{name}": tensor for name, tensor in found.items()}
+            heads = ("cls.", "classifier.", "qa_outputs.")
+            found = {name if name.startswith(heads) else f"bert.{name}": tensor for name, tensor in found.items()}
         if model.kind == "open_qa":
             if len(model.passages) != len(model.vectors):
                 raise UserError(f"{target}: {len(model.vectors)} vectors, {len(model.passages)} passages; one each")
@@ -214,7 +216,7 @@ def _vectors(vectors: np.ndarray | None, sizes: Sizes, source: Path, passages: R
 
 
 def _untie(found: tensors.Tensors, expected: Names, source: Path) -> None:
-    """Takes out what is another tensor under a second name."""
+    """Takes out each tensor that is another one under a second name."""
     for name, target in expected.aliases.items():
         tensor = found.pop(name, None)
         if tensor is not None and not np.array_equal(tensor, found.setdefault(target, tensor)):

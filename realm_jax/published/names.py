@@ -1,8 +1,9 @@
-"""What the tensors of each kind of model are called in Hugging Face's format, and where they stand in our parameters.
+"""The names of the tensors of each kind of model in Hugging Face's format, and their places in our parameters.
 
-A layout is a dict from a tensor's name to its path and shape. The path begins with `params`, for what a forward pass
-uses, or `unused`, for what the format carries and no forward pass reads: the embedder's and the reader's masked-LM
-head, whose decoder was never trained, and the poolers of encoder and reader. Linear layers are [out, in] in files.
+A layout is a dict from a tensor's name to its path and shape. The path begins with `params` for tensors that a forward
+pass uses, or with `unused` for those that the format carries and no forward pass reads: the embedder's and the reader's
+masked-LM head, whose decoder was never trained, and the poolers of encoder and reader. Linear layers are [out, in] in
+files.
 """
 
 import dataclasses
@@ -33,8 +34,8 @@ def names_of(kind: str, bert: Bert, model: Model, labels: int = 0, has: Collecti
 
     Args:
       labels: outputs of a plain BERT's token-classification head.
-      has: which of the parts are there that may be missing: `pooler`, `head` and `classifier` of a plain BERT,
-        `query_embedder` of a scorer.
+      has: which of the parts are there that may be missing: `pooler`, `head`, `classifier` and `answer_ends` of a plain
+        BERT, `query_embedder` of a scorer.
     """
     if kind == "bert":
         return _bert(bert, labels, has)
@@ -73,6 +74,7 @@ def optional_parts(found: Iterable[str]) -> set[str]:
     prefixes = {
         "pooler": "pooler.",
         "classifier": "classifier.",
+        "answer_ends": "qa_outputs.",
         "head": "cls.predictions.",
         "query_embedder": "query_embedder.",
     }
@@ -85,6 +87,8 @@ def _bert(bert: Bert, labels: int, has: Collection[str]) -> Names:
         layout |= _pooler(bert, "", ("params", "pooler"))
     if "classifier" in has:
         layout |= _dense("classifier", ("params", "classifier"), bert.hidden_size, labels)
+    if "answer_ends" in has:
+        layout |= _dense("qa_outputs", ("params", "answer_ends"), bert.hidden_size, 2)
     if "head" in has:
         return Names(layout | _head(bert, ("params", "head")), _tied_decoder(""))
     return Names(layout, {})

@@ -1,8 +1,8 @@
 """Reads pickles that hold arrays, without running them.
 
-A pickle is a program: Python's own reader calls what the file tells it to call. This one knows the opcodes of tuples,
-lists, dicts, bytes, text and numbers alone. A function that the file names must stand in the caller's table, and what
-is called then is the table's entry, not the function of that name. Anything else is refused.
+A pickle is a program: Python's own reader calls any function that the file names. This one knows the opcodes of tuples,
+lists, dicts, bytes, text and numbers alone. A function that the file names must be in the caller's table, and the
+table's entry is called then, not the function of that name. Anything else is refused.
 """
 
 import array
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from realm_jax.errors import UserError
 
 Table = Mapping[tuple[str, str], Any]
-"""{(module, name): what stands for it}."""
+"""{(module, name): its stand-in}."""
 _MARK = object()
 _BYTES = {b"B": 4, b"C": 1, b"\x8e": 8, b"U": 1, b"T": 4}
 _TEXT = {b"X": 4, b"\x8c": 1, b"\x8d": 8}
@@ -30,19 +30,19 @@ _SKIPPED = {b"\x80": 1, b"\x95": 8}
 
 
 class Item(NamedTuple):
-    """Bytes of a long list, and where they stand in the file."""
+    """Bytes of a long list, and their place in the file."""
 
     data: bytes
     offset: int
 
 
 def load(file: BufferedIOBase, where: str, table: Table, persistent: Callable | None = None) -> Any:
-    """The object that a pickle holds, read from where the file stands up to the pickle's end.
+    """The object that a pickle holds, read from the file's position up to the pickle's end.
 
     Args:
       where: names the file in messages.
-      table: what the pickle may name; functions in it are called with the pickle's arguments.
-      persistent: reference -> what it stands for.
+      table: the names that the pickle may have; functions in it are called with the pickle's arguments.
+      persistent: reference -> its object.
 
     Raises:
       UserError: the pickle is cut short or damaged, or asks for anything else.
@@ -77,7 +77,8 @@ class _Reader:
         self.result: Any = None
 
     def run(self) -> Iterator[list[Item]]:
-        """Yields what lists are extended by, if it streams; after the last, `result` is the pickle's object."""
+        """Yields the items that lists are extended by, if it streams; after the last, `result` is the pickle's
+        object."""
         # Millions of items come through here, so this loop calls nothing for what an item consists of.
         stack, memo, read, streams = self._stack, self._memo, self._file.read, self._streams
         offsets, lengths = self._offsets, self._lengths

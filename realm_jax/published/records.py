@@ -20,7 +20,7 @@ _ARRAY = {
         ("numpy", "dtype"),
     )
 }
-"""What the pickle of an object array names. The array is not made: its items are all that is wanted."""
+"""The names in the pickle of an object array. The array is not made: its items are all that is wanted."""
 _AT_ONCE = 1000
 
 
@@ -85,7 +85,7 @@ class Records(Sequence):
 
 
 def write_records(path: Path, passages: Iterable[bytes], count: int) -> None:
-    """What np.save(path, np.array(passages, object), allow_pickle=True) writes, without holding them all."""
+    """The output of np.save(path, np.array(passages, object), allow_pickle=True), without holding them all."""
     with open(path, "wb") as file:
         header = {"descr": "|O", "fortran_order": False, "shape": (count,)}
         np.lib.format.write_array_header_1_0(file, header)

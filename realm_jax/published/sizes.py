@@ -1,11 +1,11 @@
-"""config.json and vocab.txt: what a published model is, in the words of our schema."""
+"""config.json and vocab.txt: the sizes of a published model, in the words of our schema."""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from realm_jax.config import Bert, Model
+from realm_jax.config import Bert, Config, Model
 from realm_jax.errors import BadJson, UserError, from_json
 
 CONFIG, VOCAB, TOKENIZER = "config.json", "vocab.txt", "tokenizer_config.json"
@@ -42,7 +42,7 @@ LAYER_NORM_EPS, DROPOUT, ATTENTION_DROPOUT = "layer_norm_eps", "hidden_dropout_p
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What config.json says."""
+    """The entries of config.json."""
 
     kind: str | None
     """None where it does not say which of REALM's models it is."""
@@ -52,7 +52,7 @@ class Sizes:
     labels: tuple[str, ...]
     """Of a token classifier, in the order of its outputs."""
     settings: dict[str, Any]
-    """Everything else, as it stands there: how many passages are read, and the like."""
+    """Everything else, as it is there: how many passages are read, and the like."""
 
 
 def read_sizes(directory: Path) -> Sizes:
@@ -93,6 +93,10 @@ def read_sizes(directory: Path) -> Sizes:
             span_eps=_number(path, values, MODEL_KEYS["span_eps"], model.span_eps),
             projection_eps=bert.layer_norm_eps,
         )
+    try:
+        Config(model=dataclasses.replace(model, bert=bert))
+    except UserError as error:
+        raise UserError(f"{path}: as an option of ours, {error}") from None
     for key in NUMBERS:
         if key in values:
             whole(path, values, key)
@@ -111,7 +115,7 @@ def read_sizes(directory: Path) -> Sizes:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What a config.json holds. Raises UserError where that is no object."""
+    """The content of a config.json. Raises UserError where that is no object."""
     try:
         values = from_json(path.read_bytes())
     except OSError as error:

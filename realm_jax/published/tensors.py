@@ -1,7 +1,6 @@
-"""The tensors in a file, memory-mapped: safetensors, or what torch saves (read without torch, and without its pickle
+"""The tensors in a file, memory-mapped: safetensors, or torch's own format (read without torch, and without its pickle
 being run)."""
 
-import json
 import struct
 import zipfile
 from collections.abc import Callable
@@ -27,7 +26,7 @@ STORAGES = {
     "Char": "i1", "Byte": "u1", "Bool": "?",
 }  # fmt: skip
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-"""What a file saved by torch before 1.6 begins with, as a pickle of its own."""
+"""The start of a file saved by torch before 1.6, a pickle of its own."""
 Tensors = dict[str, np.ndarray]
 
 
@@ -62,8 +61,8 @@ def read_safetensors(path: Path) -> Tensors:
             pass  # the library checks that the header is whole and fits the file
         with open(path, "rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size))
-    except (safetensors.SafetensorError, OSError) as error:
+            header = from_json(file.read(size))
+    except (safetensors.SafetensorError, OSError, struct.error, BadJson) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error}); fetch the file again") from None
     header.pop("__metadata__", None)
     tensors = {}

@@ -33,7 +33,7 @@ VARIABLE = re.compile(
     r"(?P<top>bert|cls|dense|dense_1|LayerNorm|layer_normalization(?:_\d+)?)/(?P<rest>.+)"
 )
 SKIPPED = re.compile(r"(^|/)(adam_[mv]|global_step|AdamWeightDecayOptimizer(_\d+)?)(/|$)|(^|/)cls/seq_relationship/")
-"""What an optimiser leaves in a checkpoint, and BERT's head for the next sentence."""
+"""An optimiser's variables in a checkpoint, and BERT's head for the next sentence."""
 ENCODED = Path("encoded") / "encoded.ckpt"
 Read = Callable[[str], np.ndarray]
 
@@ -76,7 +76,7 @@ def find_checkpoint(directory: Path) -> Path | None:
 
 
 def open_checkpoint(prefix: Path) -> tuple[Mapping[str, Sequence[int]], Read]:
-    """{variable: shape}, and what reads one. The only use of TensorFlow."""
+    """{variable: shape}, and the function that reads one. The only use of TensorFlow."""
     try:
         import tensorflow as tf
     except ImportError as error:

@@ -67,7 +67,7 @@ class Classifier:
         return probe
 
     def publish(self, workdir: Workdir) -> Path:
-        """Writes what the finished stage left in Hugging Face's format, unless it is there; returns where.
+        """Writes the result of the finished stage in Hugging Face's format, unless it is there; returns where.
 
         Raises:
           UserError: the stage is not finished.

@@ -42,5 +42,5 @@ class Tagger(Task):
         accuracy = (right * weights).sum() / weights.sum().clip(1)
         return -objectives.masked_mean(log_p_y, weights), {"tagger/token_accuracy": accuracy}
 
-    def probe(self, params: Params) -> Metrics:
+    def probe(self, step: int, params: Params) -> Metrics:
         return self._probe(whole(params["tagger"]))

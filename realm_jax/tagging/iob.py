@@ -7,7 +7,7 @@ def entities(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
     """(first, past-the-last word, type) of each entity.
 
     An "I-" that continues nothing begins an entity too, as CoNLL's own scorer has it: so labels are read alike whether
-    "B-" stands at the beginning of every entity (IOB2) or only of one that follows its like (IOB1, CoNLL-2003's files).
+    "B-" is at the beginning of every entity (IOB2) or only of one that follows its like (IOB1, CoNLL-2003's files).
     """
     first, type_ = 0, ""
     for i, label in enumerate([*labels, "O"]):

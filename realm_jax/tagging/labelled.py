@@ -1,4 +1,5 @@
-"""Labelled sentences as token rows: what the classifier behind the tagger `ner` is trained and scored on."""
+"""Labelled sentences as token rows: the sentences that the classifier behind the tagger `ner` is trained and scored
+on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,13 +10,14 @@ import numpy as np
 from jaxtyping import Int
 
 from realm_jax.errors import UserError
+from realm_jax.index.base import HostOrDevice
 from realm_jax.tagging.conll import Labelled
 from realm_jax.tagging.iob import entities
 from realm_jax.text.tokenizer import Encoding, Tokenizer
-from realm_jax.training.task import AnyArray, Batch, Row, in_batches
+from realm_jax.training.task import Batch, Row, in_batches
 
 UNCOUNTED = -1
-"""Target of a position that teaches nothing: [CLS], [SEP], padding, and what goes on with a word ("##")."""
+"""Target of a position that teaches nothing: [CLS], [SEP], padding, and pieces that go on with a word ("##")."""
 
 
 def label_names(sentences: Sequence[Labelled], option: str) -> tuple[str, ...]:
@@ -35,8 +37,8 @@ def label_names(sentences: Sequence[Labelled], option: str) -> tuple[str, ...]:
 class TaggerBatch(Batch):
     """Sentences, and the number of each wordpiece's label."""
 
-    tokens: Int[AnyArray, "B T"]
-    targets: Int[AnyArray, "B T"]
+    tokens: Int[HostOrDevice, "B T"]
+    targets: Int[HostOrDevice, "B T"]
 
 
 class LabelledSet:
@@ -84,7 +86,7 @@ class LabelledSet:
         has the label of its first wordpiece.
 
         Args:
-          predicted: int, for each sentence the label of each wordpiece; what is cut off is outside.
+          predicted: int, for each sentence the label of each wordpiece; pieces that are cut off are outside.
         """
         right = found = wanted = 0
         for sentence, words, labels in zip(self._sentences, self._words, predicted, strict=True):
@@ -96,7 +98,7 @@ class LabelledSet:
         return 2 * right / max(found + wanted, 1)
 
 
-def _words_of(sentence: Labelled, encoding: Encoding) -> Int[np.ndarray, "n"]:
+def _words_of(sentence: Labelled, encoding: Encoding) -> Int[np.ndarray, " n"]:
     """The word that each wordpiece is of."""
     ends = np.cumsum([len(word) + 1 for word in sentence.words])
     return np.searchsorted(ends, encoding.offsets[:, 0], side="right")

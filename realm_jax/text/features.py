@@ -1,4 +1,4 @@
-"""What rows of tokens imply, computed on the device: segments, bodies, joint rows, places of answers.
+"""Features of rows of tokens, computed on the device: segments, bodies, joint rows, places of answers.
 
 Rows as in the passage store: a passage is `[CLS] title [SEP] body [SEP] PAD...`, a query `[CLS] query [SEP] PAD...`.
 Every function may be jitted and takes any leading axes.
@@ -47,7 +47,7 @@ def join(
     length: int,
     truncation: str = "passage",
 ) -> tuple[Integer[Array, "*b K {length}"], Int[Array, "*b K {length}"], Bool[Array, "*b K {length}"]]:
-    """What the reader reads: `[CLS] query [SEP] body [SEP]` without the title.
+    """The reader's input: `[CLS] query [SEP] body [SEP]` without the title.
 
     Args:
       truncation: `passage`: the query stays whole, the body is cut; `longest_first`: see `_longest_first`.
@@ -98,7 +98,7 @@ def find(tokens: Integer[Tokens, "*#b T"], answers: Integer[Tokens, "*#b A L"]) 
 
     Args:
       tokens: rows; give the leading axes of both arguments the same rank, they broadcast.
-      answers: wordpieces, padded with PAD; an answer that is all padding is absent and stands nowhere.
+      answers: wordpieces, padded with PAD; an answer that is all padding is absent.
     """
     tokens, answers = jnp.asarray(tokens)[..., None, :], jnp.asarray(answers)
     size, width = tokens.shape[-1], answers.shape[-1]
@@ -111,7 +111,7 @@ def find(tokens: Integer[Tokens, "*#b T"], answers: Integer[Tokens, "*#b A L"]) 
 
 
 def holds(passages: Integer[Tokens, "*#b P"], answers: Integer[Tokens, "*#b A L"]) -> Bool[Array, "*b"]:
-    """Whether some answer's wordpieces stand within a row, title or body."""
+    """Whether a row, title or body, has some answer's wordpieces."""
     return find(passages, answers).any((-2, -1))
 
 

@@ -1,4 +1,5 @@
-"""What a pre-training query hides: salient spans (REALM, section 3.4), random spans, whole words or wordpieces.
+"""The words that a pre-training query hides: salient spans (REALM, section 3.4), random spans, whole words or
+wordpieces.
 
 On the host, and a function of its arguments and a NumPy generator alone. A hidden wordpiece always becomes [MASK], as
 in REALM: BERT's random and kept replacements are not used.
@@ -29,17 +30,17 @@ class Special:
 
 @dataclasses.dataclass(frozen=True)
 class MaskedQuery:
-    """A query and what it hides; arrays of max_masks elements are filled up with zeros."""
+    """A query and its hidden words; arrays of max_masks elements are filled up with zeros."""
 
-    query: Int32[np.ndarray, "Q"]
+    query: Int32[np.ndarray, " Q"]
     """[CLS] prefix sentence [SEP] PAD..., with [MASK] in places."""
-    mask_positions: Int32[np.ndarray, "M"]
+    mask_positions: Int32[np.ndarray, " M"]
     """Places of the masks in `query`, ascending."""
-    mask_targets: Int32[np.ndarray, "M"]
+    mask_targets: Int32[np.ndarray, " M"]
     """Wordpieces that stood there."""
-    mask_weights: Float32[np.ndarray, "M"]
+    mask_weights: Float32[np.ndarray, " M"]
     """1 for a mask, 0 for filling."""
-    mask_spans: Int32[np.ndarray, "M"]
+    mask_spans: Int32[np.ndarray, " M"]
     """Which hidden span a mask belongs to, counted from 0 in the order of the text."""
     chosen: int
     """Index of the salient span that is hidden; -1 for the other kinds."""
@@ -49,8 +50,8 @@ class MaskedQuery:
 class Pieces:
     """A sentence as a kind of masking sees it. Wordpieces go by their places in it."""
 
-    ids: Int[np.ndarray, "n"]
-    continues: Bool[np.ndarray, "n"]
+    ids: Int[np.ndarray, " n"]
+    continues: Bool[np.ndarray, " n"]
     """Which go on with a word."""
     spans: list[tuple[int, int, int]]
     """(index, first, limit) of the salient spans that may be hidden."""
@@ -65,10 +66,11 @@ class Pieces:
 
 
 class Hidden(NamedTuple):
-    """What a kind of masking chose."""
+    """The choice of a kind of masking."""
 
     groups: list[np.ndarray]
-    """Places that are hidden together, in one array each; no array where nothing can be hidden."""
+    """Places that are hidden together, in one array each, which do not overlap: one of `Pieces.spans`, or at most
+    `Pieces.budget` places; no array where nothing can be hidden."""
     span: int = -1
     """Index of the salient span that this is; -1 for other things."""
 
@@ -78,7 +80,7 @@ Hide = Callable[[Pieces, np.random.Generator], Hidden]
 
 
 def mask_query(
-    ids: Int[np.ndarray, "n"],
+    ids: Int[np.ndarray, " n"],
     offsets: Int[np.ndarray, "n 2"],
     spans: Sequence[Sequence[int]],
     hide: Hide,
@@ -87,9 +89,9 @@ def mask_query(
     query_length: int,
     max_masks: int,
     special: Special,
-    continues: Bool[np.ndarray, "V"],
+    continues: Bool[np.ndarray, " V"],
     fraction: float = 0.15,
-    prefix: Sequence[int] | Int[np.ndarray, "p"] = (),
+    prefix: Sequence[int] | Int[np.ndarray, " p"] = (),
 ) -> MaskedQuery | None:
     """Hides a part of one sentence; None where nothing of it can be hidden.
 
@@ -97,7 +99,7 @@ def mask_query(
       ids, offsets: the sentence's wordpieces, without special tokens, and their characters.
       spans: salient spans (start, limit, ...) in characters of the sentence; those may be hidden that are whole within
         the query and no longer than `max_masks`.
-      query_length: wordpieces of a query, Q; what does not fit is cut off at the sentence's end.
+      query_length: wordpieces of a query, Q; the end of a sentence that does not fit is cut off.
       continues: True for wordpieces of the vocabulary that go on with a word.
       prefix: wordpieces before the sentence (the title) that are never hidden; cut at half of the query.
     """

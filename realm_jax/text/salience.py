@@ -1,8 +1,8 @@
 """Learned salience: spans are worth hiding as far as retrieval was worth something for spans like them.
 
-Not in the paper, where a tagger says once and for all what is hidden. Retrieval utility, which the model measures in
-every step, is kept for each kind of span and for each span, older measurements counting less and less. What is known of
-a span is filled up with what is known of its kind, and that with what is known of all.
+Not in the paper, where a tagger decides once and for all which spans are hidden. Retrieval utility, which the model
+measures in every step, is kept for each kind of span and for each span, older measurements counting less and less. The
+mean of a span is filled up with that of its kind, and that with the mean of all.
 """
 
 import zlib
@@ -17,10 +17,10 @@ from realm_jax.config import Masking
 BUCKETS = 1 << 16
 """Places for single spans; two spans of one place are not told apart."""
 PRIOR = 1.0
-"""Measurements that what is known of the larger group counts for."""
+"""The number of measurements that the mean of the larger group counts for."""
 
 
-def bucket(pieces: Int[np.ndarray, "n"]) -> int:
+def bucket(pieces: Int[np.ndarray, " n"]) -> int:
     """The place of a span of these wordpieces."""
     return zlib.crc32(np.asarray(pieces, np.int32).tobytes()) % BUCKETS
 
@@ -34,24 +34,24 @@ class LearnedSalience:
         self._by_kind, self._by_span = np.zeros((len(self.kinds), 2)), np.zeros((BUCKETS, 2))
 
     def observe(
-        self, kinds: Int[np.ndarray, "B"], spans: Int[np.ndarray, "B"], utilities: Float[np.ndarray, "B"]
+        self, kinds: Int[np.ndarray, " B"], spans: Int[np.ndarray, " B"], utilities: Float[np.ndarray, " B"]
     ) -> None:
-        """What retrieval was worth for the queries of one step, in nats per wordpiece."""
+        """The worth of retrieval for the queries of one step, in nats per wordpiece."""
         measured = np.stack([np.asarray(utilities, np.float64), np.ones(len(utilities))], 1)
         for table, places in ((self._by_kind, kinds), (self._by_span, spans)):
             table *= self._masking.decay
             np.add.at(table, places, measured)
 
-    def of_kinds(self) -> Float[np.ndarray, "kinds"]:
+    def of_kinds(self) -> Float[np.ndarray, " kinds"]:
         """Estimated utility of each kind; of all together where none was measured, 0 before any was."""
         total, count = self._by_kind.sum(0)
         return _filled_up(self._by_kind, total / count if count else 0.0)
 
-    def estimates(self, kinds: Int[np.ndarray, "B"], spans: Int[np.ndarray, "B"]) -> Float[np.ndarray, "B"]:
+    def estimates(self, kinds: Int[np.ndarray, " B"], spans: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """Estimated utility of each span."""
         return _filled_up(self._by_span[spans], self.of_kinds()[kinds])
 
-    def probabilities(self, kinds: Int[np.ndarray, "B"], spans: Int[np.ndarray, "B"]) -> Float[np.ndarray, "B"]:
+    def probabilities(self, kinds: Int[np.ndarray, " B"], spans: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """In proportion to utility^(1 / temperature), no utility below 0; `floor` of the whole is shared evenly."""
         worth = np.maximum(self.estimates(kinds, spans), 0.0)
         worth = (worth / max(worth.max(), 1e-12)) ** (1.0 / self._masking.temperature)
@@ -60,8 +60,8 @@ class LearnedSalience:
         return (1.0 - self._masking.floor) * share + self._masking.floor * even
 
     def draw(
-        self, kinds: Int[np.ndarray, "B"], spans: Int[np.ndarray, "B"], count: int, generator: np.random.Generator
-    ) -> Int[np.ndarray, "{count}"]:
+        self, kinds: Int[np.ndarray, " B"], spans: Int[np.ndarray, " B"], count: int, generator: np.random.Generator
+    ) -> Int[np.ndarray, " {count}"]:
         """Which of the queries are trained on, ascending: drawn one after the other without being put back."""
         with np.errstate(divide="ignore"):
             keys = np.log(self.probabilities(kinds, spans)) + generator.gumbel(size=len(kinds))
@@ -82,5 +82,5 @@ class LearnedSalience:
             self._by_span[int(place)] = values
 
 
-def _filled_up(sums: Float[np.ndarray, "n 2"], larger: Any) -> Float[np.ndarray, "n"]:
+def _filled_up(sums: Float[np.ndarray, "n 2"], larger: Any) -> Float[np.ndarray, " n"]:
     return (sums[:, 0] + PRIOR * larger) / (sums[:, 1] + PRIOR)

@@ -1,4 +1,4 @@
-"""Salient spans by rule: dates, names and numbers, what salient span masking hides.
+"""Salient spans by rule: dates, names and numbers, which salient span masking hides.
 
 The paper takes named entities from a tagger trained on CoNLL-2003 and dates from a regular expression. Here capitals
 mark names, which needs no model and no download, and numbers (with their unit) are tagged too. A corpus that brings its
@@ -151,9 +151,10 @@ def _tag_sentence(text: str, start: int, limit: int, known: frozenset[str]) -> l
 
 
 def _tells(number: str) -> bool:
-    """Whole numbers below 100 are everywhere: those without a unit tell nothing when they stand elsewhere."""
+    """Whole numbers below 100 are everywhere: those without a unit tell nothing elsewhere."""
     amount, _, unit = number.lstrip("-$").rstrip("%").partition(" ")
-    return not amount.isdigit() or int(amount) >= (10 if unit else 100) or "illion" in unit
+    least = 10 if unit else 100
+    return not amount.isdigit() or int(amount.lstrip("0")[:4] or 0) >= least or "illion" in unit
 
 
 def _names(sentence: str, label: int, known: frozenset[str]) -> Iterator[tuple[int, int]]:

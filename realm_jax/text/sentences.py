@@ -20,7 +20,7 @@ _ABBREVIATIONS = word_set(
 _MONTHS = re.compile(
     r"(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember|Jahrhundert)\w*"
 )
-"""What goes on after a German ordinal, "am 3. Oktober"."""
+"""Words that go on after a German ordinal, "am 3. Oktober"."""
 # Looked for at the first of its marks alone: to begin anew at each would take hours for a run of a million.
 _MARKS = ".!?…؟۔։।॥።፧᙮᠃᠉⸮"
 _END = re.compile(
@@ -29,7 +29,7 @@ _END = re.compile(
 )
 _LAST_WORD = re.compile(r"[^\s(\[“\"]+$")
 _LOOKED_AT = max(map(len, _ABBREVIATIONS)) + 1
-"""Characters before a point that tell whether an abbreviation ends there, whatever the length of the word."""
+"""Characters before a point that tell whether an abbreviation ends there, for a word of any length."""
 
 
 @cache

@@ -20,11 +20,11 @@ from realm_jax.jobs import cli
 from realm_jax.published import variables
 from realm_jax.runtime.settings_record import read_record
 from realm_jax.training import results
-from realm_jax.training.open_run import OpenRun
-from realm_jax.training.refresh import next_step
+from realm_jax.training.index_builder import next_step
 from realm_jax.training.train_stage import task_of
 from realm_jax.workdir import Workdir
 from tests import world as toy
+from tests.importing.commands import opened, realm
 from tests.published import small
 from tests.trees import same
 
@@ -65,14 +65,6 @@ def write_questions(folder):
         lines = [{"question": q.question, "answer": list(q.answers)} for q in toy.questions(split)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return [word for split in toy.SPLITS for word in (f"--questions.{split}", folder / f"{split}.jsonl")]
-
-
-def realm(*arguments):
-    return cli.main([str(argument) for argument in arguments])
-
-
-def opened(workdir):
-    return OpenRun(read_record(Workdir(workdir)).config, Workdir(workdir))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +135,7 @@ def test_evaluate_without_questions_says_so(run, capfd, more):
     assert realm("prepare", run) == 0
     assert realm("evaluate", run, *more) == 2
     error = capfd.readouterr().err
-    assert "this run has no questions; name them by --questions.test" in error and "prepare" not in error
+    assert "this run has no questions; add them by the job `prepare` with --questions.test FILE" in error
 
 
 def test_fine_tuning_goes_on_from_the_published_reader(folders, tmp_path):
@@ -269,7 +261,7 @@ def test_another_import_may_follow_one_that_made_nothing_whole(folders, tmp_path
 
 def test_help_shows_the_settings_of_an_import(capfd):
     with pytest.raises(SystemExit):
-        realm("import_weights", "--help")
+        realm("import_weights", "--help-all")
     said = re.sub(r"[\s│]+", " ", capfd.readouterr().out)
     for option, default in (("data.passage_length", 320), ("index.kind", "exact"), ("pretrain.steps", 0)):
         assert re.search(rf"--{option} .*?\(default: (\S+)\)", said)[1] == str(default)
