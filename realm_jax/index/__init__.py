@@ -1,1 +1,1 @@
-"""What finds passages for query rows, by vectors or by words, and the snapshots that hold it."""
+"""Retrievers, which find passages for query rows by vectors or by words, and the snapshots that hold them."""

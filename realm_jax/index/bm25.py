@@ -1,7 +1,7 @@
 """BM25: retrieval without learning and without vectors, from an inverted index in host memory."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,7 +45,7 @@ class Bm25:
         self._index, self._ignored = index, {vocabulary[word] for word in ignored if word in vocabulary}
         self.num_passages = int(index.scores["num_docs"])
 
-    def scores(self, query: list[int]) -> Float[np.ndarray, "N"]:
+    def scores(self, query: list[int]) -> Float[np.ndarray, " N"]:
         """Of all passages."""
         size = len(self._index.scores["indptr"]) - 1
         known = [term for term in query if term < size and term not in self._ignored]
@@ -63,7 +63,7 @@ class Bm25:
 
 
 class Bm25Index(Retriever):
-    """Takes the wordpieces of query rows themselves. Nothing of it learns, so its scores stand in the loss."""
+    """Takes the wordpieces of query rows themselves. Nothing of it learns, so the loss takes its scores."""
 
     def __init__(self, bm25: Bm25):
         self._bm25, self.num_passages = bm25, bm25.num_passages
@@ -87,8 +87,12 @@ class Bm25Index(Retriever):
     def own_scores(self, encoded: Int[HostOrDevice, "B Q"], rows: Int[HostOrDevice, "B K"]) -> Float[np.ndarray, "B K"]:
         """0 for the null passage, whose row follows the last one's."""
         null = np.zeros(1, np.float32)
-        scores = (np.concatenate([self._bm25.scores(query), null]) for query in _pieces(encoded))
+        scores = (np.concatenate([of_passages, null]) for of_passages in self.all_scores(encoded))
         return np.stack([of_all[at] for of_all, at in zip(scores, rows, strict=True)])
+
+    def all_scores(self, encoded: Int[HostOrDevice, "B Q"]) -> Iterator[Float[np.ndarray, " N"]]:
+        """Of each query, those of all passages."""
+        return map(self._bm25.scores, _pieces(encoded))
 
     def _search(self, encoded: Int[HostOrDevice, "B Q"], k: int) -> Found:
         return self._bm25.search(_pieces(encoded), k)
@@ -100,7 +104,7 @@ def _pieces(queries: Int[HostOrDevice, "B Q"]) -> list[list[int]]:
     return [[piece for piece in row[1:] if piece != row[-1]] for row in rows]
 
 
-def _title_and_body(row: Integer[np.ndarray, "P"]) -> tuple[list[int], list[int]]:
+def _title_and_body(row: Integer[np.ndarray, " P"]) -> tuple[list[int], list[int]]:
     """The wordpieces of `[CLS] title [SEP] body [SEP] PAD...`."""
     first, last = np.flatnonzero(row == row[row != PAD][-1])[[0, -1]]
     return row[1:first].tolist(), row[first + 1 : last].tolist()

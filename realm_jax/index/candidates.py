@@ -11,7 +11,7 @@ from realm_jax.index.base import Retriever
 from realm_jax.index.exact import ExactIndex
 
 NULL_CANDIDATE = 0
-"""Where the null passage stands among the candidates."""
+"""Place of the null passage among the candidates."""
 REMEDY = "take a larger corpus, or less of what asks for most of them: pretrain.candidates or pretrain.answer_within"
 
 
@@ -23,7 +23,7 @@ def search_candidates(
     Where too many of the best are banned the search goes deeper: a banned passage never comes back.
 
     Args:
-      encoded: what the index made of the query rows (`Retriever.encode`).
+      encoded: the search input that the index made of the query rows (`Retriever.encode`).
       banned: rows that must not be read, the query's origin above all; -1 bans nothing.
       null_id: the null passage's row.
 

@@ -43,7 +43,7 @@ class DeviceStore:
 
 @jax.jit
 def _gather(store: DeviceStore, ids: jax.Array) -> jax.Array:
-    """Each device gives the rows that it holds, and zeros for the others; the sum is what was asked for."""
+    """Each device gives the rows that it holds, and zeros for the others; the sum is the rows asked for."""
     everywhere = PartitionSpec()
 
     @functools.partial(

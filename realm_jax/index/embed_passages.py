@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from realm_jax import disk
 from realm_jax.config import Index
 from realm_jax.index.base import Embed, Passages, Retriever
-from realm_jax.index.exact import recall_against_exact
+from realm_jax.index.effort import reach
+from realm_jax.index.exact import Recall
 from realm_jax.index.snapshots import (
     PARTS,
     Manifest,
@@ -26,13 +29,13 @@ from realm_jax.index.snapshots import (
     publish_snapshot,
 )
 from realm_jax.kinds import INDEXES
+from realm_jax.locks import wait_for
 from realm_jax.remote import AnyPath, is_remote, remove
 from realm_jax.text.features import PAD
-from realm_jax.workdir import wait_for
 
 BUCKET = 16
 BLOCK_ROWS = 1 << 16
-"""Passages embedded and written at a time: what a killed builder loses at most."""
+"""Passages embedded and written at a time: a killed builder loses no more."""
 PROBE_QUERIES = 256
 PROBE_DEPTH = 10
 Progress = Callable[[int, int], None]
@@ -46,7 +49,7 @@ class Known:
         self.vectors, self._order = vectors, np.lexsort((digests[:, 1], digests[:, 0]))
         self._ordered = _scalars(digests[self._order])
 
-    def places(self, digests: Integer[np.ndarray, "rows 2"]) -> Int[np.ndarray, "rows"]:
+    def places(self, digests: Integer[np.ndarray, "rows 2"]) -> Int[np.ndarray, " rows"]:
         """For each row its place among the vectors, or -1."""
         wanted = _scalars(digests)
         at = np.minimum(np.searchsorted(self._ordered, wanted), len(self._ordered) - 1)
@@ -89,12 +92,12 @@ def build_snapshot(
     embedder: str = "",
     part: tuple[int, int] = (0, 1),
     elsewhere: Sequence[AnyPath] = (),
+    queries: Callable[[], Float[np.ndarray, "R E"] | None] = lambda: None,
 ) -> Manifest | None:
     """Embeds every passage, builds the index and publishes snapshot `step`.
 
-    Where a snapshot stands already that the same embedder made, at another step, or from another passage store, the
-    vectors of passages that both have are taken over. Which old ones may go (`snapshots.remove_old`) only the caller
-    knows.
+    If the same embedder made a snapshot before, at another step or from another passage store, the vectors of passages
+    that both have are taken over. Which old ones may go (`snapshots.remove_old`) only the caller knows.
 
     Args:
       vocabulary: the number of each wordpiece.
@@ -102,6 +105,7 @@ def build_snapshot(
         same ones is gone on with.
       part: (i, n), where this process is the i-th of n that embed together; the first one publishes.
       elsewhere: directories of snapshots that other runs own; vectors of this very store are taken over from them, too.
+      queries: gives vectors that recall is measured with, by the same embedder; None for stand-ins.
 
     Returns:
       the manifest in the first process; None in the others, once the snapshot is published.
@@ -131,7 +135,7 @@ def build_snapshot(
     check_finite(step, vectors)  # ScaNN would fail on such ones in its own words
     embedded = time.monotonic()
     passages = Passages(vectors[:-1], store_tokens[:-1], vocabulary)
-    index, recall, seconds = build_index(step, passages, index_config)
+    index, recall, seconds = build_index(step, passages, index_config, queries)
     manifest = publish_snapshot(
         directory,
         step,
@@ -149,21 +153,35 @@ def build_snapshot(
 
 
 def build_index(
-    step: int, passages: Passages, settings: Index
+    step: int,
+    passages: Passages,
+    settings: Index,
+    queries: Callable[[], Float[np.ndarray, "R E"] | None] = lambda: None,
 ) -> tuple[Retriever | None, float | None, dict[str, float]]:
-    """The index, if its kind has files; its recall against exact search, if it is approximate, with noisy passage
-    vectors as queries; and the seconds of both."""
+    """The index, if its kind has files; its recall against exact search, if it is approximate; the seconds of both.
+
+    An approximate index looks as far as `settings.recall` of the best passages take. Without `queries`, noisy vectors
+    of passages stand in for them.
+    """
     start = time.monotonic()
     index, recall = INDEXES[settings.kind].load().build(passages, settings), None
     built = time.monotonic()
     if index is not None and index.approximate:
-        queries = probe_queries(passages.vectors, step)
-        recall = recall_against_exact(index, passages.vectors, queries, min(PROBE_DEPTH, index.num_passages))
+        given = queries()
+        asked = probe_queries(passages.vectors, step) if given is None else given
+        recall_of = Recall(passages.vectors, asked, min(PROBE_DEPTH, index.num_passages))
+        index, recall = reach(index, recall_of, settings.recall)
+        if recall < settings.recall:
+            print(
+                f"warning: index.recall: {settings.recall} of the {PROBE_DEPTH} best passages are wanted; the index "
+                f"finds {recall:.3f}, though it looks as far as it can",
+                file=sys.stderr,
+            )
     return index, recall, {"build": round(built - start, 3), "recall": round(time.monotonic() - built, 3)}
 
 
 def blocks(rows: int, processes: int) -> list[tuple[int, int]]:
-    """(start, stop) of what is embedded and written at a time."""
+    """(start, stop) of the rows that are embedded and written at a time."""
     size = min(BLOCK_ROWS, -(-rows // processes))
     return [(start, min(start + size, rows)) for start in range(0, rows, size)]
 
@@ -177,7 +195,7 @@ def embed_part(
     progress: Progress | None = None,
     known: Known | None = None,
 ) -> None:
-    """Writes vectors of every n-th block of rows, each whole or not at all; blocks that stand there are kept."""
+    """Writes vectors of every n-th block of rows, each whole or not at all; blocks that are there are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     mine = blocks(len(tokens), part[1])[part[0] :: part[1]]
     total, before = sum(stop - start for start, stop in mine), 0
@@ -190,7 +208,7 @@ def embed_part(
 
     for start, stop in mine:
         path = folder / f"{start}-{stop}.npy"
-        if not path.exists():
+        if not _holds(path, stop - start):
             _save(path, embed_new(embed, tokens[start:stop], known, rows_per_batch, done))
         before += stop - start
 
@@ -202,12 +220,23 @@ def _save(path: AnyPath, array: np.ndarray) -> None:
         np.save(buffer, array)
         path.write_bytes(buffer.getvalue())
         return
-    np.save(path.with_suffix(".tmp.npy"), array)
-    os.replace(path.with_suffix(".tmp.npy"), path)
+    with disk.written(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array)
 
 
 def _load(path: AnyPath) -> np.ndarray:
     return np.load(io.BytesIO(path.read_bytes()) if is_remote(path) else path)
+
+
+def _holds(path: AnyPath, rows: int) -> bool:
+    """Whether a block is there, with all its rows: a power cut may have left it empty."""
+    try:
+        return len(_load(path)) == rows
+    except FileNotFoundError:
+        return False
+    except (ValueError, EOFError, TypeError):
+        print(f"{path}: damaged; it is embedded again", flush=True)
+        return False
 
 
 def _there(path: AnyPath) -> bool | None:
@@ -294,7 +323,7 @@ def _batches(tokens: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.nda
         start = stop
 
 
-def _lengths(tokens: np.ndarray, rows: int = 1 << 16) -> Int[np.ndarray, "rows"]:
+def _lengths(tokens: np.ndarray, rows: int = 1 << 16) -> Int[np.ndarray, " rows"]:
     """Tokens per row, block by block: the store is memory-mapped and may be larger than memory."""
     return np.concatenate([(tokens[i : i + rows] != PAD).sum(axis=1) for i in range(0, len(tokens), rows)])
 

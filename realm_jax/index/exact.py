@@ -2,7 +2,8 @@
 
 Each device looks twice at its own rows. The first look keeps of every group of neighbouring rows the largest product
 alone. The k best rows lie in the k best groups (a row in another group has k rows before it, one of each of those), so
-the second look computes the products of these again. Both are a matrix product and a maximum; what is sorted is small.
+the second look computes the products of these again. Both are a matrix product and a maximum; only a small part is
+sorted.
 """
 
 import functools
@@ -23,7 +24,7 @@ from realm_jax.index.base import HostOrDevice, Index, Passages
 
 LARGEST_GROUP = 128
 BLOCK_ROWS, BLOCK_ROWS_OF_CPU = 65536, 8192
-"""Rows whose products are computed at once: what a CPU's caches hold; elsewhere more, since each block costs time."""
+"""Rows whose products are computed at once: the size of a CPU's caches; elsewhere more, since each block costs time."""
 QUERIES_AT_ONCE = 256
 """Of a search from the host, so that its memory does not grow with the batch."""
 MEASURED_AT_ONCE = 1 << 20
@@ -177,17 +178,26 @@ def _best_groups(maxima: Float[Array, "B groups"], k: int) -> Int[Array, "B {k}"
 def recall_against_exact(
     index: Index, vectors: Float[np.ndarray, "N E"], queries: Float[HostOrDevice, "B E"], k: int
 ) -> float:
-    """Share of the `k` found passages, mean over queries, that are among the `k` with the largest inner products.
+    """Share of the `k` found passages, mean over queries, that are among the `k` with the largest inner products."""
+    return Recall(vectors, queries, k)(index)
+
+
+class Recall:
+    """`recall_against_exact` of any number of indexes, for the price of one exact search.
 
     Products are compared, not rows: of several passages with one vector, any will do.
     """
-    queries, size = np.asarray(queries, dtype=np.float32), MEASURED_AT_ONCE
-    blocks = []
-    for start in range(0, len(vectors), size):
-        part = ExactIndex(vectors[start : start + size])
-        blocks.append(part.search(queries, min(k, part.num_passages))[0])
-    best = -np.sort(-np.concatenate(blocks, axis=1))[:, :k]
-    _, found = index.search(queries, k)
-    products = np.einsum("be,bke->bk", queries, vectors[np.maximum(found, 0)])
-    rounding = 1e-5 * np.maximum(1.0, np.abs(best[:, -1:]))
-    return float(np.mean((found >= 0) & (products >= best[:, -1:] - rounding)))
+
+    def __init__(self, vectors: Float[np.ndarray, "N E"], queries: Float[HostOrDevice, "B E"], k: int):
+        self._vectors, self._queries, self._k = vectors, np.asarray(queries, dtype=np.float32), k
+        size, blocks = MEASURED_AT_ONCE, []
+        for start in range(0, len(vectors), size):
+            part = ExactIndex(vectors[start : start + size])
+            blocks.append(part.search(self._queries, min(k, part.num_passages))[0])
+        worst = -np.sort(-np.concatenate(blocks, axis=1))[:, :k][:, -1:]
+        self._enough = worst - 1e-5 * np.maximum(1.0, np.abs(worst))  # less what rounding may take
+
+    def __call__(self, index: Index) -> float:
+        _, found = index.search(self._queries, self._k)
+        products = np.einsum("be,bke->bk", self._queries, self._vectors[np.maximum(found, 0)])
+        return float(np.mean((found >= 0) & (products >= self._enough)))

@@ -26,28 +26,28 @@ def in_a_line(mesh: Mesh | None) -> Mesh:
 
 
 def bytes_per_device(rows: int, width: int, dtype: np.dtype | str, mesh: Mesh | None) -> int:
-    """What one device holds of a table."""
+    """The rows of a table that one device holds."""
     return -(-rows // in_a_line(mesh).size) * width * np.dtype(dtype).itemsize
 
 
 def require_room(passages: int, tables: dict[str, int], mesh: Mesh | None) -> None:
-    """Refuses, before anything is allocated, what will not fit.
+    """Refuses, before anything is allocated, tables that will not fit.
 
     Args:
       passages: rows of the tables, for the message.
-      tables: what it is ("vectors", "tokens", ...) -> bytes per device.
+      tables: name ("vectors", "tokens", ...) -> bytes per device.
 
     Raises:
       UserError: a device of this process has too little memory free; the message names it, and the ways out.
     """
     needed, line = sum(tables.values()), in_a_line(mesh)
-    device = min(line.local_devices, key=_free)
-    if needed > (free := _free(device)):
-        parts = ", ".join(f"{name} {_gb(size)}" for name, size in tables.items())
+    device = min(line.local_devices, key=free)
+    if needed > (there := free(device)):
+        parts = ", ".join(f"{name} {gb(size)}" for name, size in tables.items())
         remedies = "; ".join(ALTERNATIVES[name] for name in tables if name in ALTERNATIVES)
         raise UserError(
-            f"index: {passages:,} passages over {line.size} devices need {_gb(needed)} on each ({parts}), but {device} "
-            f"has {_gb(free)} free. Take more devices; {remedies}"
+            f"index: {passages:,} passages over {line.size} devices need {gb(needed)} on each ({parts}), but {device} "
+            f"has {gb(there)} free. Take more devices; {remedies}"
         )
 
 
@@ -68,7 +68,7 @@ def divide(
     return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
-def _free(device: Any) -> int:
+def free(device: Any) -> int:
     """Bytes that may still be allocated; of a device that cannot say, its share of the host's memory."""
     statistics = device.memory_stats() or {}
     if "bytes_limit" in statistics:
@@ -76,5 +76,7 @@ def _free(device: Any) -> int:
     return psutil.virtual_memory().available // len(jax.local_devices())
 
 
-def _gb(size: int) -> str:
+def gb(size: int) -> str:
+    """For messages."""
+    """For messages."""
     return f"{size / 1e9:.2f} GB ({size:,} bytes)"

@@ -1,6 +1,7 @@
 """ScaNN: approximate search in host memory (Guo et al. 2020, arXiv 1908.10396), for corpora past device memory."""
 
 import contextlib
+import copy
 import dataclasses
 import math
 import os
@@ -14,13 +15,15 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float
 
+from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
-from realm_jax.index.base import Index
+from realm_jax.index.base import Index, Passages
 from realm_jax.workdir import read_json, write_json
 
 BRUTE_FORCE_BELOW = 2_000
 TRAINING_ROWS = 100_000
 NEIGHBORS = 10
+DOUBLINGS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,19 @@ class Parameters:
     min_leaf_size: int = 0
     reorder: int = 0
     """Best approximate scores that are computed again, exactly."""
+    soar: float = 0.0
+    """Lambda of SOAR, by which each vector lies in a second leaf too (Sun et al. 2023, arXiv 2404.00774); 0: in one."""
+
+    @property
+    def most_effort(self) -> int:
+        """Past all leaves, each step of effort computes twice as many scores exactly."""
+        return self.leaves + DOUBLINGS * (self.leaves > 0)
+
+    def with_effort(self, effort: int) -> "Parameters":
+        """`effort` leaves are searched; steps past the last leaf reorder more."""
+        more = max(0, effort - self.leaves)
+        reorder = min(self.count, self.reorder << more)
+        return dataclasses.replace(self, leaves_to_search=min(effort, self.leaves), reorder=reorder)
 
     def for_depth(self, k: int) -> dict[str, int]:
         """Arguments of a search for `k` neighbours: deep ones look into more leaves and score more of them exactly."""
@@ -54,8 +70,8 @@ def choose_parameters(count: int) -> Parameters:
     """ScaNN's rules of thumb: about sqrt(N) leaves, asymmetric hashing of 2 dimensions a block, then exact reordering.
 
     They advise a plain scan below 20,000 points; here a tree is built from 2,000 on, because it costs little (half the
-    leaves of a small tree are searched, falling to a tenth at 100,000 points) and makes small experiments run what
-    large ones run.
+    leaves of a small tree are searched, falling to a tenth at 100,000 points) and makes small experiments run the code
+    of large ones.
     """
     if count < BRUTE_FORCE_BELOW:
         return Parameters(count)
@@ -79,12 +95,36 @@ class ScannIndex(Index):
                 training_sample_size=min(self.num_passages, TRAINING_ROWS),
                 min_partition_size=self.parameters.min_leaf_size,
                 random_init=False,  # k-means++, whose seed is fixed: equal vectors give an equal index in every run
+                soar_lambda=self.parameters.soar or None,
             )
             builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(self.parameters.reorder)
         else:
             builder = builder.score_brute_force()
         with _without_log_lines():
             self._searcher = builder.build()
+
+    @classmethod
+    def build(cls, passages: Passages, settings: IndexConfig) -> "ScannIndex":
+        vectors = passages.vectors
+        return cls(vectors, dataclasses.replace(choose_parameters(len(vectors)), soar=settings.soar))
+
+    @property
+    def effort(self) -> int:  # type: ignore[override]
+        return self.parameters.leaves_to_search
+
+    @property
+    def most_effort(self) -> int:  # type: ignore[override]
+        return self.parameters.most_effort
+
+    def with_effort(self, effort: int) -> "ScannIndex":
+        other = copy.copy(self)  # of one searcher, which is told with each search how far to look
+        other.parameters = self.parameters.with_effort(effort)
+        return other
+
+    @property
+    def looks(self) -> dict[str, int]:
+        parameters = dataclasses.asdict(self.parameters)
+        return {name: parameters[name] for name in ("leaves", "leaves_to_search", "reorder") if parameters[name]}
 
     def save(self, directory: Path) -> None:
         # ScaNN writes absolute paths unless told otherwise, and a published folder is renamed.
@@ -127,7 +167,7 @@ def _library() -> ModuleType:
 
 @contextlib.contextmanager
 def _without_log_lines() -> Iterator[None]:
-    """Keeps ScaNN's log lines, which no option silences, out of the terminal; whatever else was written passes."""
+    """Keeps ScaNN's log lines, which no option silences, out of the terminal; any other output passes."""
     log_line = re.compile(rb"^([IW]\d{4} [^\n]*\]|WARNING: All log messages before absl)[^\n]*\n", re.MULTILINE)
     sys.stderr.flush()
     terminal = os.dup(2)

@@ -3,13 +3,12 @@
 <snapshots>/<step>/vectors.npy     float32 [N + 1, E]; the last row is the null passage
 <snapshots>/<step>/<kind>/         the index's own files, where its kind has any
 <snapshots>/<step>/digests.npy     uint64 [N + 1, 2]; of each passage's tokens, so that its vector can be kept
-<snapshots>/<step>/manifest.json   what it is, and the checksum of every other file
+<snapshots>/<step>/manifest.json its description, and the checksum of every other file
 """
 
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -22,7 +21,7 @@ from jaxtyping import Float, Integer
 
 from realm_jax import remote
 from realm_jax.config import Index
-from realm_jax.errors import UserError
+from realm_jax.errors import BadJson, UserError, from_json
 from realm_jax.index.base import Retriever
 from realm_jax.kinds import INDEXES
 from realm_jax.remote import AnyPath, is_remote
@@ -40,7 +39,7 @@ _ROWS_AT_ONCE = 1 << 16
 
 @runtime_checkable
 class Rows(Protocol):
-    """What is like an array [rows, E] in these respects."""
+    """Anything like an array [rows, E] in these respects."""
 
     shape: tuple[int, ...]
 
@@ -53,7 +52,7 @@ class SnapshotError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a snapshot is; written last."""
+    """The description of a snapshot; written last."""
 
     step: int
     """The trainer's step whose embedder made the vectors."""
@@ -72,6 +71,8 @@ class Manifest:
     """{path within the snapshot: SHA-256}."""
     embedder: str = ""
     """Digest of the embedder's parameters."""
+    looks: dict[str, int] = dataclasses.field(default_factory=dict)
+    """How far the index looks (`Retriever.looks`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +145,7 @@ def publish_snapshot(
             seconds=seconds or {},
             files=_checksums(folder),
             embedder=embedder,
+            looks=index.looks if index is not None else {},
         )
         write_json(folder / MANIFEST, dataclasses.asdict(manifest))
     return manifest
@@ -211,7 +213,10 @@ def load(directory: AnyPath, step: int, fingerprint: str | None = None) -> Snaps
         missing = f"incomplete, {Path(error.filename or str(error)).name} is missing"
         state = missing if folder.is_dir() else "no such snapshot (any more)"
         there = ", ".join(map(str, list_steps(directory))) or "none"
-        raise SnapshotError(f"{folder}: {state}; there are snapshots of these steps: {there}") from None
+        raise SnapshotError(
+            f"{folder}: {state}; there are snapshots of these steps: {there}. The job build_index makes that of a "
+            "checkpoint that is there"
+        ) from None
     shape = (manifest.count + 1, manifest.dimension)
     if (manifest.step, vectors.shape, vectors.dtype) != (step, shape, np.float32):
         raise SnapshotError(
@@ -221,7 +226,7 @@ def load(directory: AnyPath, step: int, fingerprint: str | None = None) -> Snaps
     if fingerprint is not None and manifest.fingerprint != fingerprint:
         raise SnapshotError(
             f"{folder}: made from passage store {manifest.fingerprint}, but this is store {fingerprint}: the "
-            "passages have changed since. Run `build_index`, or use the data that it was made from"
+            f"passages have changed since, or {MANIFEST} has. Use the data that it was made from, or {REMEDY}"
         )
     return Snapshot(step, folder, vectors, manifest)
 
@@ -239,8 +244,8 @@ def _fetch(folder: AnyPath) -> Path:
 def known_vectors(
     directory: AnyPath, embedder: str, fingerprint: str | None = None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """(digests uint64 [R, 2], vectors float32 [R, E]) of the newest snapshot that this embedder made, of whatever step,
-    and of whatever store unless its `fingerprint` is given; None where there is none."""
+    """(digests uint64 [R, 2], vectors float32 [R, E]) of the newest snapshot that this embedder made, of any step, and
+    of any store unless its `fingerprint` is given; None where there is none."""
     made = [
         step
         for step in list_steps(directory, fingerprint)
@@ -262,8 +267,8 @@ def load_index(
 
 
 def signs_of_work(directory: AnyPath) -> list[tuple[str, int]]:
-    """What changes while a builder embeds: its unfinished folders with the time of the last batch; in a bucket, the
-    blocks in them."""
+    """A count that changes while a builder embeds: its unfinished folders with the time of the last batch; in a bucket,
+    the blocks in them."""
     parts = [path for path in directory.iterdir() if path.name.endswith(PARTS)] if directory.exists() else []
     if is_remote(directory):
         return sorted((str(path), 0) for part in parts for path in remote.files(part))
@@ -276,7 +281,7 @@ def remove_old(directory: AnyPath, keep: int, keep_always: Collection[int] = (FI
     """Removes all but the newest `keep` snapshots and those of `keep_always`; returns the removed steps.
 
     Nobody waits: a snapshot disappears at once, by a new name, so that a reader meets it whole or not at all, and who
-    has it open keeps it. What killed writers and removers left behind goes too, so only the one writer may call this.
+    has it open keeps it. The leftovers of killed writers and removers go too, so only the one writer may call this.
     """
     old = [step for step in list_steps(directory)[:-keep] if step not in keep_always]
     if is_remote(directory):
@@ -284,18 +289,24 @@ def remove_old(directory: AnyPath, keep: int, keep_always: Collection[int] = (FI
         for folder in [directory / str(step) for step in old] + parts:
             remote.remove(folder)
         return old
-    for step in old:
-        os.rename(directory / str(step), directory / f".{step}{REMOVED}")
-    for leftover in [path for ending in (REMOVED, PARTS, ".tmp") for path in directory.glob(f".*{ending}")]:
-        shutil.rmtree(leftover, ignore_errors=True)
+    for _ in range(2):  # a killed remover's would stand in the way of the first
+        for leftover in [path for ending in (REMOVED, PARTS, ".tmp") for path in directory.glob(f".*{ending}")]:
+            shutil.rmtree(leftover, ignore_errors=True)
+        for step in old:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(directory / str(step), directory / f".{step}{REMOVED}")
     return old
 
 
 def _read_manifest(path: AnyPath) -> Manifest:
     try:
-        manifest = Manifest(**json.loads(path.read_bytes()))
+        manifest = Manifest(**from_json(path.read_bytes()))
+        typed = {"step": int, "count": int, "dimension": int, "kind": str, "fingerprint": str, "embedder": str}
+        for name, kind in typed.items():
+            if not isinstance(getattr(manifest, name), kind):
+                raise TypeError(f"its {name!r} is {getattr(manifest, name)!r}")
         whole = VECTORS in manifest.files and all(isinstance(value, str) for value in manifest.files.values())
-    except (ValueError, TypeError, AttributeError) as error:  # no JSON, other names, or values of other kinds
+    except (BadJson, TypeError, AttributeError) as error:  # no JSON, other names, or values of other kinds
         raise SnapshotError(f"{path}: not a manifest of this version ({error}); {REMEDY}") from None
     if not whole:
         raise SnapshotError(f"{path}: lists no {VECTORS} with a checksum; {REMEDY}")

@@ -34,6 +34,6 @@ def test_gathers_rows_without_the_host(mesh, dtype):
 
 
 def test_what_does_not_fit_is_refused(monkeypatch, mesh):
-    monkeypatch.setattr(placement, "_free", lambda device: 10)
+    monkeypatch.setattr(placement, "free", lambda device: 10)
     with pytest.raises(UserError, match="21 passages .*tokens .*--index.store host"):
         DeviceStore(np.zeros((COUNT, P), np.uint16), mesh)

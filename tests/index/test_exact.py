@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch):
         raise AssertionError("allocated")
 
     free = {device: 4096 for device in jax.devices()} | {jax.devices()[5]: 1500}
-    monkeypatch.setattr(placement, "_free", free.get)
+    monkeypatch.setattr(placement, "free", free.get)
     vectors = np.zeros((1000, 3), np.float32)
     ExactIndex(vectors, mesh(8), "bfloat16")  # 750 bytes on each
     monkeypatch.setattr(jax, "device_put", never)
@@ -187,8 +187,8 @@ def test_a_device_that_says_what_it_has_is_believed():
         def memory_stats(self):
             return {"bytes_limit": 100, "bytes_in_use": 30}
 
-    assert placement._free(Device()) == 70
-    assert placement._free(jax.devices()[0]) > 1 << 20
+    assert placement.free(Device()) == 70
+    assert placement.free(jax.devices()[0]) > 1 << 20
 
 
 def test_errors_name_what_is_wrong():

@@ -1,13 +1,16 @@
 """ScaNN against brute force: tree, hashing and reordering, saved and loaded, and searches deeper than its leaves."""
 
 import builtins
+import dataclasses
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
+from realm_jax.index.base import Passages
 from realm_jax.index.exact import ExactIndex, recall_against_exact
 from realm_jax.index.scann import Parameters, ScannIndex, choose_parameters
 
@@ -53,6 +56,30 @@ def test_finds_every_passage_when_asked_to(vectors, queries):
     scores, ids = narrow.search(queries[:3], len(vectors))
     np.testing.assert_array_equal(np.sort(ids, axis=1), np.tile(np.arange(len(vectors)), (3, 1)))
     assert np.isfinite(scores).all()
+
+
+def test_soar_finds_more_in_as_many_leaves_and_nothing_twice(tmp_path, vectors, queries):
+    recall = {}
+    for soar in (0.0, 1.5):
+        index = ScannIndex(vectors, Parameters(len(vectors), 71, 3, 1, 200, soar))
+        recall[soar] = recall_against_exact(index, vectors, queries, 10)
+    assert recall[1.5] > recall[0.0] + 0.02 and recall[0.0] < 0.9
+    _, ids = index.search(queries[:3], len(vectors))
+    np.testing.assert_array_equal(np.sort(ids, axis=1), np.tile(np.arange(len(vectors)), (3, 1)))
+    (tmp_path / "saved").mkdir()
+    index.save(tmp_path / "saved")
+    loaded = ScannIndex.load(tmp_path / "saved")
+    (scores, found), (wanted, expected) = loaded.search(queries, 10), index.search(queries, 10)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(scores, wanted, rtol=1e-5)  # where vectors lie in memory, sums are rounded otherwise
+    assert all(len(set(row)) == 10 for row in found.tolist())
+
+
+def test_soar_is_an_option_of_the_index(vectors):
+    passages = Passages(vectors, np.zeros((len(vectors), 4), np.int32), {})
+    for soar in (0.0, 1.5):
+        built = ScannIndex.build(passages, IndexConfig(soar=soar))
+        assert built.parameters == dataclasses.replace(choose_parameters(len(vectors)), soar=soar)
 
 
 class OneLeaf(Parameters):

@@ -76,7 +76,7 @@ def test_snapshots_survive_a_move_of_their_folder(tmp_path):
 
 def test_a_kind_that_this_version_lacks_is_an_error_that_lists_what_there_is(tmp_path):
     publish(tmp_path, 1, kind="tree")
-    with pytest.raises(SnapshotError, match="index of kind 'tree'; this version has scann, exact, bm25"):
+    with pytest.raises(SnapshotError, match="index of kind 'tree'; this version has scann, exact, hybrid, bm25"):
         load(tmp_path, 1).index(Index())
 
 
@@ -198,6 +198,15 @@ def test_index_of_a_removed_snapshot_is_an_error_of_its_own(tmp_path):
     with pytest.raises(SnapshotError, match="was removed while it was being read"):
         opened.index(Index())
     assert isinstance(dataclasses.replace(opened, directory=tmp_path / "2").index(Index()), ScannIndex)
+
+
+def test_what_a_killed_remover_left_is_in_nobodys_way(tmp_path):
+    for step in (1, 2):
+        publish(tmp_path, step)
+    (tmp_path / f".1{snapshots.REMOVED}").mkdir()
+    (tmp_path / f".1{snapshots.REMOVED}" / "half").touch()
+    assert remove_old(tmp_path, keep=1) == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
 
 
 WRITER = """
