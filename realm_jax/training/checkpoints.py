@@ -1,9 +1,9 @@
-"""Orbax checkpoints: every top-level part of the parameters is an item of its own, so that a reader takes what it
-needs.
+"""Orbax checkpoints: every top-level part of the parameters is an item of its own, so that a reader takes only the
+parts it needs.
 
 A checkpoint of step s holds the state after s steps: the parts (``embedder``, ``reader``), ``optimizer``, and
-``position``, a JSON object with the place in the data, which passages these are, the probes so far and what the task
-remembers.
+``position``, a JSON object with the place in the data, which passages these are, the probes so far and the memory of
+the task.
 """
 
 import contextlib
@@ -11,31 +11,41 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from realm_jax.errors import UserError
-from realm_jax.remote import AnyPath, is_remote
+from realm_jax import disk
+from realm_jax.errors import UserError, refusal
+from realm_jax.remote import AnyPath, is_remote, remove
 
 COMMITTED = "commit_success.txt"
+STAMP = "_CHECKPOINT_METADATA"
+"""Has the time of the last of Orbax's own moves."""
 DELETION_S = 1.0
 """Seconds within which a step that is being deleted is gone."""
 Params = dict[str, Any]
+_MATCHING: set[tuple[str, str]] = set()
+"""Folders, with the parts and shapes that were compared there: once in a process, as TensorStore keeps for ever what it
+told of an array."""
 
 
 @dataclasses.dataclass
 class State:
-    """What a training step changes."""
+    """The state that a training step changes."""
 
     params: Params
     optimizer: Any
 
 
 jax.tree_util.register_dataclass(State, ["params", "optimizer"], [])
+
+
+class DamagedError(UserError):
+    """A checkpoint that cannot be what was saved."""
 
 
 class _KeepNewestAndBest:
@@ -57,16 +67,21 @@ class CheckpointWriter:
     def __init__(self, directory: AnyPath, keep: int):
         _quiet()
         self._policy = _KeepNewestAndBest(keep)
+        self._directory, self._saving = directory, 0
         self._manager = ocp.CheckpointManager(
             _absolute(directory),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=self._policy, cleanup_tmp_directories=True, enable_async_checkpointing=True
+                preservation_policy=self._policy,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=lambda: _seal(self._directory, self._saving)),
             ),
         )
 
     def save(self, step: int, state: State, position: dict[str, Any], best: int | None) -> None:
-        """Returns once the state is copied; what was asked for before is then written."""
-        self._policy.best = best
+        """Returns once the state is copied; the earlier ones are then written."""
+        self.wait()
+        self._policy.best, self._saving = best, step
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -91,6 +106,28 @@ def write_params(directory: AnyPath, step: int, params: Params) -> None:
             step, args=ocp.args.Composite(**{name: ocp.args.StandardSave(part) for name, part in params.items()})
         )
         manager.wait_until_finished()
+    _seal(directory, step)
+
+
+def _seal(directory: AnyPath, step: int) -> None:
+    """Before Orbax renames what it has written, or else behind that. An object store has checksums of its own."""
+    if not is_remote(directory) and jax.process_index() == 0:
+        disk.seal(next(directory.glob(f"{step}.orbax-checkpoint-tmp*"), directory / str(step)), but=(STAMP,))
+
+
+def damage(directory: AnyPath, step: int, parts: Collection[str] = ()) -> str:
+    """What is wrong with the files of a checkpoint, or of some parts of it; "" where nothing is known to be."""
+    return "" if is_remote(directory) else disk.damage(directory / str(step), parts)
+
+
+def set_aside(directory: AnyPath, step: int) -> None:
+    """Makes room for a checkpoint of the same step; of what was there the last is kept, under another name."""
+    if is_remote(directory):
+        remove(directory / str(step))
+        return
+    aside = directory / f"{step}.aside"
+    remove(aside)
+    disk.rename(directory / str(step), aside)
 
 
 def steps(directory: AnyPath) -> list[int]:
@@ -99,7 +136,7 @@ def steps(directory: AnyPath) -> list[int]:
         return []
     # Orbax writes under another name and renames, so that a plain number is a whole checkpoint; in an object store it
     # writes a file last.
-    found = [path for path in directory.iterdir() if path.name.isdigit()]
+    found = [path for path in directory.iterdir() if path.name.isdecimal()]
     return sorted(int(path.name) for path in found if not is_remote(path) or (path / COMMITTED).exists())
 
 
@@ -108,9 +145,12 @@ def restore(directory: AnyPath, step: int, like: State) -> tuple[State, dict[str
 
     Raises:
       UserError: the checkpoint is of another architecture; both sides are listed.
+      DamagedError: it cannot be read, and has no checksums that would say more (`damage`).
     """
     items = {**like.params, "optimizer": like.optimizer}
     restored = _restore(directory, step, items, position=ocp.args.JsonRestore())
+    if not (isinstance(restored["position"], dict) and {"data", "probes"} <= restored["position"].keys()):
+        raise DamagedError(f"{directory / str(step)}/position: damaged (it names no place in the data)")
     params = {name: restored[name] for name in like.params}
     return State(params, restored["optimizer"]), restored["position"]
 
@@ -120,15 +160,19 @@ def restore_part(directory: AnyPath, step: int, name: str, like: Any) -> Any:
 
     Raises:
       UserError: the part is missing or of another architecture; both sides are listed.
+      DamagedError: it is not what was saved.
       FileNotFoundError: the step was deleted meanwhile.
     """
     try:
+        if problem := damage(directory, step, [name]):
+            raise DamagedError(
+                f"{problem}. Delete the checkpoint {step}, and done.json beside its folder if there is one, and give "
+                "the command again that made it"
+            )
         return _restore(directory, step, {name: like}, alone=True)[name]
     except (UserError, OSError, KeyError, ValueError) as error:
         if _is_gone(directory / str(step)):
             raise FileNotFoundError(f"{directory}: checkpoint {step} was deleted meanwhile") from error
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"{directory}/{step}: incomplete ({error}); delete it") from error
         raise
 
 
@@ -155,22 +199,43 @@ def _restore(directory: AnyPath, step: int, items: dict[str, Any], alone: bool =
     options = ocp.CheckpointManagerOptions(read_only=True, multiprocessing_options=single if alone else together)
     if not (directory / str(step)).is_dir():
         raise FileNotFoundError(f"{directory}: checkpoint {step} is gone")
-    shapes = ocp.StandardCheckpointHandler()
-    with contextlib.closing(shapes), ocp.CheckpointManager(_absolute(directory), options=options) as manager:
-        for name, like in items.items():
-            if not (directory / str(step) / name).is_dir():
-                raise UserError(
-                    f"{directory}/{step}: the checkpoint has no part {name!r}; it was written by another stage"
-                )
-            if name != "optimizer":  # the optimiser's tree follows from the parameters'
-                stored = shapes.metadata(_absolute(directory) / str(step) / name).tree
-                check_same_tree(_flat(stored), _flat(like), f"{directory}/{step}/{name}")
+    for name in items:
+        if not (directory / str(step) / name).is_dir():
+            raise UserError(f"{directory}/{step}: the checkpoint has no part {name!r}; it was written by another stage")
+    asked = (str(directory), str({name: _flat(like) for name, like in items.items()}))
+    if asked not in _MATCHING:
+        _check_architecture(directory, step, items)
+        _MATCHING.add(asked)
+    with ocp.CheckpointManager(_absolute(directory), options=options) as manager:
         arguments = {name: ocp.args.StandardRestore(abstract(like)) for name, like in items.items()}
-        return manager.restore(step, args=ocp.args.Composite(**arguments, **others))
+        try:
+            return manager.restore(step, args=ocp.args.Composite(**arguments, **others))
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            _check_architecture(directory, step, items)
+            if isinstance(error, OSError) or refusal(error):
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            if (directory / str(step) / disk.CHECKSUMS).exists():  # whole, so it is something else
+                told = f"not as this version saves it ({reason}); use another --workdir"
+                raise UserError(f"{directory / str(step)}: {told}") from error
+            raise DamagedError(f"{directory / str(step)}: damaged, it cannot be read ({reason})") from error
+
+
+def _check_architecture(directory: AnyPath, step: int, items: dict[str, Any]) -> None:
+    """Raises UserError, with both sides, where a checkpoint is of another one."""
+    for name, like in items.items():
+        if name == "optimizer":  # its tree follows from the parameters'
+            continue
+        with contextlib.closing(ocp.StandardCheckpointHandler()) as shapes:
+            try:
+                stored = shapes.metadata(_absolute(directory) / str(step) / name).tree
+            except (OSError, KeyError, ValueError, TypeError):
+                return
+        check_same_tree(_flat(stored), _flat(like), f"{directory}/{step}/{name}")
 
 
 def abstract(tree: Any) -> Any:
-    """Shapes, types and shardings in place of arrays; what has no sharding goes to a device of this process."""
+    """Shapes, types and shardings in place of arrays; a leaf without a sharding goes to a device of this process."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def of(leaf):
@@ -190,7 +255,7 @@ def check_same_shapes(params: Any, like: Any, where: str) -> None:
 
 
 def check_same_tree(stored: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], where: str) -> None:
-    """Raises UserError that lists what only one side has, and what differs in shape."""
+    """Raises UserError that lists the names that only one side has, and those that differ in shape."""
 
     def listed(rows: Iterable[str]) -> str:
         rows = list(rows)
@@ -216,8 +281,8 @@ def check_same_tree(stored: dict[str, tuple[int, ...]], expected: dict[str, tupl
 
 
 def _quiet() -> None:
-    """Orbax tells of its every move through absl; errors alone matter here."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    """Orbax tells of its every move through absl, and of errors with their tracebacks, which it raises, too."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def digest(params: Any) -> str:

@@ -1,15 +1,16 @@
-"""One job as several processes: how they come together, and what they settle among themselves.
+"""One job as several processes: how they come together, and the values that they settle among themselves.
 
 Who is missing or has died is found out by the processes' supervisors (`runtime/peers.py`), which hold no device.
 """
 
+import os
 import socket
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from realm_jax.workdir import wait_for
+from realm_jax.locks import wait_for
 
 
 def join(coordinator: str, count: int, process: int, timeout_s: float) -> None:
@@ -29,6 +30,9 @@ def join(coordinator: str, count: int, process: int, timeout_s: float) -> None:
             stop_after_s=timeout_s,
             hint=lambda: "That must be an address of process 0's machine, and a port that it may open",
         )
+    # gRPC would send it through the proxy that http_proxy names; it knows the lower-case name alone.
+    direct = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy", "")  # noqa: SIM112
+    os.environ["no_grpc_proxy"] = ",".join(filter(None, (direct, host.strip("[]"))))  # noqa: SIM112
     jax.distributed.initialize(
         coordinator,
         count,
@@ -47,7 +51,7 @@ def _answers(host: str, port: int) -> bool | None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that prints, and writes what is written once."""
+    """Whether this is the process that prints, and writes files that are written once."""
     return jax.process_index() == 0
 
 

@@ -1,6 +1,6 @@
 """The one training loop.
 
-The order within a step is what keeps the device busy: the next batch's queries are embedded and step n is dispatched,
+The order within a step keeps the device busy: the next batch's queries are embedded and step n is dispatched,
 the host retrieves for batch n + 1 and reads the metrics of step n - 1, and only then waits. At a checkpoint the
 pipeline is empty (the next batch is retrieved with the parameters just saved), so that a resumed run does the same
 work with the same numbers as one that was never stopped.
@@ -13,22 +13,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from realm_jax.config import Mesh, Training
 from realm_jax.errors import UserError
+from realm_jax.locks import sole_owner
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
-from realm_jax.training.distributed import agree, is_first, say
+from realm_jax.training.distributed import agree, everywhere, is_first, say
 from realm_jax.training.mesh import WHOLE, make_mesh, put_params, put_rows, shardings
 from realm_jax.training.metrics import MetricsWriter, NoMetrics
 from realm_jax.training.optimizer import bert_optimizer
 from realm_jax.training.task import Batch, Metrics, Task
-from realm_jax.workdir import StageDir, sole_owner, write_json
+from realm_jax.workdir import StageDir, write_json
 
 FINITE = {"loss/total": "loss", "optimizer/gradient_norm": "gradient's norm"}
-"""What must stay so, and what it is called."""
+"""Figures that must stay finite, and their names in messages."""
 
 
 def train(
@@ -69,11 +71,16 @@ def _train(
     state = _first_state(task, optimizer, seed, mesh)
     batches = iter(task.batches())
     probes: list[tuple[int, float]] = []
-    step, saved = 0, agree(max(checkpoints.steps(directory.checkpoints), default=None))
+    step, saved = 0, None
+    if agree(max(checkpoints.steps(directory.checkpoints), default=None)) is not None:
+        like = checkpoints.abstract(state)
+        del state  # in whose place another is read
+        if (found := _newest(task, name, directory, like)) is None:
+            state = _first_state(task, optimizer, seed, mesh)
+        else:
+            saved, state, position = found
     if saved is not None:
         step = saved
-        state = checkpoints.abstract(state)  # frees the first one, in whose place another is read
-        state, position = checkpoints.restore(directory.checkpoints, step, state)
         if position.get("passages", passages) != passages:  # the place in the data would be one in others
             raise UserError(
                 f"{name}: {directory.root} was begun with other passages: documents have changed since. Delete that "
@@ -92,7 +99,12 @@ def _train(
     window = _Window(name, metrics, stage.log_every, task.observe)
 
     def save() -> None:
-        figures = task.probe(state.params)
+        if not all_finite(state.params):
+            raise UserError(
+                f"{name}: parameters of step {step} are not finite, so no checkpoint is made of them; the last one is "
+                f"kept. Try a lower --{name}.learning-rate or another --seed, in another --workdir"
+            )
+        figures = task.probe(step, state.params)
         if "probe/score" in figures:
             probes.append((step, float(figures["probe/score"])))
         if figures:
@@ -167,6 +179,28 @@ def _train(
             metrics.close()
 
 
+def _newest(task: Task, name: str, directory: StageDir, like: State) -> tuple[int, State, dict[str, Any]] | None:
+    """The newest checkpoint that is whole, and that training can go on from; newer ones are set aside, and named."""
+    while (step := agree(max(checkpoints.steps(directory.checkpoints), default=None))) is not None:
+        why = ""
+        if is_first():
+            why = checkpoints.damage(directory.checkpoints, step) or task.lacks(step)
+        if agree(int(not why)):
+            try:
+                state, position = checkpoints.restore(directory.checkpoints, step, like)
+                best = _best([(at, score) for at, score in position["probes"]])
+                if agree(int(best in (None, *checkpoints.steps(directory.checkpoints)))):
+                    return step, state, position
+                why = f"checkpoint {best}, the best one by then, is not there any more"
+            except checkpoints.DamagedError as error:
+                why = str(error)
+        say(f"{name}: warning: {why}; so checkpoint {step} is set aside, and training goes back to the one before")
+        if is_first():
+            checkpoints.set_aside(directory.checkpoints, step)
+        everywhere(True)  # nobody looks again before that
+    return None
+
+
 def _first_state(task: Task, optimizer: Any, seed: int, mesh: jax.sharding.Mesh) -> State:
     params = put_params(mesh, task.init(jax.random.key(seed)))
     moments = shardings(mesh, jax.eval_shape(optimizer.init, params))
@@ -177,7 +211,7 @@ def make_step(task: Task, optimizer: Any, key: jax.Array, parts: int = 1, layout
     """A pure, jitted (state, batch, step) -> (state, metrics); the state given is used up.
 
     Args:
-      parts: what the batch is computed in, one after the other.
+      parts: the parts that the batch is computed in, one after the other.
       layout: shardings of the state and of all metrics. Without them the compiler might lay a new state out in another
         way than the old one, and would compile again for the next step.
     """
@@ -193,6 +227,12 @@ def make_step(task: Task, optimizer: Any, key: jax.Array, parts: int = 1, layout
         return State(params, moments), {"loss/total": value, "optimizer/gradient_norm": norm, **metrics}
 
     return jax.jit(take_step, donate_argnums=0, out_shardings=layout)
+
+
+@jax.jit
+def all_finite(params: Any) -> jax.Array:
+    """bool: whether every parameter is a number."""
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
 
 
 class _Window:
@@ -214,7 +254,8 @@ class _Window:
         self._unread = (step, figures)
 
     def flush(self) -> None:
-        """Reads what is outstanding and writes the line, whatever its length: a resumed run then cuts it here too."""
+        """Reads the outstanding figures and writes the line, of any number of steps: a resumed run then cuts it here
+        too."""
         self._take()
         if self._read:
             self._write(self._step)
@@ -252,6 +293,6 @@ def _best(probes: list[tuple[int, float]]) -> int | None:
 
 
 def _stale(probes: list[tuple[int, float]], patience: int) -> bool:
-    """Whether the last `patience` probes were all worse than an earlier one."""
+    """Whether `patience` probes or more came after the best one."""
     best = _best(probes)
     return bool(patience) and best is not None and sum(step > best for step, _ in probes) >= patience

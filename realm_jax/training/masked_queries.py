@@ -13,12 +13,12 @@ from realm_jax.config import Config, Masking
 from realm_jax.corpus.sentence_source import NO_HOLDERS, Place, PlaceSource, Sentence, SentenceSource, Span
 from realm_jax.corpus.store import PassageStore
 from realm_jax.errors import UserError
-from realm_jax.kinds import MASKINGS
+from realm_jax.index.base import HostOrDevice
 from realm_jax.text.masking import Special, mask_query
 from realm_jax.text.salience import bucket
 from realm_jax.text.salient import body_start
 from realm_jax.text.tokenizer import Tokenizer
-from realm_jax.training.task import READ_AHEAD, AnyArray, Batch, Row, in_batches, rng
+from realm_jax.training.task import READ_AHEAD, Batch, Row, Stream, in_batches, rng
 from realm_jax.workdir import DataDir
 
 WORD = "word"
@@ -30,18 +30,18 @@ WORD = "word"
 class MaskedBatch(Batch):
     """Sentences in which something is hidden."""
 
-    query: Int[AnyArray, "B Q"]
-    mask_positions: Int[AnyArray, "B M"]
+    query: Int[HostOrDevice, "B Q"]
+    mask_positions: Int[HostOrDevice, "B M"]
     """Places of the masks in `query`; these and the next three are filled up with zeros."""
-    mask_targets: Int[AnyArray, "B M"]
-    mask_weights: Float[AnyArray, "B M"]
-    mask_spans: Int[AnyArray, "B M"]
-    origin: Int[AnyArray, "B"]
-    holders: Int[AnyArray, "B 16"]
+    mask_targets: Int[HostOrDevice, "B M"]
+    mask_weights: Float[HostOrDevice, "B M"]
+    mask_spans: Int[HostOrDevice, "B M"]
+    origin: Int[HostOrDevice, " B"]
+    holders: Int[HostOrDevice, "B 16"]
     """-1 where there are no more."""
-    kind: Int[AnyArray, "B"] | None = None
+    kind: Int[HostOrDevice, " B"] | None = None
     """Of learned salience, as is the next: which of `MaskedQueries.kinds` is hidden."""
-    span: Int[AnyArray, "B"] | None = None
+    span: Int[HostOrDevice, " B"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -49,9 +49,9 @@ class MaskedBatch(Batch):
 class ReadBatch(MaskedBatch):
     """Masked sentences with the passages that each is read with."""
 
-    passages: Integer[AnyArray, "B K P"]
-    scores: Float[AnyArray, "B K"] | None = None
-    """Of a retriever whose own stand in the loss."""
+    passages: Integer[HostOrDevice, "B K P"]
+    scores: Float[HostOrDevice, "B K"] | None = None
+    """Of a retriever whose own scores the loss takes."""
 
 
 @jax.tree_util.register_dataclass
@@ -59,8 +59,8 @@ class ReadBatch(MaskedBatch):
 class IctBatch(Batch):
     """Sentences, and the passages that they are from."""
 
-    query: Int[AnyArray, "B Q"]
-    passage: Integer[AnyArray, "B P"]
+    query: Int[HostOrDevice, "B Q"]
+    passage: Integer[HostOrDevice, "B P"]
 
 
 class NothingFits(UserError):
@@ -73,8 +73,9 @@ class MaskedQueries:
     def __init__(self, config: Config, data: DataDir, tokenizer: Tokenizer, split: str, masking: Masking | None = None):
         self._config, self._tokenizer, self._split = config, tokenizer, split
         self._masking = masking or config.masking
-        self._kind = MASKINGS[self._masking.kind].load()
+        self._hide_how = self._masking.choice.load()
         self._source = SentenceSource(data, split, self._masking)
+        self._passed_over = 0
         self._special = Special(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
 
     def batches(self, batch_size: int, seed: int, part: tuple[int, int] = (0, 1), skip: int = 0) -> grain.IterDataset:
@@ -82,11 +83,14 @@ class MaskedQueries:
 
         Args:
           skip: begin behind so many sentences.
+
+        Raises:
+          NothingFits: an epoch has passed, and nothing that may be hidden fits into a query.
         """
         sentences = grain.MapDataset.source(self._source).seed(seed).shuffle().repeat()
         # A sentence of which nothing fits into the query gives None, which the iterator passes over. Which batch a
         # sentence falls into depends on all before it: so each process masks all, and any number sees the same batches.
-        queries = sentences.random_map(self.mask)[skip:]
+        queries = sentences.random_map(self._mask_next)[skip:]
         batches = queries.to_iter_dataset(READ_AHEAD).batch(batch_size, drop_remainder=True, batch_fn=MaskedBatch.of)
         if part == (0, 1):
             return batches
@@ -100,24 +104,36 @@ class MaskedQueries:
           NothingFits: nothing that may be hidden fits into a query.
         """
         chosen: list[Row] = []
-        for i in rng(seed, 4).permutation(len(self._source)):
+        for i in rng(seed, Stream.PROBED_SENTENCES).permutation(len(self._source)):
             if len(chosen) == count:
                 break
-            query = self.mask(self._source[int(i)], rng(seed, 5, int(i)))
+            query = self.mask(self._source[int(i)], rng(seed, Stream.PROBED_MASKS, int(i)))
             if query is not None:
                 chosen.append(query)
         if not chosen:
-            length = self._config.data.query_length
-            raise NothingFits(
-                f"data.query_length: {length} wordpieces leave no room for a span that is to be hidden, in any of the "
-                f"{len(self._source)} sentences of split {self._split!r}; raise it"
-            )
+            raise self._nothing_fits()
         return MaskedBatch.of(chosen)
+
+    def _nothing_fits(self) -> NothingFits:
+        masking = self._masking
+        return NothingFits(
+            f"data.query_length: {self._config.data.query_length} wordpieces leave no room for a span that is to be "
+            f"hidden, in any of the {len(self._source)} sentences of split {self._split!r}; raise it (or "
+            f"masking.max_masks {masking.max_masks}{', or turn masking.hide_label off' * masking.hide_label})"
+        )
+
+    def _mask_next(self, sentence: Sentence, generator: np.random.Generator) -> Row | None:
+        query = self.mask(sentence, generator)
+        # Of few sentences each is tried often, since its masks differ from epoch to epoch.
+        self._passed_over = 0 if query is not None else self._passed_over + 1
+        if self._passed_over > max(len(self._source), 1000):
+            raise self._nothing_fits()
+        return query
 
     def mask(self, sentence: Sentence, generator: np.random.Generator) -> Row | None:
         """A row of `MaskedBatch`; None where nothing can be hidden."""
         masking = self._masking
-        if masking.kind == "learned":
+        if masking.choice.learns:
             return self._mask_any_kind(sentence, generator)
         start = body_start(sentence.text) if masking.hide_label else 0
         spans = [span for span in sentence.spans if span.start >= start]
@@ -140,7 +156,7 @@ class MaskedQueries:
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """What learned salience tells apart."""
+        """The groups that learned salience tells apart."""
         return (*self._source.kinds(), WORD)
 
     def _hide(self, sentence: Sentence, start: int, spans: list[Span], generator: np.random.Generator) -> Row | None:
@@ -151,7 +167,7 @@ class MaskedQueries:
             encoding.ids,
             encoding.offsets,
             [(span.start - start, span.limit - start) for span in spans],
-            self._kind,
+            self._hide_how,
             generator,
             query_length=self._config.data.query_length,
             max_masks=masking.max_masks,
@@ -179,13 +195,13 @@ def _other_words(text: str, start: int, spans: list[Span]) -> list[Span]:
 
 
 def salient(masking: Masking) -> Masking:
-    """Salient spans, whatever pre-training hides: what holds them is known."""
+    """Salient spans, even if pre-training hides others: their holders are known."""
     named = ("types", "max_masks", "min_holders", "max_holders", "hide_label", "subject")
     return Masking(kind="salient", **{name: getattr(masking, name) for name in named})
 
 
 def unfiltered(masking: Masking) -> Masking:
-    """All salient spans, whatever holds them, as in the paper."""
+    """All salient spans, with or without holders, as in the paper."""
     return dataclasses.replace(masking, kind="salient", types=(), min_holders=0, max_holders=0)
 
 
@@ -214,12 +230,12 @@ def ict_batches(
 
 
 def sentence_row(
-    row: Int[np.ndarray, "P"], first: int, limit: int, length: int, tokenizer: Tokenizer
-) -> Int[np.ndarray, "Q"]:
+    row: Int[np.ndarray, " P"], first: int, limit: int, length: int, tokenizer: Tokenizer
+) -> Int[np.ndarray, " Q"]:
     """`[CLS] sentence [SEP]` of the wordpieces from `first` to `limit` of a passage's row."""
     return tokenizer.row(row[first:limit], length)
 
 
-def without(row: Int[np.ndarray, "P"], first: int, limit: int) -> Int[np.ndarray, "P"]:
-    """The row without a sentence; what follows moves up."""
+def without(row: Int[np.ndarray, " P"], first: int, limit: int) -> Int[np.ndarray, " P"]:
+    """The row without a sentence; the rest moves up."""
     return np.concatenate([row[:first], row[limit:], np.zeros(limit - first, row.dtype)])

@@ -20,9 +20,9 @@ from realm_jax.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
 AUTO = (jax.sharding.AxisType.Auto,) * len(AXES)
-"""The compiler finds what moves where from the places of parameters and rows."""
+"""The compiler finds the transfers from the places of parameters and rows."""
 ROWS = PartitionSpec(ROW_AXES)
-"""A batch: its rows over data and fsdp. The same for whatever else has a row per query or passage."""
+"""A batch: its rows over data and fsdp. The same for any other array with a row per query or passage."""
 WHOLE = PartitionSpec()
 
 RULES = (
@@ -33,12 +33,12 @@ RULES = (
     (r"embeddings/word$", PartitionSpec("tensor", "fsdp")),
     (r"kernel$|embeddings/position$", PartitionSpec("fsdp")),
 )
-"""The first pattern found in a parameter's path says how its axes are split; what none fits is whole on each device. An
-axis of the mesh that does not divide an axis of the parameter leaves it whole."""
+"""The first pattern found in a parameter's path says how its axes are split; a leaf that none fits is whole on each
+device. An axis of the mesh that does not divide an axis of the parameter leaves it whole."""
 
 
 def require(platform: str) -> None:
-    """Sees to it that JAX runs on what a job must run on (`mesh.platform`), and never silently on the CPU.
+    """Makes sure that JAX runs on the device that a job must have (`mesh.platform`), and never silently on the CPU.
 
     Raises:
       UserError: it does not.
@@ -101,7 +101,7 @@ def sizes_of(settings: Mesh, count: int, platform: str) -> list[int]:
 
 
 def local_mesh() -> jax.sharding.Mesh:
-    """The devices of this process alone, for what it does without the others: rows over all of them."""
+    """The devices of this process alone, for its work without the others: rows over all of them."""
     devices = jax.local_devices()
     return jax.make_mesh((len(devices), 1, 1), AXES, AUTO, devices=devices)
 
@@ -148,7 +148,7 @@ def process_part(mesh: jax.sharding.Mesh) -> tuple[int, int]:
 
 
 def shardings(mesh: jax.sharding.Mesh, tree: Any) -> Any:
-    """A sharding for every leaf of parameters, or of what mirrors them as an optimiser's moments do."""
+    """A sharding for every leaf of parameters, or of a tree that mirrors them, such as an optimiser's moments."""
 
     def of(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -174,7 +174,7 @@ def put_params(mesh: jax.sharding.Mesh, tree: Any) -> Any:
 def put_rows(mesh: jax.sharding.Mesh, batch: Any) -> Any:
     """This process's rows of a batch as arrays of the whole batch; numbers, which have no rows, are the same in all.
 
-    What is on the devices already stays as it is.
+    Arrays on the devices stay as they are.
     """
 
     def put(leaf):
@@ -187,7 +187,7 @@ def put_rows(mesh: jax.sharding.Mesh, batch: Any) -> Any:
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
-    """This process's rows of what `put_rows` laid out, or of what was computed from it; waits for them."""
+    """This process's rows of an array that `put_rows` laid out, or of one computed from it; waits for them."""
     parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 

@@ -1,4 +1,4 @@
-"""What a stage of training says: JSON lines always, TensorBoard where it is installed, and a line of progress.
+"""The metrics of a stage of training: JSON lines always, TensorBoard where it is installed, and a line of progress.
 
 `<stage>/metrics.jsonl` is a function of the run, through any number of kills: a line is on disk once `write` returns,
 and a run resumed at step s begins by dropping every line that a dead run wrote past s. For that to hold, write the line
@@ -8,15 +8,16 @@ of step s before the checkpoint of step s is saved. Only keys that begin with `t
 import collections
 import json
 import math
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from realm_jax import disk
+from realm_jax.errors import BadJson, from_json
 from realm_jax.remote import AnyPath, copy_up, is_remote, mirror
-from realm_jax.workdir import StageDir
+from realm_jax.workdir import StageDir, write_text
 
 # What the line of progress shows beside step, rate and time left: {metric: (label, format)}, in this order.
 PROGRESS = {
@@ -51,15 +52,16 @@ class Stream(Protocol):
 def read_metrics(path: AnyPath) -> list[dict[str, Any]]:
     """The lines of a metrics file in order, each with `step`; none where there is no file.
 
-    The last line may have been torn by a kill; it, and whatever else is no JSON object with a step, is passed over.
+    The last line may have been torn by a kill; it, and any other line that is no JSON object with a step, is passed
+    over.
     """
     if not path.exists():
         return []
     lines = []
     for text in path.read_bytes().decode("utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
+            line = from_json(text)
+        except BadJson:
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             lines.append(line)
@@ -111,7 +113,9 @@ class MetricsWriter:
         if self._remote:
             stage.metrics.write_bytes(self._remote.metrics.read_bytes() if self._remote.metrics.exists() else b"")
         kept = [line for line in read_metrics(stage.metrics) if line["step"] <= resume_at]
-        _rewrite(stage.metrics, kept)
+        if resume_at and not kept:
+            self.say(f"warning: {stage.metrics}: tells nothing up to step {resume_at}; what it told is lost")
+        write_text(stage.metrics, "".join(json.dumps(line) + "\n" for line in kept))
         self._standing = {(line["step"], _names(line)) for line in kept}
         # Held open until `close`; line buffering gives every line to the kernel at once.
         self._file = open(stage.metrics, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
@@ -126,7 +130,7 @@ class MetricsWriter:
         """Appends one line: `step`, `time` (seconds since the stage began), `values` ({namespaced name: number}), and,
         on the first line of a step, its rate (`time/steps_per_s`); shows progress when it is due.
 
-        A number that is not finite is written as null. A line that already stands, because the run goes on from the
+        A number that is not finite is written as null. A line that is already there, because the run goes on from the
         checkpoint that followed it, is not written twice.
         """
         now = self._clock()
@@ -139,7 +143,8 @@ class MetricsWriter:
             numbers["time/steps_per_s"] = round(rate, 4)
         if (step, _names(numbers)) not in self._standing:
             line = {"step": step, "time": round(now - self._start, 3), **numbers}
-            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            with disk.writing(self._stage.metrics):
+                self._file.write(json.dumps(line, allow_nan=False) + "\n")
             if self._board is not None:
                 for name, value in numbers.items():
                     if value is not None:
@@ -232,7 +237,7 @@ class NoMetrics:
 
 
 def _names(line: Mapping[str, Any]) -> frozenset[str]:
-    """What a line tells, but for the times."""
+    """The names in a line, except the times."""
     return frozenset(name for name in line if name != "step" and not name.startswith("time"))
 
 
@@ -241,10 +246,3 @@ def _number(value: Scalar) -> int | float | None:
         return int(value)
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def _rewrite(path: AnyPath, lines: list[dict[str, Any]]) -> None:
-    """Replaces a file of JSON lines, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    os.replace(temporary, path)

@@ -12,48 +12,53 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
 from realm_jax.corpus.texts import PassageTexts
-from realm_jax.index.base import Retriever
+from realm_jax.index.base import HostOrDevice, Retriever
 from realm_jax.text import features
 from realm_jax.text.tokenizer import Tokenizer
 from realm_jax.training.jitted_models import Models
-from realm_jax.training.task import AnyArray, Params, padded
+from realm_jax.training.task import Params, padded
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """What was retrieved and read for one question: k passages, best first."""
+class Reading:
+    """The passages retrieved and read for one question: k passages, best first."""
 
-    rows: Int[np.ndarray, "k"]
-    scores: Float[np.ndarray, "k"]
+    rows: Int[np.ndarray, " k"]
+    scores: Float[np.ndarray, " k"]
     """f(x, z)."""
     spans: Int[np.ndarray, "k 2"]
     """Each passage's best span: its first and last wordpiece in the body, inclusive."""
-    readings: Float[np.ndarray, "k"]
+    readings: Float[np.ndarray, " k"]
     """Those spans' scores, the retrieval score included; the answer is the span with the largest."""
-    log_mass: Float[np.ndarray, "k"]
+    log_mass: Float[np.ndarray, " k"]
     """Log of the sum of exp(score) over all spans of a passage ..."""
-    log_truth: Float[np.ndarray, "k"] | None
+    log_truth: Float[np.ndarray, " k"] | None
     """... and over those that are the truth, -inf where none is; None where no truth was given."""
 
     @property
     def best(self) -> int:
-        """Place of the passage that the answer stands in."""
+        """Place of the passage that has the answer."""
         return int(self.readings.argmax())
 
     @property
-    def log_p(self) -> Float[np.ndarray, "k"]:
+    def log_p(self) -> Float[np.ndarray, " k"]:
         """Log of the probability of each passage's best span, among all spans of all the passages read."""
         return self.readings - np.logaddexp.reduce(self.log_mass)
 
     @property
+    def probability(self) -> float:
+        """Of the answer."""
+        return float(np.exp(self.log_p[self.best]))
+
+    @property
     def p_truth(self) -> float:
-        """Probability of the truth, wherever it stands."""
+        """Probability of the truth, at all its places."""
         return float(np.exp(np.logaddexp.reduce(self.log_truth) - np.logaddexp.reduce(self.log_mass)))
 
     @property
-    def gains(self) -> Float[np.ndarray, "k"] | None:
-        """r(z) = p(z|y,x) - p(z|x) of the truth y, what span loss adds to a passage's score; None where no passage
-        read holds it."""
+    def gains(self) -> Float[np.ndarray, " k"] | None:
+        """r(z) = p(z|y,x) - p(z|x) of the truth y, the push of the span loss on a passage's score; None where no
+        passage read holds it."""
         if not np.isfinite(self.log_truth).any():
             return None
         shares = (np.exp(part - np.logaddexp.reduce(part)) for part in (self.log_truth, self.log_mass))
@@ -84,11 +89,11 @@ def answer(
     store: PassageStore,
     queries: Int[np.ndarray, "B Q"],
     truths: Int[np.ndarray, "B L"] | None = None,
-) -> list[Answer]:
+) -> list[Reading]:
     """Reads the best `evaluation.read` passages for every query row and picks the best span of all.
 
     Args:
-      truths: wordpieces of the right answers, padded; with them it is told what each passage makes of its question's.
+      truths: wordpieces of the right answers, padded; with them you get the share of each passage in its question's.
     """
     size, read, width = batch_size(config, len(queries)), config.evaluation.read, config.model.max_span_width
     scores, rows = retrieve(config, models, params["embedder"], index, queries, read)
@@ -104,7 +109,7 @@ def answer(
         for i in range(len(queries[part])):
             best, span, places, body_start, mass, truth = (None if array is None else array[i] for array in read)
             order = rows[start + i][places], scores[start + i][places]
-            answers.append(Answer(*order, table[span] - body_start[:, None], best, mass, truth))
+            answers.append(Reading(*order, table[span] - body_start[:, None], best, mass, truth))
     return answers
 
 
@@ -125,9 +130,9 @@ def read_spans(
     config: Config,
     models: Models,
     reader: Params,
-    query: Int[AnyArray, "B Q"],
-    passages: Integer[AnyArray, "B N P"],
-    scores: Float[AnyArray, "B N"],
+    query: Int[HostOrDevice, "B Q"],
+    passages: Integer[HostOrDevice, "B N P"],
+    scores: Float[HostOrDevice, "B N"],
     read: int,
     key: jax.Array | None = None,
 ) -> tuple[Float[Array, "B K S"], Int[Array, "B K"], Int[Array, "B K J"], Bool[Array, "B K J"]]:
@@ -151,8 +156,8 @@ def read_spans(
     return logits.reshape(b, k, -1) + read_scores[..., None], places, joint, is_body
 
 
-def texts_of(answers: list[Answer], tokenizer: Tokenizer, texts: PassageTexts) -> list[str]:
-    """What the answers are in words."""
+def texts_of(answers: list[Reading], tokenizer: Tokenizer, texts: PassageTexts) -> list[str]:
+    """The answers in words."""
     places = [(found.rows[found.best], found.spans[found.best]) for found in answers]
     return [answer_text(tokenizer, texts[row].text, *span) for row, span in places]
 

@@ -1,15 +1,17 @@
-"""What finished stages left, and what the parameters of later ones start from."""
+"""The results of finished stages, from which the parameters of later ones start."""
 
 from collections.abc import Callable
 
 import jax
 
 from realm_jax.config import Config
+from realm_jax.errors import UserError
+from realm_jax.index.snapshots import FIRST_STEP
 from realm_jax.training import checkpoints
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.task import Params
-from realm_jax.workdir import IMPORTED, Workdir, read_json
+from realm_jax.workdir import IMPORTED, StageDir, Workdir, read_json
 
 Start = Callable[[jax.Array], Params]
 
@@ -28,19 +30,24 @@ def restore_result(workdir: Workdir, name: str, part: str, models: Models, shape
     stage, step = workdir.result(name)
     if stage == workdir.stage(IMPORTED):
         part = shapes or part  # there, a reader and a span reader lie side by side
+        if part not in (found := read_json(stage.done, parts=list[str])["parts"]):
+            raise UserError(
+                f"{stage.root}: no {part} was imported, only {', '.join(found)}; name a folder that has it as another "
+                "--source of import_weights, in another --workdir"
+            )
     return checkpoints.restore_part(stage.checkpoints, step, part, models.shapes(shapes or part))
 
 
 def restore_imported(workdir: Workdir, part: str, models: Models) -> Params | None:
     """`embedder`, `reader` or `span_reader` as `import_weights` brought it; None where it did not."""
     imported = workdir.stage(IMPORTED)
-    if not imported.done.exists() or part not in (found := read_json(imported.done))["parts"]:
+    if not imported.done.exists() or part not in (found := read_json(imported.done, parts=list[str]))["parts"]:
         return None
     return checkpoints.restore_part(imported.checkpoints, found["step"], part, models.shapes(part))
 
 
 def start_of_pretraining(run: OpenRun) -> Start:
-    """Embedder of the ICT stage and reader of the warm-up; where a stage is left out, what that would start from."""
+    """Embedder of the ICT stage and reader of the warm-up; if a stage is left out, the start of that stage."""
     return lambda key: {"embedder": start_embedder(run, key), "reader": start_reader(run, key)}
 
 
@@ -68,7 +75,13 @@ def fresh_reader(run: OpenRun, key: jax.Array) -> Params:
     return imported or run.models.reader(jax.random.fold_in(key, 1), run.sample_rows())
 
 
-def finetuned_snapshot(config: Config, workdir: Workdir) -> int:
-    """The checkpoint of pre-training whose passage vectors fine-tuning keeps."""
+def first_snapshot(config: Config, workdir: Workdir) -> tuple[StageDir, int]:
+    """The stage and the checkpoint whose passage vectors fine-tuning begins with."""
     result = result_step(workdir, "pretrain")
-    return 0 if config.finetune.embedder == "start" else result
+    return workdir.stage("pretrain"), FIRST_STEP if config.finetune.embedder == "start" else result
+
+
+def finetuned_snapshot(config: Config, workdir: Workdir) -> tuple[StageDir, int]:
+    """The stage and the checkpoint whose passage vectors the fine-tuned retriever searches."""
+    refreshed = config.finetune.refresh == "inline" and config.finetune.steps
+    return workdir.result("finetune") if refreshed else first_snapshot(config, workdir)

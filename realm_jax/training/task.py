@@ -1,6 +1,7 @@
-"""What one stage of training does; the loop does the rest."""
+"""One stage of training; the loop does the rest."""
 
 import abc
+import enum
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,19 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from realm_jax.index.base import HostOrDevice
+
 Params = dict[str, Any]
 Metrics = dict[str, Any]
 Row = dict[str, Any]
 """One row of a batch: arrays and numbers by the names of its fields."""
 Outputs = dict[str, jax.Array]
-"""What the models make of each row of a batch, by the names that the objective knows it by."""
-AnyArray = jax.Array | np.ndarray
+"""The models' outputs for each row of a batch, by their names in the objective."""
 READ_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=32)
 """Elements made before they are asked for. Grain's own 500 cost a short stage more than its steps."""
 
 
 class Batch:
-    """Queries, and what is known of each. Every task has its own: a frozen dataclass of arrays with a row per query,
+    """Queries, and the labels of each. Every task has its own: a frozen dataclass of arrays with a row per query,
     registered with JAX. Where one is made, under jit too, the shapes of its fields are checked (under pytest alone)."""
 
     @classmethod
@@ -36,7 +38,7 @@ class Batch:
 
 
 class Task(abc.ABC):
-    """ICT, reader warm-up, pre-training, fine-tuning, the closed-book rival and the tagger differ in this."""
+    """How one stage differs from another."""
 
     retrieves_on_host = False
     """Whether `retrieve` is given arrays of NumPy; else they lie on the devices already, and it leaves them there."""
@@ -58,25 +60,26 @@ class Task(abc.ABC):
         """An endless Grain iterator of batches of NumPy arrays, with `get_state` and `set_state`."""
         return self._batches
 
-    def queries(self, batch: Batch) -> AnyArray | None:
+    def queries(self, batch: Batch) -> HostOrDevice | None:
         """The token rows [B,Q] that retrieval asks with; None where it asks with none."""
         return None
 
-    def embed(self, params: Params, queries: AnyArray | None) -> Any:
+    def embed(self, params: Params, queries: HostOrDevice | None) -> Any:
         """The device work that retrieval needs, dispatched without waiting; None without retrieval."""
         return None
 
     def retrieve(self, embedded: Any, batch: Batch, step: int) -> tuple[Batch, Metrics]:
-        """Adds what was retrieved for step `step`; runs in a background thread while the device works, if it may."""
+        """Adds the passages retrieved for step `step`; runs in a background thread while the device works, if it
+        may."""
         return batch, {}
 
     @abc.abstractmethod
     def outputs(self, params: Params, batch: Batch, key: jax.Array) -> Outputs:
-        """What the models make of each row of a batch, apart from the others: arrays [B, ...]; pure, under jit."""
+        """The models' outputs for each row of a batch, apart from the others: arrays [B, ...]; pure, under jit."""
 
     @abc.abstractmethod
     def objective(self, batch: Batch, **outputs: jax.Array) -> tuple[jax.Array, Metrics]:
-        """Scalar loss and scalar metrics of a whole batch, whatever parts its outputs were computed in."""
+        """Scalar loss and scalar metrics of a whole batch, in however many parts its outputs were computed."""
 
     def loss(self, params: Params, batch: Batch, key: jax.Array, parts: int = 1) -> tuple[jax.Array, Metrics]:
         """Loss and metrics; the activations of one part of the rows are in memory at a time, forwards and backwards."""
@@ -99,35 +102,53 @@ class Task(abc.ABC):
         return self.objective(batch, **outputs)
 
     def choose(self, batch: Batch, step: int) -> Batch:
-        """What of a drawn batch step `step` works with; called in the order of steps, before `embed`."""
+        """The queries of a drawn batch that step `step` works with; called in the order of steps, before `embed`."""
         return batch
 
     def observe(self, figures: Metrics) -> Metrics:
-        """Takes out of the figures of one step what the task itself keeps; the rest are scalars. Called in the order of
-        steps; before a checkpoint for all steps that it follows."""
+        """Takes out of the figures of one step those that the task itself keeps; the rest are scalars. Called in the
+        order of steps; before a checkpoint for all steps that it follows."""
         return figures
 
     def memory(self) -> Any:
-        """What `choose` goes by, as JSON; part of every checkpoint."""
+        """The memory that `choose` goes by, as JSON; part of every checkpoint."""
         return None
 
     def set_memory(self, memory: Any) -> None:  # noqa: B027
         """Goes on with the memory of a checkpoint."""
 
-    def probe(self, params: Params) -> Metrics:
-        """Figures on held-out data, measured at every checkpoint; ``probe/score`` decides which one is the best."""
+    def probe(self, step: int, params: Params) -> Metrics:
+        """Figures on held-out data, measured at every checkpoint before it is saved; ``probe/score`` decides which one
+        is the best."""
         return {}
+
+    def lacks(self, step: int) -> str:
+        """What, beside checkpoint `step`, is not there any more without which training cannot go on from it."""
+        return ""
 
     def saved(self, step: int, params: Params) -> None:  # noqa: B027
         """Called once checkpoint `step` is saved, or training goes on from it, before anything is retrieved for it."""
 
     def close(self) -> None:  # noqa: B027  (most tasks have nothing to stop)
-        """Stops what runs in the background."""
+        """Stops the work in the background."""
 
 
-def rng(seed: int, *where: int) -> np.random.Generator:
-    """A NumPy generator that depends on the seed and the place alone, so that a resumed run draws the same."""
-    return np.random.default_rng((seed, *where))
+class Stream(enum.IntEnum):
+    """Uses of random numbers, each of which draws from a stream of its own."""
+
+    WARM_UP_PASSAGES = 1
+    PROBED_PASSAGES = 2
+    QUESTION_ORDER = 3
+    PROBED_SENTENCES = 4
+    PROBED_MASKS = 5
+    SALIENCE = 6
+    LABELLED_QUESTIONS = 7
+    PROBED_QUESTIONS = 8
+
+
+def rng(seed: int, stream: Stream, *where: int) -> np.random.Generator:
+    """A NumPy generator that depends on seed, stream and place alone, so that a resumed run draws the same."""
+    return np.random.default_rng((seed, stream, *where))
 
 
 def in_batches(

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from realm_jax import disk
 from realm_jax.config import Training
 from realm_jax.errors import UserError
 from realm_jax.training import checkpoints, loop
@@ -145,7 +146,7 @@ def test_steps_are_traced_once(tmp_path):
 
 
 def test_a_second_trainer_is_refused(tmp_path):
-    from realm_jax.workdir import sole_owner
+    from realm_jax.locks import sole_owner
 
     with sole_owner(tmp_path / "run", "pretrain"), pytest.raises(UserError, match=f"already running.*{os.getpid()}"):
         train(tmp_path / "run")
@@ -177,6 +178,77 @@ def start(run: Path) -> subprocess.Popen:
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     return subprocess.Popen([sys.executable, "-c", SCRIPT, str(run)], env=environment, cwd=root)
+
+
+def flip(folder: Path) -> Path:
+    """One bit of the largest file."""
+    path = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    return path
+
+
+def empty(folder: Path) -> Path:
+    """As a power cut leaves files that were not synced."""
+    for path in [path for path in folder.rglob("*") if path.is_file() and path.name != disk.CHECKSUMS]:
+        path.write_bytes(b"")
+    return folder
+
+
+def unsealed(folder: Path) -> Path:
+    (folder / disk.CHECKSUMS).unlink()
+    return empty(folder)
+
+
+def without_a_file(folder: Path) -> Path:
+    (folder / "position" / "metadata").unlink()
+    return folder / "position" / "metadata"
+
+
+@pytest.mark.parametrize("harm", [flip, empty, unsealed, without_a_file])
+def test_a_damaged_newest_checkpoint_is_named_and_the_last_whole_one_gone_on_from(tmp_path, capfd, harm):
+    undisturbed = train(tmp_path / "undisturbed")
+    expected, place = final_state(undisturbed)
+    directory = train(tmp_path / "run")
+    directory.done.unlink()
+    named = harm(directory.checkpoints / "23")
+    train(tmp_path / "run")
+    said = capfd.readouterr().out
+    assert f"pretrain: warning: {named}" in said and "checkpoint 23 is set aside" in said
+    assert "going on from checkpoint 20" in said
+    state, position = final_state(directory)
+    assert same(state, expected) and position == place
+    assert deterministic(directory) == deterministic(undisturbed)
+    assert (directory.checkpoints / "23.aside").is_dir() and checkpoints.steps(directory.checkpoints)[-1] == 23
+
+
+def test_where_no_checkpoint_is_whole_training_begins_anew(tmp_path, capfd):
+    directory = train(tmp_path / "run")
+    expected, _ = final_state(directory)
+    directory.done.unlink()
+    for step in checkpoints.steps(directory.checkpoints):
+        flip(directory.checkpoints / str(step))
+    train(tmp_path / "run")
+    assert "going on from" not in capfd.readouterr().out
+    assert same(final_state(directory)[0], expected)
+
+
+def test_a_checkpoint_that_lacks_something_else_is_not_gone_on_from(tmp_path, capfd):
+    directory, task = train(tmp_path / "run"), Toy()
+    directory.done.unlink()
+    task.lacks = lambda step: f"no snapshot of {step}" if step > 20 else ""
+    train(tmp_path / "run", task)
+    said = capfd.readouterr().out
+    assert "warning: no snapshot of 23; so checkpoint 23 is set aside" in said and "going on from checkpoint 20" in said
+
+
+def test_metrics_that_are_lost_are_missed(tmp_path, capfd):
+    directory = train(tmp_path / "run")
+    directory.done.unlink()
+    directory.metrics.unlink()
+    train(tmp_path / "run")
+    assert f"warning: {directory.metrics}: tells nothing up to step 23" in capfd.readouterr().out
 
 
 @pytest.fixture(scope="module")

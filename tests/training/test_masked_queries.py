@@ -16,7 +16,7 @@ from realm_jax.corpus.sentence_source import PlaceSource, Sentence, SentenceSour
 from realm_jax.corpus.tables import tables
 from realm_jax.errors import UserError
 from realm_jax.text.salience import bucket
-from realm_jax.training.masked_queries import ict_batches, sentence_row, unfiltered, without
+from realm_jax.training.masked_queries import MaskedQueries, NothingFits, ict_batches, sentence_row, unfiltered, without
 from realm_jax.training.open_run import OpenRun
 from realm_jax.workdir import DataDir, Workdir
 from tests.world import articles
@@ -262,3 +262,13 @@ def test_rows_without_a_sentence_close_up(world):
     np.testing.assert_array_equal(without(row, 4, 6), [101, 7, 102, 11, 14, 102, 0, 0, 0])
     np.testing.assert_array_equal(sentence_row(row, 3, 7, 9, world.tokenizer), [101, 11, 12, 13, 14, 102, 0, 0, 0])
     np.testing.assert_array_equal(sentence_row(row, 3, 7, 4, world.tokenizer), [101, 11, 12, 102])
+
+
+def test_queries_that_none_fits_into_end_with_a_message_instead_of_waiting(experiment, monkeypatch):
+    queries = experiment.masked_queries("train")
+    monkeypatch.setattr(MaskedQueries, "mask", lambda *_: None)
+    message = r"data\.query_length: 32 wordpieces leave no room .* split 'train'; raise it"
+    with pytest.raises(NothingFits, match=message):
+        queries.fixed(B, 0)
+    with pytest.raises(NothingFits, match=message):
+        next(iter(queries.batches(B, 3)))

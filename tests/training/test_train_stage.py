@@ -9,14 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from realm_jax.answering.learned import Stages
 from realm_jax.errors import UserError
 from realm_jax.index import placement, snapshots
 from realm_jax.runtime import sharing
 from realm_jax.stages import STAGES, of_run
 from realm_jax.training import checkpoints, loop
+from realm_jax.training.index_builder import build_one
 from realm_jax.training.metrics import read_metrics
+from realm_jax.training.results import finetuned_snapshot, restore_result, start_of_pretraining
 from realm_jax.training.train_stage import task_of, train_stage
 from realm_jax.workdir import Workdir
+from tests.answering.finished import save
 from tests.devices import have
 
 ON_DEVICES = {"kind": "exact", "store": "device", "refresh": "inline"}
@@ -38,7 +42,7 @@ def test_retrieval_on_the_devices_from_the_first_snapshot_to_the_next(world, tmp
 def test_what_does_not_fit_is_refused_before_training(world, tmp_path, monkeypatch):
     store = world.experiment(tmp_path).store
     tokens, vectors = -(-len(store.tokens) // 8) * 40 * 2, -(-store.num_passages // 8) * 8 * 4
-    monkeypatch.setattr(placement, "_free", lambda device: tokens + 2 * vectors - 1)
+    monkeypatch.setattr(placement, "free", lambda device: tokens + 2 * vectors - 1)
     with pytest.raises(UserError, match=rf"over 8 devices need .*{tokens + 2 * vectors:,} bytes.*next snapshot"):
         train(world, tmp_path, **ON_DEVICES)
     assert not Workdir(tmp_path).stage("pretrain").checkpoints.exists()
@@ -95,6 +99,59 @@ def test_a_snapshot_that_was_deleted_is_made_again(world, tmp_path, rate):
         with pytest.raises(UserError, match="snapshot of checkpoint 0.*both were deleted: put one back"):
             task.retrieve(jnp.zeros((1, 8)), next(iter(task.batches())), 2)
     task.close()
+
+
+def test_fine_tuning_searches_vectors_of_its_last_checkpoint(world, tmp_path, monkeypatch):
+    have(monkeypatch, 1)
+    settings = {
+        "steps": 4, "checkpoint_every": 2, "learning_rate": 0.1, "warmup_steps": 0, "probe_questions": 3,
+        "refresh": "inline",
+    }  # fmt: skip
+    whole, killed = (
+        world.experiment(tmp_path / name, pretrain={"steps": 0}, finetune=settings) for name in ("whole", "killed")
+    )
+    start = start_of_pretraining(whole)(jax.random.key(0))
+    build_one(whole, 0, start["embedder"])
+    save(whole, "pretrain", start)
+    shutil.copytree(whole.workdir.root, killed.workdir.root)
+    train_stage("finetune", whole.config, whole.workdir)
+    folder, step = finetuned_snapshot(whole.config, whole.workdir)
+    assert folder == whole.workdir.stage("finetune") and snapshots.list_steps(folder.snapshots) == [0, 2, 4]
+    found = {}
+    for at in (0, 2, 4):
+        embedder = checkpoints.restore_part(folder.checkpoints, at, "embedder", whole.models.shapes("embedder"))
+        expected = whole.models.embed(embedder, whole.store.rows(slice(None)))
+        found[at] = np.asarray(snapshots.load(folder.snapshots, at).vectors)
+        np.testing.assert_allclose(found[at], expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(found[4] - found[2]).max() > 0.1
+    learned = Stages(whole)["finetune"]
+    np.testing.assert_array_equal(learned.index.vectors[: len(found[step]) - 1], found[step][:-1])
+
+    # Gone on with from checkpoint 2, whose snapshot is lost, as well as the end.
+    shutil.copytree(folder.root, killed.workdir.stage("finetune").root)
+    stage = killed.workdir.stage("finetune")
+    stage.done.unlink()
+    shutil.rmtree(stage.checkpoints / "4")
+    shutil.rmtree(stage.snapshots)
+    train_stage("finetune", killed.config, killed.workdir)
+    assert checkpoints.digest(result(killed)) == checkpoints.digest(result(whole))
+    np.testing.assert_array_equal(snapshots.load(stage.snapshots, 4).vectors, found[4])
+
+
+def test_vectors_that_would_stay_are_not_refreshed(world):
+    for changes, still in (
+        ({"finetune": {"embedder_rate": 0.0}}, "finetune.embedder_rate 0"),
+        ({"index": {"kind": "bm25"}, "pretrain": {"steps": 0}}, "index.kind bm25"),
+    ):
+        finetune = {"refresh": "inline"} | changes.get("finetune", {})
+        with pytest.raises(UserError, match=f"finetune.refresh: inline .* with {still} .* it must be none"):
+            world.settings(**changes | {"finetune": finetune})
+
+
+def result(run):
+    """The parameters that fine-tuning left."""
+    parts = {"embedder": "embedder", "reader": "span_reader"}
+    return {name: restore_result(run.workdir, "finetune", name, run.models, kind) for name, kind in parts.items()}
 
 
 def seen(name, part, options):

@@ -69,7 +69,7 @@ class Toy(Task):
         loss += jnp.sqrt(jnp.where(batch.steep > 0, 0.0 * y.sum(), 1.0)) - 1.0  # no slope at 0
         return jnp.where(batch.bad > 0, jnp.nan, loss), {"toy/shift": batch.shift}
 
-    def probe(self, params):
+    def probe(self, step, params):
         return {"probe/score": self._scores.pop(0)} if self._scores else {}
 
     def close(self):

@@ -1,4 +1,4 @@
-"""The rival without retrieval: a masked-LM cloze reader that answers from its weights alone."""
+"""The baseline without retrieval: a masked-LM cloze reader that answers from its weights alone."""
 
 import functools
 
@@ -31,11 +31,11 @@ class ClosedBook(Task):
         return {"log_p_y": objectives.target_log_probs(logits, targets), "right": (logits.argmax(-1) == targets).all(1)}
 
     def objective(
-        self, batch: ClozeBatch, log_p_y: Float[Array, "B L"], right: Bool[Array, "B"]
+        self, batch: ClozeBatch, log_p_y: Float[Array, "B L"], right: Bool[Array, " B"]
     ) -> tuple[jax.Array, Metrics]:
         return -objectives.masked_mean(log_p_y, batch.mask_weights), {"qa/exact_tokens": right.mean()}
 
-    def probe(self, params: Params) -> Metrics:
+    def probe(self, step: int, params: Params) -> Metrics:
         return self._probe(whole(params["reader"]))
 
 

@@ -1,5 +1,5 @@
-"""Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7): the query side and the reader learn, passage vectors
-stay."""
+"""Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7): the query side and the reader learn. Passage vectors stay
+from checkpoint to checkpoint, and in the paper for ever."""
 
 import dataclasses
 import functools
@@ -14,25 +14,29 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
 from realm_jax import objectives
 from realm_jax.config import Config
 from realm_jax.corpus.store import PassageStore
+from realm_jax.errors import UserError
 from realm_jax.index import snapshots
+from realm_jax.index.base import HostOrDevice, Retriever
 from realm_jax.index.snapshots import Snapshot
 from realm_jax.kinds import INDEXES
 from realm_jax.text import features
+from realm_jax.training.index_builder import build_one
 from realm_jax.training.jitted_models import Models, standing_or_live
-from realm_jax.training.mesh import local_mesh, local_rows, process_part
+from realm_jax.training.mesh import local_mesh, local_rows, process_part, whole
 from realm_jax.training.open_qa import read_spans
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.probe import AnswerProbe
 from realm_jax.training.question_arrays import QuestionBatch
 from realm_jax.training.results import (
-    finetuned_snapshot,
+    first_snapshot,
     fresh_reader,
     restore_imported,
     restore_result,
     start_embedder,
     start_reader,
 )
-from realm_jax.training.task import AnyArray, Metrics, Outputs, Params, Task
+from realm_jax.training.task import Metrics, Outputs, Params, Task
+from realm_jax.workdir import StageDir
 
 
 @jax.tree_util.register_dataclass
@@ -40,13 +44,13 @@ from realm_jax.training.task import AnyArray, Metrics, Outputs, Params, Task
 class BeamBatch(QuestionBatch):
     """Questions with the best passages of each."""
 
-    passages: Integer[AnyArray, "B K P"]
-    labels: Bool[AnyArray, "B K"]
+    passages: Integer[HostOrDevice, "B K P"]
+    labels: Bool[HostOrDevice, "B K"]
     """Which hold an answer."""
-    vectors: Float[AnyArray, "B K E"] | None = None
-    scores: Float[AnyArray, "B K"] | None = None
-    """Of a retriever whose own stand in the loss, in place of vectors."""
-    widths: Int[AnyArray, "B K P"] | None = None
+    vectors: Float[HostOrDevice, "B K E"] | None = None
+    scores: Float[HostOrDevice, "B K"] | None = None
+    """Of a retriever whose own scores the loss takes, in place of vectors."""
+    widths: Int[HostOrDevice, "B K P"] | None = None
     """Where answers are patterns: `BeamLabels.widths`."""
 
 
@@ -66,22 +70,26 @@ class Finetune(Task):
         snapshot: Snapshot,
         index,
         labels,
-        probe: Callable[[Params], Metrics],
+        probe: Callable[[Params, Retriever], Metrics],
+        refresh: Callable[[int, Params], tuple[Snapshot, Retriever]] | None = None,
     ):
+        """With `refresh` that gives the passages' vectors by the embedder of a checkpoint."""
         super().__init__(start, batches)
         self._config, self._models, self._store = config, models, store
-        self._snapshot, self._index, self._labels, self._probe = snapshot, index, labels, probe
+        self._snapshot, self._index, self._labels = snapshot, index, labels
+        self._probe, self._refresh, self._refreshed = probe, refresh, -1
         self.patience = config.finetune.patience
         self.retrieves_beside = not INDEXES[config.index.kind].on_devices or jax.local_device_count() == 1
 
-    def queries(self, batch: QuestionBatch) -> AnyArray:
+    def queries(self, batch: QuestionBatch) -> HostOrDevice:
         return batch.query
 
-    def embed(self, params: Params, queries: AnyArray) -> Any:
+    def embed(self, params: Params, queries: HostOrDevice) -> Any:
         return self._index.encode(functools.partial(self._models.embed, params["embedder"]), queries)
 
     def retrieve(self, embedded: Any, batch: QuestionBatch, step: int) -> tuple[BeamBatch, Metrics]:
-        """The beam: its vectors, or its scores where these stand; its tokens; which of its passages hold an answer."""
+        """The beam: its vectors, or its scores if the loss takes these; its tokens; which of its passages hold an
+        answer."""
         depth, embedded = min(self._config.finetune.beam, self._index.num_passages), jax.tree.map(local_rows, embedded)
         _, beam = self._index.search(embedded, depth)
         labels, scores = self._labels(batch.question, beam), self._index.own_scores(embedded, beam)
@@ -124,21 +132,26 @@ class Finetune(Task):
             "reader/answer_in_read": answers.any((1, 2)),
         }
 
-    def probe(self, params: Params) -> Metrics:
-        return self._probe(params)
+    def probe(self, step: int, params: Params) -> Metrics:
+        self.saved(step, params)  # answers come from the vectors that are searched next
+        return self._probe(params, self._index)
 
-    def objective(self, batch: BeamBatch, **outputs: Shaped[Array, "B"]) -> tuple[jax.Array, Metrics]:
+    def saved(self, step: int, params: Params) -> None:
+        if self._refresh is not None and step != self._refreshed:
+            self._snapshot, self._index = self._refresh(step, params["embedder"])
+            self._refreshed = step
+
+    def objective(self, batch: BeamBatch, **outputs: Shaped[Array, " B"]) -> tuple[jax.Array, Metrics]:
         loss = (outputs["loss/retriever"] + outputs["loss/reader"]).mean()
         return loss, {name: values.mean() for name, values in outputs.items()}
 
 
 def finetune_task(run: OpenRun) -> Task:
     config, models, workdir = run.config, run.models, run.workdir
-    step = finetuned_snapshot(config, workdir)
-    snapshot = snapshots.load(workdir.stage("pretrain").snapshots, step, run.store.fingerprint)
-    questions = run.questions("train")
+    stage, step = first_snapshot(config, workdir)
+    questions, made = run.questions_to_learn()
     batches = questions.batches(
-        config.finetune.batch_size, config.seed, process_part(run.mesh), config.finetune.questions
+        config.finetune.batch_size, config.seed, process_part(run.mesh), config.finetune.questions, made
     )
 
     def part(name: str, key: jax.Array) -> Params:
@@ -150,13 +163,31 @@ def finetune_task(run: OpenRun) -> Task:
         return start_embedder(run, key) if name == "embedder" else start_reader(run, key)
 
     def start(key: jax.Array) -> Params:
-        published = config.finetune.reader == "pretrain" and not config.pretrain.steps
+        published = config.finetune.reader == "imported" or (
+            config.finetune.reader == "pretrain" and not config.pretrain.steps
+        )
         span_reader = restore_imported(workdir, "span_reader", models) if published else None
+        if span_reader is None and config.finetune.reader == "imported":
+            raise UserError("finetune.reader: imported, but no span reader was; name another, or import one")
         if span_reader is None:
             span_reader = models.span_reader(key, part("reader", key))
-        return {"embedder": part("embedder", key), "reader": span_reader}
+        params = {"embedder": part("embedder", key), "reader": span_reader}
+        if probe is not None:
+            probe.begin(params, index)
+        return params
 
-    index = snapshot.index(config.index, local_mesh())
+    def load(stage: StageDir, step: int) -> tuple[Snapshot, Retriever]:
+        snapshot = snapshots.load(stage.snapshots, step, run.store.fingerprint)
+        return snapshot, snapshot.index(config.index, local_mesh())
+
+    def refresh(step: int, embedder: Params) -> tuple[Snapshot, Retriever]:
+        stage = workdir.stage("finetune")
+        if step not in snapshots.list_steps(stage.snapshots, run.store.fingerprint):
+            build_one(run, step, whole(embedder), stage="finetune")
+        return load(stage, step)
+
+    snapshot, index = load(stage, step)
+    probe = AnswerProbe(run) if config.finetune.probe_questions else None
     return Finetune(
         config,
         models,
@@ -166,5 +197,6 @@ def finetune_task(run: OpenRun) -> Task:
         snapshot=snapshot,
         index=index,
         labels=run.labels(questions),
-        probe=AnswerProbe(run, index) if config.finetune.probe_questions else lambda params: {},
+        probe=probe or (lambda params, index: {}),
+        refresh=refresh if config.finetune.refresh == "inline" else None,
     )

@@ -25,7 +25,7 @@ class Ict(Task):
         query_key, passage_key = jax.random.split(key)
         return {
             "queries": self._models.embed(params["embedder"], batch.query, query_key),
-            "passages": self._models.embed(params["embedder"], batch.passage, passage_key),
+            "passages": self._models.embed_passages(params["embedder"], batch.passage, passage_key),
         }
 
     def objective(

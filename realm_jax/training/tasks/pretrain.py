@@ -17,23 +17,23 @@ from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.corpus.store import PassageStore
 from realm_jax.errors import UserError
 from realm_jax.index import placement, snapshots
-from realm_jax.index.base import Retriever
+from realm_jax.index.base import HostOrDevice, Retriever
 from realm_jax.index.candidates import NULL_CANDIDATE, search_candidates, search_candidates_device
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.kinds import INDEXES
 from realm_jax.text import features
 from realm_jax.text.salience import LearnedSalience
 from realm_jax.training import checkpoints, masked_queries
-from realm_jax.training.follow import SnapshotFollower, scheduled, snapshot_every
+from realm_jax.training.index_builder import build_one
 from realm_jax.training.jitted_models import Models, standing_or_live
 from realm_jax.training.masked_queries import MaskedBatch, ReadBatch
 from realm_jax.training.mesh import ROWS, WHOLE, local_mesh, local_rows, process_part, shards_in_use, whole
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.probe import RecallProbe
 from realm_jax.training.question_arrays import probe_questions
-from realm_jax.training.refresh import build_one
 from realm_jax.training.results import start_of_pretraining
-from realm_jax.training.task import AnyArray, Metrics, Outputs, Params, Task, rng
+from realm_jax.training.snapshot_follower import SnapshotFollower, scheduled, snapshot_every
+from realm_jax.training.task import Metrics, Outputs, Params, Stream, Task, rng
 
 PROBE_QUESTIONS = 100
 NEVER = -1e9
@@ -42,7 +42,7 @@ NEVER = -1e9
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval:
-    """What pre-training retrieves with."""
+    """The retriever of pre-training, with its snapshot."""
 
     follower: SnapshotFollower
     store: PassageStore
@@ -50,7 +50,7 @@ class Retrieval:
     """With it, and an exact index, retrieval takes and gives arrays on `mesh`, and waits for none."""
     mesh: Mesh | None = None
     refresh: Callable[[int, Params], None] | None = None
-    """Called with each checkpoint's step and embedder: makes what is searched from there on."""
+    """Called with each checkpoint's step and embedder: makes the snapshot that is searched from there on."""
 
 
 class Pretrain(Task):
@@ -88,7 +88,7 @@ class Pretrain(Task):
     def choose(self, batch: MaskedBatch, step: int) -> MaskedBatch:
         if self._salience is None:
             return batch
-        draw = rng(self._config.seed, 6, step, *([self._part] if self._part else []))
+        draw = rng(self._config.seed, Stream.SALIENCE, step, *([self._part] if self._part else []))
         count = len(batch.kind) // self._config.pretrain.oversample
         chosen = self._salience.draw(batch.kind, batch.span, count, draw)
         return batch[chosen]
@@ -108,14 +108,14 @@ class Pretrain(Task):
         if self._salience is not None:
             self._salience.set_state(memory)
 
-    def queries(self, batch: MaskedBatch) -> AnyArray:
+    def queries(self, batch: MaskedBatch) -> HostOrDevice:
         return batch.query
 
-    def embed(self, params: Params, queries: AnyArray) -> Any:
+    def embed(self, params: Params, queries: HostOrDevice) -> Any:
         return self._encode(functools.partial(self._models.embed, params["embedder"]), queries)
 
     def retrieve(self, embedded: Any, batch: MaskedBatch, step: int) -> tuple[ReadBatch, Metrics]:
-        """The best candidates for each query, its origin left out."""
+        """The best candidates for each query, without its origin where `pretrain.ban_origin` is on."""
         held = self._retrieval
         snapshot = held.follower.at(step)
         if held.device_store is None:
@@ -174,7 +174,7 @@ class Pretrain(Task):
             "retrieval/p_best": jnp.exp(log_p_z[:, 1:]).max(1).mean(),
         }
 
-    def probe(self, params: Params) -> Metrics:
+    def probe(self, step: int, params: Params) -> Metrics:
         return self._probe(whole(params["embedder"]))
 
     def saved(self, step: int, params: Params) -> None:
@@ -184,9 +184,14 @@ class Pretrain(Task):
     def close(self) -> None:
         self._retrieval.follower.close()
 
+    def lacks(self, step: int) -> str:
+        if self._config.index.refresh == "inline" and not self._config.pretrain.embedder_rate:
+            return ""  # every checkpoint has the embedder of the one snapshot
+        return self._retrieval.follower.lacks(step)
+
 
 def read_candidates(
-    config: Config, models: Models, params: Params, batch: ReadBatch, null_row: Integer[AnyArray, "P"], key: Any
+    config: Config, models: Models, params: Params, batch: ReadBatch, null_row: Integer[HostOrDevice, " P"], key: Any
 ) -> tuple[Float[Array, "B K"], Float[Array, "B K M"]]:
     """Scores f(x, z) with live parameters and log p(y|z,x) of the candidates in `batch`."""
     given = (batch.query, batch.passages, batch.mask_positions, batch.scores)
@@ -199,17 +204,17 @@ def candidate_logits(
     config: Config,
     models: Models,
     params: Params,
-    query: Int[AnyArray, "B Q"],
-    passages: Integer[AnyArray, "B K P"],
-    positions: Int[AnyArray, "B M"],
-    scores: Float[AnyArray, "B K"] | None,
-    null_row: Integer[AnyArray, "P"],
+    query: Int[HostOrDevice, "B Q"],
+    passages: Integer[HostOrDevice, "B K P"],
+    positions: Int[HostOrDevice, "B M"],
+    scores: Float[HostOrDevice, "B K"] | None,
+    null_row: Integer[HostOrDevice, " P"],
     key: jax.Array | None,
 ) -> tuple[Float[Array, "B K"], Float[Array, "B*K M V"]]:
     """Scores f(x, z) with live parameters, and the reader's logits at `positions` of `query`, given each of `passages`.
 
     Args:
-      scores: of a retriever whose own scores stand, without their scale; else None.
+      scores: of a retriever whose own scores the loss takes, without their scale; else None.
       key: of dropout; None turns it off.
     """
     b, k, _ = passages.shape
@@ -229,7 +234,7 @@ def _live_scores(config: Config, models: Models, embedder: Params, query, passag
     nulls = shards_in_use()
     null_rows = jnp.broadcast_to(jnp.asarray(null_row)[None], (nulls, len(null_row)))
     rows = jnp.concatenate([null_rows, passages[:, 1:].reshape(b * (k - 1), -1)])
-    vectors = models.embed(embedder, rows, keys[0])
+    vectors = models.embed_passages(embedder, rows, keys[0])
     null = jnp.broadcast_to(vectors[:1], (b, 1, vectors.shape[-1]))
     vectors = jnp.concatenate([null, vectors[nulls:].reshape(b, k - 1, -1)], axis=1)
     return objectives.scores(models.embed(embedder, query, keys[1]), vectors, config.pretrain.score_scale)
@@ -248,18 +253,19 @@ def pretrain_task(run: OpenRun) -> Task:
     # start it would draw the same sentences with the same words hidden, which that reader has been shown with their
     # answers: null passages would tell them, and retrieval would seem worth less.
     batches = masked.batches(drawn, config.seed, part, skip=config.warm_up.steps * config.warm_up.batch_size)
-    salience = LearnedSalience(config.masking, masked.kinds) if config.masking.kind == "learned" else None
+    salience = LearnedSalience(config.masking, masked.kinds) if config.masking.choice.learns else None
     # What retrieval gathers for the host each process has for itself; what stays on the devices they share.
     on_devices, store = config.index.store == "device", run.store
     mesh = run.mesh if on_devices else local_mesh()
-    require_room(config, store, mesh)
+    require_room(config, run.models.model.vector_size, store, mesh)
     follower = SnapshotFollower(stage, config.index, snapshot_every(config), store.fingerprint, mesh)
     device_store = DeviceStore(store.tokens, mesh) if on_devices else None
 
     models = run.models
 
     def refresh(step: int, embedder: Params) -> None:
-        """Makes what is searched from checkpoint `step` on, if it is not there: one that was deleted, too."""
+        """Makes the snapshot that is searched from checkpoint `step` on, if it is not there: one that was deleted,
+        too."""
         if config.index.refresh != "inline":
             return
         due = scheduled(step, snapshot_every(config), config.index.delay)
@@ -286,7 +292,7 @@ def pretrain_task(run: OpenRun) -> Task:
     )
 
 
-def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
+def require_room(config: Config, vector_size: int, store: PassageStore, mesh: Mesh) -> None:
     """Refuses an index, or a store on the devices, that does not fit there, before anything is made.
 
     Raises:
@@ -294,7 +300,7 @@ def require_room(config: Config, store: PassageStore, mesh: Mesh) -> None:
     """
     if not INDEXES[config.index.kind].on_devices:
         return
-    size = placement.bytes_per_device(store.num_passages, config.model.vector_size, config.index.dtype, mesh)
+    size = placement.bytes_per_device(store.num_passages, vector_size, config.index.dtype, mesh)
     tables = {"vectors": size, "the next snapshot's": size}  # loaded while the last one is in use
     if config.index.store == "device":
         tables["tokens"] = placement.bytes_per_device(*store.tokens.shape, store.tokens.dtype, mesh)
@@ -323,4 +329,5 @@ def _recall_probe(run: OpenRun) -> Callable[[Params], Metrics]:
         config.seed,
         config.index.rows_per_batch,
         run.models.embed_with,
+        functools.partial(run.models.embed_with, by=run.models.embed),
     )

@@ -14,7 +14,7 @@ from realm_jax.training.masked_queries import MaskedBatch, ReadBatch
 from realm_jax.training.mesh import process_part
 from realm_jax.training.open_run import OpenRun
 from realm_jax.training.results import fresh_reader
-from realm_jax.training.task import Metrics, Outputs, Params, Task, rng
+from realm_jax.training.task import Metrics, Outputs, Params, Stream, Task, rng
 
 NEAR = 4
 
@@ -36,7 +36,7 @@ class WarmUp(Task):
         stage = self._config.warm_up
         done = step / max(stage.steps - 1, 1)
         own = stage.own_passage_start + (stage.own_passage_end - stage.own_passage_start) * done
-        draw = rng(self._config.seed, 1, step, *([self._part] if self._part else []))
+        draw = rng(self._config.seed, Stream.WARM_UP_PASSAGES, step, *([self._part] if self._part else []))
         rows = np.empty(len(batch.origin), np.int32)
         for i, (origin, holders) in enumerate(zip(batch.origin, batch.holders, strict=True)):
             others = holders[holders >= 0]

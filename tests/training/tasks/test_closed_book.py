@@ -1,4 +1,4 @@
-"""The rival that retrieves nothing: what it learns, and what its answers are."""
+"""The baseline that retrieves nothing: what it learns, and what its answers are."""
 
 import jax
 import jax.numpy as jnp

@@ -19,7 +19,7 @@ from realm_jax.training import open_qa
 from realm_jax.training.open_qa import read_spans
 from realm_jax.training.probe import AnswerProbe
 from realm_jax.training.question_arrays import QuestionBatch
-from realm_jax.training.task import rng
+from realm_jax.training.task import Stream, rng
 from realm_jax.training.tasks.finetune import Finetune
 from tests.training.tasks.losses import B, differentiated, gradients, learns, never, row_ids, words_that_learn
 
@@ -103,11 +103,11 @@ def test_the_probe_answers_some_questions_of_each_dev_set(world, tmp_path, monke
     questions = Questions(train=(str(file),), dev=(str(file),), dev_new_kinds=(str(file),), test=(str(file),))
     prepare_questions(world.settings(questions=questions), world.data, lambda line: None)
     run = world.experiment(tmp_path, questions=questions, finetune={"probe_questions": 4})
-    dev, chosen = run.questions("dev"), np.sort(rng(run.config.seed, 8).permutation(9)[:4])
+    dev, chosen = run.questions("dev"), np.sort(rng(run.config.seed, Stream.PROBED_QUESTIONS).permutation(9)[:4])
     first = dev.answers[chosen[0]][0].upper()
     said = iter([[first, "wrong", "x", ""], [first, *(dev.answers[i][0] for i in chosen[1:3]), ""]])
     monkeypatch.setattr(open_qa, "texts_of", lambda found, *_: next(said))
-    figures = AnswerProbe(run, ExactIndex(vectors[:-1]))(fine_params)
+    figures = AnswerProbe(run)(fine_params, ExactIndex(vectors[:-1]))
     assert figures == {
         "probe/exact_match": 0.25,
         "probe/exact_match_new_kinds": 0.75,

@@ -12,10 +12,10 @@ from realm_jax.index.device_store import DeviceStore
 from realm_jax.index.exact import ExactIndex
 from realm_jax.text import features
 from realm_jax.training.checkpoints import State
-from realm_jax.training.follow import InUse, SnapshotFollower
 from realm_jax.training.loop import make_step
 from realm_jax.training.mesh import ROWS, WHOLE, make_mesh, put_params, put_rows, shardings
 from realm_jax.training.optimizer import bert_optimizer
+from realm_jax.training.snapshot_follower import InUse, SnapshotFollower
 from realm_jax.training.tasks import pretrain as pretrain_module
 from realm_jax.training.tasks.pretrain import Pretrain, Retrieval, read_candidates
 from tests.training.tasks.losses import B, K, gradients, key, learns, never, row_ids, words_that_learn
@@ -259,6 +259,6 @@ def test_pretrain_probes_the_embedder_and_closes_its_follower(experiment, vector
     follower = Follower(vectors)
     probed = []
     task = made(experiment, experiment.config, follower, probe=lambda params: probed.append(params) or {})
-    task.probe({"embedder": jnp.arange(3.0), "reader": jnp.zeros(1)})
+    task.probe(0, {"embedder": jnp.arange(3.0), "reader": jnp.zeros(1)})
     task.close()
     assert [params.tolist() for params in probed] == [[0, 1, 2]] and follower.closed

@@ -6,41 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from realm_jax.index.base import Passages, Retriever
+from realm_jax.index.base import Passages
 from realm_jax.index.bm25 import Bm25Index
-from realm_jax.index.exact import ExactIndex
+from realm_jax.index.hybrid import HybridIndex
 from realm_jax.index.snapshots import Manifest, Snapshot
-from realm_jax.kinds import IndexKind
-from realm_jax.training.follow import InUse
 from realm_jax.training.mesh import make_mesh, put_rows
+from realm_jax.training.snapshot_follower import InUse
 from realm_jax.training.tasks.finetune import Finetune
 from tests.training.tasks.losses import B, K, gradients, learns, never, row_ids
 from tests.training.tasks.test_pretrain import Follower, made
-
-
-class Hybrid(Retriever):
-    """The sum of reciprocal ranks by vectors and by words; searched with both."""
-
-    def __init__(self, exact, bm25):
-        self.parts, self.num_passages = (exact, bm25), exact.num_passages
-
-    @classmethod
-    def build(cls, passages, settings):
-        return cls(ExactIndex(passages.vectors), Bm25Index.build(passages, settings))
-
-    open = build
-
-    @staticmethod
-    def encode(embed, queries):
-        return embed(queries), queries
-
-    def _search(self, encoded, k):
-        scores = np.zeros((len(encoded[0]), self.num_passages), np.float32)
-        for index, one in zip(self.parts, encoded, strict=True):
-            rows = index.search(one, self.num_passages)[1]
-            scores += 1 / (60 + np.argsort(rows, axis=1))
-        rows = np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int32)
-        return np.take_along_axis(scores, rows, axis=1), rows
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +23,12 @@ def passages(experiment, vectors):
 
 
 @pytest.fixture
-def pretrain(world, experiment, passages, vectors, monkeypatch, request):
+def pretrain(world, experiment, passages, vectors, request):
     """The task, its index of the kind that a test asks for, and a batch that lies on a device."""
     kind, settings = request.param, {"candidates": K, "batch_size": B}
-    if kind is Hybrid:
-        monkeypatch.setattr(IndexKind, "load", lambda self: Hybrid)
-    else:
+    if kind is Bm25Index:
         settings |= {"embedder_rate": 0.0, "probe_queries": 0}
-    config = world.settings(pretrain=settings, index={"kind": "scann" if kind is Hybrid else "bm25"})
+    config = world.settings(pretrain=settings, index={"kind": "bm25" if kind is Bm25Index else "hybrid"})
     follower = Follower(vectors)
     follower.in_use = InUse(0, kind.build(passages, config.index))
     task = made(experiment, config, follower)
@@ -80,7 +52,7 @@ def test_bm25_retrieves_in_pretraining_and_its_scores_stand(experiment, params, 
     assert metrics["retrieval/p_null"] == pytest.approx(p_z[:, 0].mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("pretrain", [Hybrid], indirect=True)
+@pytest.mark.parametrize("pretrain", [HybridIndex], indirect=True)
 def test_two_ways_of_search_together_are_a_retriever_in_pretraining(experiment, params, pretrain):
     task, hybrid, batch, placed = pretrain
     found, _ = task.retrieve(task.embed(params, placed.query), batch, 0)
@@ -90,7 +62,7 @@ def test_two_ways_of_search_together_are_a_retriever_in_pretraining(experiment, 
     assert found.scores is None  # the models score them, with the parameters of the moment
 
 
-@pytest.mark.parametrize("kind", [Bm25Index, Hybrid])
+@pytest.mark.parametrize("kind", [Bm25Index, HybridIndex])
 def test_either_is_a_retriever_in_fine_tuning(experiment, questions, params, vectors, passages, kind):
     config, labels = experiment.config, experiment.labels(questions)
     snapshot = Snapshot(0, Path(), vectors, Manifest(0, len(vectors) - 1, vectors.shape[1], "", "", None, {}, {}))
@@ -102,8 +74,8 @@ def test_either_is_a_retriever_in_fine_tuning(experiment, questions, params, vec
     found, _ = task.retrieve(task.embed(params, placed.query), batch, 0)
     scores, beam = index.retrieve(lambda rows: experiment.models.embed(params["embedder"], rows), batch.query, 10)
     np.testing.assert_array_equal(row_ids(experiment, found.passages), beam)
-    if kind is Hybrid:
+    if kind is HybridIndex:
         np.testing.assert_array_equal(found.vectors, vectors[beam])
     else:
         np.testing.assert_array_equal(found.scores, scores)
-    assert (found.vectors is not None) == (found.scores is None) == (kind is Hybrid)
+    assert (found.vectors is not None) == (found.scores is None) == (kind is HybridIndex)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm_jax import workdir
+from realm_jax import disk, locks
 from realm_jax.config import Index
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
-from realm_jax.training import follow
-from realm_jax.training.follow import SnapshotFollower, scheduled
-from realm_jax.workdir import StageDir, sole_owner
+from realm_jax.locks import sole_owner
+from realm_jax.training import snapshot_follower
+from realm_jax.training.snapshot_follower import SnapshotFollower, scheduled
+from realm_jax.workdir import StageDir
 from tests.clock import Clock
 
 ROWS, STORE = 7, "a store"
@@ -103,7 +104,7 @@ def test_a_resumed_trainer_begins_with_the_one_in_use_then(stage, follower):
 def test_the_next_one_is_loaded_ahead(stage, follower, monkeypatch):
     loaded, load = [], snapshots.load_index
     monkeypatch.setattr(
-        follow.snapshots, "load_index", lambda *arguments: loaded.append(arguments[1]) or load(*arguments)
+        snapshot_follower.snapshots, "load_index", lambda *arguments: loaded.append(arguments[1]) or load(*arguments)
     )
     for step in (0, 5):
         publish(stage, step)
@@ -150,7 +151,7 @@ def test_ready_mode_does_without_one_that_is_removed_while_it_is_read(stage, fol
         return load(directory, step, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(follow.snapshots, "load_index", removed)
+        patch.setattr(snapshot_follower.snapshots, "load_index", removed)
         publish(stage, 5)
         following.at(6)
         until(lambda: not (stage.snapshots / "5").exists())
@@ -163,8 +164,8 @@ def test_ready_mode_does_without_one_that_is_removed_while_it_is_read(stage, fol
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(follow, "time", clock)
-    monkeypatch.setattr(workdir, "time", clock)
+    monkeypatch.setattr(snapshot_follower, "time", clock)
+    monkeypatch.setattr(locks, "time", clock)
     return clock
 
 
@@ -228,12 +229,12 @@ def test_a_bucket_is_not_listed_at_every_step(stage, follower, monkeypatch, swap
     publish(stage, 0)
     following, listed = follower(swap_after), []
     following.at(0)
-    monkeypatch.setattr(follow, "is_remote", lambda path: True)
-    for module, name in ((follow.snapshots, "list_steps"), (follow.checkpoints, "steps")):
+    monkeypatch.setattr(snapshot_follower, "is_remote", lambda path: True)
+    for module, name in ((snapshot_follower.snapshots, "list_steps"), (snapshot_follower.checkpoints, "steps")):
         monkeypatch.setattr(module, name, lambda folder, *_: listed.append(folder) or [0])
-    following._looked = time.monotonic() - 2 * follow.REMOTE_LOOK_S
+    following._looked = time.monotonic() - 2 * snapshot_follower.REMOTE_LOOK_S
     following.at(1)
-    looks, following._looked = len(listed), time.monotonic() + follow.REMOTE_LOOK_S
+    looks, following._looked = len(listed), time.monotonic() + snapshot_follower.REMOTE_LOOK_S
     following.at(2)
     assert looks and len(listed) == looks
 
@@ -283,3 +284,32 @@ def test_closing_ends_a_wait(stage, follower):
     following.close()
     thread.join(60)  # at once, and not when the wait ends, after longer
     assert ended == ["stopped while waiting for the snapshot of checkpoint 0"]
+
+
+def test_what_training_lacks_to_go_on_is_named(stage, follower):
+    """By a schedule of 3 steps, with checkpoints every 5: at 10 the snapshot of 5 is searched, then that of 10."""
+    following = follower(swap_after=3)
+    for step in (0, 10):
+        (stage.checkpoints / str(step)).mkdir(parents=True)
+    publish(stage, 0)
+    assert following.lacks(0) == ""
+    assert "checkpoint 5 was deleted before its snapshot was made" in following.lacks(10)
+    publish(stage, 5)
+    assert following.lacks(10) == "", "its own can still be made"
+    (stage.checkpoints / "10" / "embedder").mkdir()
+    (stage.checkpoints / "10" / "embedder" / "a").write_bytes(b"1")
+    disk.seal(stage.checkpoints / "10")
+    (stage.checkpoints / "10" / "embedder" / "a").write_bytes(b"2")
+    assert "embedder/a: damaged" in following.lacks(10)
+    assert follower(swap_after=0).lacks(10) == "", "whatever is there is searched"
+
+
+def test_a_checkpoint_that_is_deleted_before_its_snapshot_is_made_is_not_waited_for(stage, follower, clock):
+    following = follower(swap_after=3)
+    publish(stage, 0)
+    (stage.checkpoints / "5").mkdir(parents=True)
+    following.at(5)
+    (stage.checkpoints / "5").rmdir()
+    with pytest.raises(UserError, match="checkpoint 5 was deleted before its snapshot was made"):
+        following.at(8)
+    assert clock.now < 60.0

@@ -7,17 +7,20 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from realm_jax import workdir
+from realm_jax import locks
 from realm_jax.config import Config
 from realm_jax.config import Index as IndexConfig
 from realm_jax.errors import UserError
 from realm_jax.index import snapshots
 from realm_jax.index.base import Retriever
+from realm_jax.locks import wait_for
 from realm_jax.remote import is_remote
 from realm_jax.training import checkpoints
-from realm_jax.workdir import StageDir, wait_for
+from realm_jax.workdir import StageDir
 
 REMOTE_LOOK_S = 5.0
+GONE_S = 20.0
+"""Seconds for which a snapshot may have neither its checkpoint nor a builder at work on it."""
 
 
 class InUse(NamedTuple):
@@ -47,17 +50,17 @@ class SnapshotFollower:
     An exact index is divided over the devices of `mesh`.
     """
 
-    def __init__(
-        self, stage: StageDir, config: IndexConfig, snapshot_every: int, fingerprint: str, mesh: Mesh | None = None
-    ):
+    def __init__(self, stage: StageDir, config: IndexConfig, every: int, fingerprint: str, mesh: Mesh | None = None):
         self._stage, self._config, self._mesh = stage, config, mesh
-        self._every, self._fingerprint = snapshot_every, fingerprint
+        self._every, self._fingerprint = every, fingerprint
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._loading: tuple[int, Future] | None = None
         self._in_use: InUse | None = None
         self._current_since = time.monotonic()
         self._warned, self._looked = False, -REMOTE_LOOK_S
         self._signs: list[tuple[str, int]] = []
+        self._seen: set[int] = set()
+        """Checkpoints that have been there."""
         self._closed = threading.Event()
         self.waited_s = 0.0
         """Seconds spent waiting for snapshots after the first one."""
@@ -73,19 +76,50 @@ class SnapshotFollower:
             if self._in_use is None or self._in_use.step != due:
                 self._swap(due)
             if self._may_look():
+                self._look_at_checkpoints()
                 self._start_loading(due + self._every)
         else:
             self._take_newest()
         return self._in_use
 
+    def lacks(self, step: int) -> str:
+        """Which snapshot, of those that training searches from `step` on, is not there and has no whole checkpoint."""
+        if self._config.delay is None:
+            return ""
+        published, saved = self._published(), checkpoints.steps(self._stage.checkpoints)
+        for due in range(scheduled(step, self._every, self._config.delay), step + 1, self._every):
+            if due not in published:
+                if due not in saved:
+                    return f"checkpoint {due} was deleted before its snapshot was made"
+                if problem := checkpoints.damage(self._stage.checkpoints, due, ["embedder"]):
+                    return problem
+        return ""
+
     def _swap(self, due: int) -> None:
         start = time.monotonic()
-        self._await(lambda: True if due in self._published() else None, f"the snapshot of checkpoint {due}")
+        self._await(lambda: self._is_there(due, start), f"the snapshot of checkpoint {due}")
         self._start_loading(due)
         index = self._loading[1].result()
         if self._in_use is not None:
             self.waited_s += time.monotonic() - start
         self._in_use, self._loading = InUse(due, index), None
+
+    def _is_there(self, due: int, since: float) -> bool | None:
+        """Raises UserError where nobody can make it any more."""
+        if due in self._published():
+            return True
+        gone = due in self._seen and due not in self._look_at_checkpoints() and self._config.refresh != "inline"
+        if not gone or time.monotonic() - since < GONE_S or snapshots.signs_of_work(self._stage.snapshots):
+            return None
+        raise UserError(
+            f"{self._stage.checkpoints}: checkpoint {due} was deleted before its snapshot was made. Give the same "
+            "command again: training goes back to where both are made again"
+        )
+
+    def _look_at_checkpoints(self) -> list[int]:
+        saved = checkpoints.steps(self._stage.checkpoints)
+        self._seen.update(saved)
+        return saved
 
     def _take_newest(self) -> None:
         if self._in_use is None:
@@ -105,8 +139,7 @@ class SnapshotFollower:
             self._check_age()
 
     def _check_age(self) -> None:
-        """Without a schedule nothing is waited for, so the time since there is a newer checkpoint stands for the
-        wait."""
+        """Without a schedule nothing is waited for, so the time since there is a newer checkpoint is the wait."""
         saved = [step for step in checkpoints.steps(self._stage.checkpoints) if step % self._every == 0]
         if max(saved, default=0) <= self._in_use.step:
             self._current_since = time.monotonic()
@@ -129,7 +162,7 @@ class SnapshotFollower:
             self._loading = (step, future)
 
     def _may_look(self) -> bool:
-        """Whether to look for what is new: at every step, but now and then in a bucket, whose listing may take as long
+        """Whether to look for a newer one: at every step, but now and then in a bucket, whose listing may take as long
         as a step."""
         now = time.monotonic()
         if is_remote(self._stage.snapshots) and now - self._looked < REMOTE_LOOK_S:
@@ -169,7 +202,7 @@ class SnapshotFollower:
                 "With --index.refresh inline the trainer makes it of that checkpoint, and both were deleted: put one "
                 "back, or begin the run in another --workdir"
             )
-        pid = workdir.owner(self._stage.root, "build_index")
+        pid = locks.owner(self._stage.root, "build_index")
         if pid is None:
             where = self._stage.root
             return f"build_index is not running in {where}: start it with `realm build_index EXPERIMENT --workdir ...`"

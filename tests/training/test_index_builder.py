@@ -16,12 +16,13 @@ from realm_jax.config import Config, Index, Pretrain
 from realm_jax.errors import UserError
 from realm_jax.index import embed_passages, snapshots
 from realm_jax.index.snapshots import Manifest
+from realm_jax.locks import sole_owner
 from realm_jax.runtime import sharing
-from realm_jax.training import checkpoints, refresh
+from realm_jax.training import checkpoints, index_builder
 from realm_jax.training.checkpoints import CheckpointWriter, State
-from realm_jax.training.follow import scheduled, snapshot_every
-from realm_jax.training.refresh import build_one, follow_and_build, next_step
-from realm_jax.workdir import StageDir, SweepDir, sole_owner, write_json
+from realm_jax.training.index_builder import build_one, follow_and_build, next_step
+from realm_jax.training.snapshot_follower import scheduled, snapshot_every
+from realm_jax.workdir import StageDir, SweepDir, write_json
 
 
 class Trainer:
@@ -55,7 +56,7 @@ def trainer(world, tmp_path):
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    monkeypatch.setattr(refresh, "POLL_S", 0.02)
+    monkeypatch.setattr(index_builder, "POLL_S", 0.02)
 
 
 class Running:
@@ -248,10 +249,9 @@ def test_a_finished_run_needs_no_builder(trainer):
 def test_a_checkpoint_that_is_deleted_under_it_is_passed_over(trainer, monkeypatch, part):
     """Whole at once, or piece by piece while it is read."""
     trainer.save(0)
-    folder, check, deleted = trainer.stage.checkpoints / "0", checkpoints.check_same_tree, []
+    folder, abstract, deleted = trainer.stage.checkpoints / "0", checkpoints.abstract, []
 
     def delete(*arguments):
-        check(*arguments)
         if not deleted:
             deleted.append(1)
             if part == "files":
@@ -260,8 +260,9 @@ def test_a_checkpoint_that_is_deleted_under_it_is_passed_over(trainer, monkeypat
             else:
                 shutil.rmtree(folder / part)
             threading.Timer(0.3, shutil.rmtree, (folder,), {"ignore_errors": True}).start()
+        return abstract(*arguments)
 
-    monkeypatch.setattr(checkpoints, "check_same_tree", delete)
+    monkeypatch.setattr(checkpoints, "abstract", delete)
     monkeypatch.setattr(checkpoints, "DELETION_S", 60.0)  # a slow machine may delete slowly
     running = Running(trainer)
     until(lambda: not folder.exists())
@@ -274,7 +275,7 @@ def test_a_checkpoint_that_is_deleted_under_it_is_passed_over(trainer, monkeypat
 def test_a_checkpoint_that_stays_broken_is_an_error(trainer):
     trainer.save(0)
     shutil.rmtree(trainer.stage.checkpoints / "0" / "embedder")
-    with pytest.raises(UserError, match="no part 'embedder'"):
+    with pytest.raises(UserError, match="0/embedder/.*is missing. Delete the checkpoint 0"):
         follow_and_build(trainer.experiment.config, trainer.experiment.workdir)
     assert snapshots.list_steps(trainer.stage.snapshots) == []
 
@@ -349,3 +350,20 @@ def test_runs_of_a_sweep_embed_once_what_an_equal_embedder_makes(world, tmp_path
     assert build("one", "other_batches", index={"rows_per_batch": 8})[0]
     assert build("one", "other_model", model={"projection_eps": 0.1})[0]
     assert build("two", "first", pretrain={"steps": 6})[0]
+
+
+def test_recall_is_measured_with_queries_that_are_held_out(world, tmp_path, monkeypatch):
+    """Embedded as queries are, and not as passages."""
+    experiment = world.experiment(tmp_path, model={"query_prefix": "what is "})
+    params, given = experiment.models.embedder(jax.random.key(0), experiment.sample_rows()), []
+    build = index_builder.embed_passages.build_snapshot
+    monkeypatch.setattr(
+        index_builder.embed_passages,
+        "build_snapshot",
+        lambda *arguments, queries, **options: given.append(queries()) or build(*arguments, **options),
+    )
+    build_one(experiment, 0, params)
+    rows = experiment.masked_queries("heldout").fixed(256, experiment.config.seed).query
+    assert 5 < len(rows) == len(given[0])
+    np.testing.assert_allclose(given[0], experiment.models.embed(params, rows), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(given[0], experiment.models.embed_passages(params, rows), rtol=1e-4, atol=1e-5)

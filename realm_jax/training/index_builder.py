@@ -8,19 +8,26 @@ import hashlib
 import time
 
 import jax
+import numpy as np
 
-from realm_jax.config import Config, of_the_machine
+from realm_jax.config import Config, Model, of_the_machine
+from realm_jax.corpus import tfds_files
+from realm_jax.corpus.sentence_source import can_be_masked
 from realm_jax.errors import UserError
 from realm_jax.index import embed_passages, snapshots
+from realm_jax.index.base import Embed
+from realm_jax.locks import owner, sole_owner
 from realm_jax.remote import AnyPath, is_remote
 from realm_jax.settings import flatten
 from realm_jax.training import checkpoints
 from realm_jax.training.distributed import agree, everywhere, is_first
-from realm_jax.training.follow import scheduled, snapshot_every
+from realm_jax.training.masked_queries import NothingFits, salient
 from realm_jax.training.mesh import make_mesh
 from realm_jax.training.open_run import OpenRun
+from realm_jax.training.results import restore_result
+from realm_jax.training.snapshot_follower import scheduled, snapshot_every
 from realm_jax.training.task import Params
-from realm_jax.workdir import StageDir, Workdir, owner, read_json, sole_owner
+from realm_jax.workdir import StageDir, Workdir, read_json
 
 POLL_S = 0.5
 PROGRESS_S = 10.0
@@ -29,7 +36,7 @@ PROGRESS_S = 10.0
 def follow_and_build(config: Config, workdir: Workdir) -> None:
     """Publishes a snapshot for each checkpoint that training will search, then one for its result; ends with training.
 
-    Of several processes, the first says what is next, and each embeds a part of the passages.
+    Of several processes, the first chooses the next checkpoint, and each embeds a part of the passages.
 
     Raises:
       UserError: another builder is at work in the folder, the trainer is away for `index.stop_after_s` seconds, or the
@@ -44,6 +51,7 @@ def follow_and_build(config: Config, workdir: Workdir) -> None:
             done = agree(stage.done.exists())
             step = agree(next_step(config, stage, run.store.fingerprint))
             if step is None and done:
+                _embed_changed_documents(run, mesh)
                 return
             if step is None:
                 if is_first():
@@ -61,6 +69,16 @@ def follow_and_build(config: Config, workdir: Workdir) -> None:
                 )
             else:
                 time.sleep(POLL_S)
+
+
+def _embed_changed_documents(run: OpenRun, mesh: jax.sharding.Mesh) -> None:
+    """Makes the snapshot that fine-tuning left by `finetune.refresh` anew, where documents have changed since."""
+    stage = run.workdir.stage("finetune")
+    if run.config.finetune.refresh == "none" or not agree(stage.done.exists()):
+        return
+    folder, step = run.workdir.result("finetune")
+    if not agree(step in snapshots.list_steps(folder.snapshots, run.store.fingerprint)):
+        build_one(run, step, restore_result(run.workdir, "finetune", "embedder", run.models), mesh, stage="finetune")
 
 
 def _restore(run: OpenRun, step: int) -> Params | None:
@@ -82,7 +100,7 @@ def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
     goes on from its last checkpoint, and will still be searched; without one the newest. None where the trainer embeds.
     """
     if stage.done.exists():
-        result = read_json(stage.done)["step"]
+        result = read_json(stage.done, step=int)["step"]
         return None if result in snapshots.list_steps(stage.snapshots, fingerprint) else result
     if config.index.refresh == "inline":
         return None
@@ -96,14 +114,17 @@ def next_step(config: Config, stage: StageDir, fingerprint: str) -> int | None:
     return min((step for step in missing if step == 0 or step + delay < config.pretrain.steps), default=None)
 
 
-def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh | None = None) -> None:
+def build_one(
+    run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh | None = None, stage: str = "pretrain"
+) -> None:
     """Embeds all passages with the embedder of one checkpoint and publishes the snapshot.
 
     Args:
       params: the embedder's, whole in this process.
       mesh: devices of this process; by default all.
+      stage: whose checkpoint it is.
     """
-    config, stage, models = run.config, run.workdir.stage("pretrain"), run.models
+    config, folder, models = run.config, run.workdir.stage(stage), run.models
     said = time.monotonic()
 
     def progress(done: int, total: int) -> None:
@@ -118,22 +139,40 @@ def build_one(run: OpenRun, step: int, params: Params, mesh: jax.sharding.Mesh |
         run.store.tokens,
         run.store.fingerprint,
         config.index,
-        stage.snapshots,
+        folder.snapshots,
         progress,
         vocabulary=run.tokenizer.vocabulary,
-        embedder=_digest(config, params),
-        elsewhere=_of_other_runs(stage),
+        embedder=_digest(config, models.model, params),
+        elsewhere=_of_other_runs(folder),
         part=(jax.process_index(), jax.process_count()),
+        queries=lambda: _heldout_vectors(run, models.embed_with(params, mesh, by=models.embed)),
     )
     if manifest is None:  # the first process says so, and cleans up
         return
     rate = (manifest.count + 1) / max(manifest.seconds["embed"], 1e-3)
     recall = "" if manifest.recall is None else f", index/recall {manifest.recall:.3f}"
+    recall += "".join(f", {name} {value}" for name, value in manifest.looks.items())
     print(f"step {step}: snapshot published, {rate:.0f} passages/s{recall}", flush=True)
-    # A trainer that goes on from its last checkpoint searches a snapshot that is older by the schedule's delay.
-    behind = (config.index.delay or 0) // config.pretrain.checkpoint_every + 2
-    always = {0, read_json(stage.done)["step"]} if stage.done.exists() else {0}
-    snapshots.remove_old(stage.snapshots, keep=max(config.index.keep, behind), keep_always=always)
+    always = {snapshots.FIRST_STEP, *([read_json(folder.done, step=int)["step"]] if folder.done.exists() else [])}
+    if stage == "finetune":
+        always |= set(checkpoints.steps(folder.checkpoints))  # beside those that are still being written
+        snapshots.remove_old(folder.snapshots, keep=config.finetune.keep + 1, keep_always=always)
+        return
+    snapshots.remove_old(folder.snapshots, keep=max(config.index.keep, config.checkpoints_behind), keep_always=always)
+
+
+def _heldout_vectors(run: OpenRun, embed: Embed) -> np.ndarray | None:
+    """Queries of this embedder that no training shows: masked sentences, else dev questions; None where there is
+    neither."""
+    masking, count = salient(run.config.masking), embed_passages.PROBE_QUERIES
+    rows = None
+    written = tfds_files.is_written(tfds_files.Queries, run.data.tfds)
+    if written and can_be_masked(run.data, "heldout", masking):
+        with contextlib.suppress(NothingFits):
+            rows = run.masked_queries("heldout", masking).fixed(count, run.config.seed).query
+    if rows is None:
+        rows = next((dev.queries[:count] for dev in run.dev_sets().values()), None)
+    return None if rows is None else embed_passages.embed_all(embed, rows, run.config.index.rows_per_batch)
 
 
 def _of_other_runs(stage: StageDir) -> list[AnyPath]:
@@ -144,9 +183,9 @@ def _of_other_runs(stage: StageDir) -> list[AnyPath]:
     return [StageDir(path).snapshots for path in sorted(own.parent.iterdir()) if path != own]
 
 
-def _digest(config: Config, params: Params) -> str:
+def _digest(config: Config, model: Model, params: Params) -> str:
     """Of all that a passage's vector is made from, beside its tokens, to the last bit: runs of a sweep may differ."""
-    options = flatten(config.model, "model.").items()
+    options = flatten(model, "model.").items()
     settings = [option for option in options if not of_the_machine(option[0])], config.index.rows_per_batch
     return hashlib.sha256(f"{checkpoints.digest(params)} {settings}".encode()).hexdigest()
 
