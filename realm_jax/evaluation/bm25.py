@@ -1,4 +1,4 @@
-"""BM25, the rival without learning, tuned as fairly as the others: on dev questions, with one look at test."""
+"""BM25, the baseline without learning, tuned as fairly as the others: on dev questions, with one look at test."""
 
 import dataclasses
 import re
@@ -28,7 +28,7 @@ Hits = Callable[[str, np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """BM25 at its best on dev, and what that gives on the other splits."""
+    """BM25 at its best on dev, and its figures on the other splits."""
 
     settings: Bm25Settings
     dev_recall: float

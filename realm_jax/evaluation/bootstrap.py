@@ -34,11 +34,11 @@ def paired_difference(
     Both arms have the score of each question after training with each seed. A sample draws groups of questions with
     replacement, and, independently, as many seeds as there are with replacement; both arms get the same draw, and the
     figure is the mean over all drawn questions and seeds. So the interval tells of other questions and of other
-    seeds at once. Of few seeds (3) it is somewhat too short: what they do not show, it cannot know; of one seed it
+    seeds at once. Of few seeds (3) it is somewhat too short: it knows no more than they show; of one seed it
     tells of questions alone.
 
     Args:
-      groups: what each question is about, such as its country, whose questions are right or wrong together; questions
+      groups: the subject of each question, such as its country, whose questions are right or wrong together; questions
         of a group are drawn together. Distinct values make each question a group.
     """
     difference = np.asarray(one, float) - np.asarray(other, float)

@@ -1,4 +1,4 @@
-"""Measures what training was worth: retrieval before and after, Open-QA, and the rivals without learned retrieval."""
+"""Measures the worth of training: retrieval before and after, Open-QA, and the baselines without learned retrieval."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +10,10 @@ import numpy as np
 from realm_jax.config import Config
 from realm_jax.corpus import tfds_files
 from realm_jax.corpus.sentence_source import can_be_masked
-from realm_jax.evaluation import bm25, spans
+from realm_jax.evaluation import bm25, confidence, hybrid, spans
 from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, ranks, ranks_file, recalls
 from realm_jax.index import snapshots
+from realm_jax.kinds import INDEXES
 from realm_jax.qa import answers as scoring
 from realm_jax.qa.predictions import read_predictions, write_predictions
 from realm_jax.qa.questions import load_questions, prepared_set, split_sizes
@@ -31,7 +32,7 @@ READINGS = 5
 
 
 def evaluate(config: Config, workdir: Workdir) -> None:
-    """Writes <workdir>/evaluation/results.json; what the report and summary.json are made of.
+    """Writes <workdir>/evaluation/results.json; the figures of the report and of summary.json.
 
     Raises:
       UserError: a stage that is measured has not been finished.
@@ -67,7 +68,7 @@ def evaluate_file(config: Config, workdir: Workdir, path: Path, split: str) -> N
 
 
 class Evaluation:
-    """What all measurements share."""
+    """The input that all measurements share."""
 
     def __init__(self, run: OpenRun):
         self._run, self._config, self._workdir = run, run.config, run.workdir
@@ -75,8 +76,10 @@ class Evaluation:
         self._snapshots = run.workdir.stage("pretrain").snapshots
         self._sizes = split_sizes(self._config.questions, run.data)
         self._answers = self._config.finetune.steps > 0 or self._workdir.stage("finetune").done.exists()
-        # Who learned to answer has test questions, or is told that they are missing.
-        asked = {*self._sizes, "test"} if self._sizes or self._answers or self._config.closed_book.steps else set()
+        # Who learned to answer of labelled questions has test questions, or is told that they are missing.
+        unlabelled = self._config.finetune.made_steps or self._config.model.reader_weights
+        wanted = self._sizes or (self._answers and not unlabelled) or self._config.closed_book.steps
+        asked = {*self._sizes, "test"} if wanted else set()
         there = [split for split in SUFFIXES if split in asked]
         self._questions = {split: run.questions(split) for split in there}
         self._labels = {split: run.labels(questions) for split, questions in self._questions.items()}
@@ -92,8 +95,9 @@ class Evaluation:
             "counts": {"passages": self._store.num_passages} | self._sizes,
         }
         settings = (config.index, local_mesh())
-        first = snapshots.load(self._snapshots, 0, self._store.fingerprint).index(*settings)
-        last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint)
+        first_snapshot = snapshots.load(self._snapshots, snapshots.FIRST_STEP, self._store.fingerprint)
+        first = first_snapshot.index(*settings)
+        last_snapshot = snapshots.load(self._snapshots, step, self._store.fingerprint) if step else first_snapshot
         last = last_snapshot.index(*settings) if step else first
         data = self._run.data
         written = tfds_files.is_written(tfds_files.Queries, data.tfds)
@@ -110,19 +114,31 @@ class Evaluation:
         _say("questions before and after pre-training")
         before, rows_before = self._question_recall(start["embedder"], first, "_start")
         # Of the retriever that is fine-tuned, as the paper's table 2 has it.
-        retriever, found_by = (start, first) if config.finetune.embedder == "start" else (pretrained, last)
-        zero_shot, _ = self._question_recall(retriever["embedder"], found_by, "_zero_shot")
+        embedder, snapshot, found_by = pretrained["embedder"], last_snapshot, last
+        if config.finetune.embedder == "start":
+            embedder, snapshot, found_by = start["embedder"], first_snapshot, first
+        zero_shot, _ = self._question_recall(embedder, found_by, "_zero_shot")
         results |= before | zero_shot
         if self._answers:
             _say("questions after fine-tuning")
-            kept = finetuned_snapshot(config, workdir)
-            results |= self._open_qa(last if kept == step else first, rows_before["test"])
+            stage, kept = finetuned_snapshot(config, workdir)
+            embedder = restore_result(workdir, "finetune", "embedder", self._models)
+            if config.finetune.refresh == "inline":
+                snapshot = snapshots.load(stage.snapshots, kept, self._store.fingerprint)
+                found_by = snapshot.index(*settings)
+            else:
+                snapshot, found_by = (last_snapshot, last) if kept == step else (first_snapshot, first)
+            results |= self._open_qa(embedder, found_by, rows_before["test"])
         if config.closed_book.steps:
             _say("closed book")
             results |= self._closed_book(results.get("examples", []))
         if config.evaluation.bm25 and "dev" in self._questions:
             _say("BM25")
-            results |= self._bm25()
+            results |= bm25.measure(self._texts, self._questions, self._hits)
+            if INDEXES[config.index.kind].embeds:
+                _say("BM25 and vectors together")
+                embed = self._models.embed_many_with(embedder)
+                results |= hybrid.measure(self._run, snapshot.vectors[:-1], embed, self._questions, self._hits)
         return results
 
     def _spans(self, params: dict[str, Any], index, suffix: str) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -166,18 +182,20 @@ class Evaluation:
         """bool [B,k]: whether a found passage holds an answer, by finetune.labels or regular expressions."""
         return self._labels[split](np.arange(len(rows)), rows)
 
-    def _open_qa(self, index, before_rows: np.ndarray) -> dict[str, Any]:
+    def _open_qa(self, embedder: Any, index, before_rows: np.ndarray) -> dict[str, Any]:
         config = self._config
-        params = {
-            "embedder": restore_result(self._workdir, "finetune", "embedder", self._models),
-            "reader": restore_result(self._workdir, "finetune", "reader", self._models, "span_reader"),
-        }
+        reader = restore_result(self._workdir, "finetune", "reader", self._models, "span_reader")
+        params = {"embedder": embedder, "reader": reader}
         results, rows = self._question_recall(params["embedder"], index, "")
-        predictions = {}
+        predictions, sure = {}, {}
         for split, questions in self._questions.items():
             found = open_qa.answer(config, self._models, params, index, self._store, questions.queries)
             predictions[split] = open_qa.texts_of(found, self._run.tokenizer, self._texts)
             results |= self._score(f"predictions_{split}", predictions[split], questions, SUFFIXES[split])
+            pairs = zip(predictions[split], questions.answers, strict=True)
+            right = np.array([scoring.exact_match(*pair, config.questions.match) for pair in pairs], bool)
+            sure[split] = np.array([answer.probability for answer in found]), right
+        results |= confidence.measure(self._workdir, sure, SUFFIXES, config.evaluation.wrong_costs)
         results |= {"qa/labels": self._labels["test"].kind, "qa/match": config.questions.match}
         results["examples"] = self._examples(predictions["test"], before_rows, rows["test"])
         return results
@@ -237,9 +255,6 @@ class Evaluation:
             example["closed_book"] = by_id[example["id"]]
         return results
 
-    def _bm25(self) -> dict[str, Any]:
-        return bm25.measure(self._texts, self._questions, self._hits)
-
     def _index_figures(self, manifest: snapshots.Manifest) -> dict[str, Any]:
         lines = [line for line in read_metrics(self._workdir.stage("pretrain").metrics) if "index/snapshot" in line]
         return {
@@ -247,6 +262,7 @@ class Evaluation:
             "index/max_staleness_steps": max((line["index/staleness_steps"] for line in lines), default=0),
             "index/waited_s": _sum_of_starts([line["time/index_wait_s"] for line in lines]),
             "index/recall": manifest.recall,
+            **{f"index/{name}": value for name, value in manifest.looks.items()},
         }
 
 
@@ -255,7 +271,7 @@ def recall_figures(hits: np.ndarray, suffix: str) -> dict[str, float]:
 
 
 def _sum_of_starts(seconds: list[float]) -> float:
-    """The total of what every start of a process counts from 0 again."""
+    """The total of a count that every start of a process begins at 0 again."""
     return sum(after - before if after >= before else after for before, after in pairwise([0.0, *seconds]))
 
 

@@ -1,4 +1,4 @@
-"""Recall at the depths that every table has, and what the figures of each split of questions are called."""
+"""Recall at the depths that every table has, and the names of the figures of each split of questions."""
 
 import numpy as np
 from jaxtyping import Bool
@@ -9,7 +9,7 @@ from realm_jax.workdir import Workdir
 DEPTHS = (1, 5, 20, 100)
 """k of every recall@k."""
 SUFFIXES = {"dev": "_dev", "dev_new_kinds": "_dev_new_kinds", "test": "", "test_new_kinds": "_new_kinds"}
-"""{split: what the names of its figures end in}."""
+"""{split: the ending of its figures' names}."""
 TEST_SPLITS = ("test", "test_new_kinds")
 
 

@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 class SpanFigures(NamedTuple):
     recall: float
-    """Share of queries with a passage among the first 5, the origin left out, in which the hidden wordpieces stand."""
+    """Share of queries with a passage among the first 5, the origin left out, that has the hidden wordpieces."""
     utility: float
     """log p(y|x) - log p(y|null, x), mean over masks."""
     p_null: float

@@ -1,6 +1,6 @@
 """How a short answer is read out of a field of the Factbook: one function per form of field.
 
-Each takes the text of a field and returns the accepted answers, the one that stands literally in the text first, or []
+Each takes the text of a field and returns the accepted answers, the one with the text's own words first, or []
 where the field has no single short answer.
 """
 
@@ -18,7 +18,7 @@ _LANGUAGES = (
     *("French", "German", "Greek", "Haitian", "Hindi", "Italian", "Papiamento", "Portuguese", "Romansh", "Russian"),
     *("Serbian", "Sinhala", "Somali", "Spanish", "Swedish", "Tamil", "Tetum", "Turkish"),
 )
-"""What stands in brackets behind a name and tells its language, or how it is written."""
+"""Remarks in brackets behind a name that tell its language or its spelling."""
 
 
 def is_answer(text: str) -> bool:
@@ -33,7 +33,7 @@ def is_answer(text: str) -> bool:
 
 
 def only(answers: list[str]) -> list[str]:
-    """Without repetitions and without what is no answer; nothing when the first of them is none."""
+    """Without repetitions and without texts that are no answer; nothing when the first of them is none."""
     if not answers or not is_answer(answers[0]):
         return []
     return list(dict.fromkeys(filter(is_answer, answers)))
@@ -44,14 +44,14 @@ def strip_quotes(text: str) -> str:
 
 
 def outside(text: str) -> str:
-    """The text without what stands in brackets, and without the brackets."""
+    """The text without brackets and their content."""
     while (shorter := re.sub(r"\s*\([^()]*\)", "", text)) != text:
         text = shorter
     return text.strip(" ,;")
 
 
 def items(text: str, separators: str = ",;") -> list[str]:
-    """The text cut at separators that stand outside of brackets."""
+    """The text cut at separators outside of brackets."""
     parts, depth = [""], 0
     for i, char in enumerate(text):
         depth += (char == "(") - (char == ")")
@@ -132,7 +132,7 @@ def height(text: str) -> list[str]:
 
 
 def with_unit(text: str) -> list[str]:
-    """`2,565 m`: with and, when the number is large enough to stand alone, without the unit."""
+    """`2,565 m`: with and, when the number is large enough to be alone, without the unit."""
     number = text.split(" ")[0]
     return list(dict.fromkeys([text, number] if "," in number else [text]))
 

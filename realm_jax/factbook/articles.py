@@ -129,7 +129,7 @@ def _groups(value: str, is_list: bool) -> Iterator[str]:
 
 
 def _clauses(text: str, is_list: bool) -> list[str]:
-    """Cut at the semicolons that stand outside brackets; a long list of names also at commas."""
+    """Cut at the semicolons outside brackets; a long list of names also at commas."""
     return [piece for clause in _split_outside(text, "; ") for piece in _comma_groups(clause, is_list)]
 
 

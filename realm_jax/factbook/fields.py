@@ -1,8 +1,8 @@
-"""Which fields of the Factbook the corpus has, in which order, and what each is called in a sentence.
+"""Which fields of the Factbook the corpus has, in which order, and the name of each in a sentence.
 
 Left out: percentages and rates of the population, health, energy and trade by year, emissions, electoral procedures,
-addresses and telephone numbers, memberships, parties and treaties, descriptions without facts, and what stands under
-two categories.
+addresses and telephone numbers, memberships, parties and treaties, descriptions without facts, and fields under two
+categories.
 """
 
 _G, _P, _GOV = "Geography", "People and Society", "Government"

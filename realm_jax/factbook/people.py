@@ -17,7 +17,7 @@ presidential prime prince princess queen rear regent representative republic res
 secretary-general seri shaykh sheikh sir speaker sr. sri state sultan superior supreme swiss taliban tan
 taoiseach territorial the transition transitional ulu vice vice-admiral
 """.split()  # noqa: SIM905
-"""Words that may stand before a name: offices, ranks, courtesies, and whose they are."""
+"""Words that may come before a name: offices, ranks, courtesies, and whose they are."""
 _IN_OFFICE = r"\((?:since|appointed|elected|reelected|sworn|from)\b"
 _NAME = r"[^\W\da-z_]{2,}(?:['-][^\W\da-z_]+)*"  # in capitals
 

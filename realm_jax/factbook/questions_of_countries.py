@@ -70,8 +70,8 @@ def ask(country: Country, mentions: Callable[[str], int] = lambda answer: 0) -> 
     """Every question that the country's fields answer, in the order of the templates.
 
     Args:
-      mentions: how many countries speak of an answer; what many speak of is not accepted beside the first answer, for
-        passages that hold it would count as found ("White" for the ambassador Bill White).
+      mentions: how many countries speak of an answer; a word of many passages is not accepted beside the first answer,
+        for passages that hold it would count as found ("White" for the ambassador Bill White).
     """
     result = []
     for template in TEMPLATES:
@@ -128,7 +128,8 @@ def _is_barred(template: Template, country: Country) -> bool:
 
 
 def _accepted(answers: list[str], text: str, question: str) -> tuple[str, ...]:
-    """What stands in the field and not in the question; the spellings without accents too; none that says the same."""
+    """The words of the field that the question does not have; the spellings without accents too; none that says the
+    same."""
     asked = f" {_plain(question)} "
     good = [answer for answer in answers if answer in text and f" {_plain(answer)} " not in asked]
     good += [plain for answer in good if (plain := strip_accents(answer)) != answer]

@@ -8,7 +8,7 @@ from realm_jax.qa.questions import Question
 
 
 class Factbook(Given):
-    """The edition that is installed, whatever path is named."""
+    """The edition that is installed, for any path."""
 
     def __init__(self, path: str = "", option: str = "data.path"):
         super().__init__(articles(), EDITION)

@@ -1,4 +1,4 @@
-"""What is asked about the Factbook's fields."""
+"""The questions about the Factbook's fields."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from realm_jax.factbook import people as people
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """What is asked about a field; {} in a wording is the country."""
+    """The questions about a field; {} in a wording is the country."""
 
     kind: str
     field: str
-    """Its path; several, of which a country has one, stand with | between them."""
+    """Its path; several, of which a country has one, have | between them."""
     answers: Callable[[str], list[str]]
     """From the field's text; [] where there is no short answer."""
     wordings: tuple[str, ...]

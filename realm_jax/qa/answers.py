@@ -69,7 +69,7 @@ def _f1(prediction: Sequence[str], answer: Sequence[str]) -> float:
 
 
 def regex_match(prediction: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern (CuratedTREC's answers) matches from the prediction's first character on, whatever the case.
+    """Whether a pattern (CuratedTREC's answers) matches from the prediction's first character on, in any case.
 
     Raises:
       UserError: a pattern is no regular expression, or takes too long.

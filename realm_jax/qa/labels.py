@@ -21,13 +21,13 @@ KINDS = (*get_args(Kind), "regex")
 
 
 def holds_answer(kind: str, passage: str | bytes | np.ndarray, answers: Sequence[str | np.ndarray]) -> bool:
-    """Whether some answer stands in the passage.
+    """Whether the passage has some answer.
 
     Args:
-      kind: `tokens`: an answer's wordpieces (int [L]) stand one after another in the passage's row (int [P]).
-        `normalized`: the answer's words stand one after another in the text's (DPR); see `words`.
-        `bytes`: the answer's UTF-8 bytes stand in the text's, in the same case, word ends or not (ORQA).
-        `regex`: the answer, a regular expression, matches somewhere in the text, whatever the case (DrQA).
+      kind: `tokens`: the passage's row (int [P]) has an answer's wordpieces (int [L]) one after another.
+        `normalized`: the text has the answer's words one after another (DPR); see `words`.
+        `bytes`: the text has the answer's UTF-8 bytes, in the same case, word ends or not (ORQA).
+        `regex`: the answer, a regular expression, matches somewhere in the text, in any case (DrQA).
       passage: a row for `tokens`, which has the title too; else the text: ORQA and DPR give the body alone, DrQA an
         article, which begins with its title.
       answers: wordpieces for `tokens`, else text.
@@ -37,7 +37,7 @@ def holds_answer(kind: str, passage: str | bytes | np.ndarray, answers: Sequence
 
 
 def _search(kind: str, passage: str | bytes | np.ndarray) -> Callable[[str | np.ndarray], bool]:
-    """Whether an answer stands in the passage, which is made ready once for all of them."""
+    """Whether the passage has an answer; it is made ready once for all of them."""
     if kind == "tokens":
         row = np.asarray(passage)
         return lambda pieces: _contains(row, np.asarray(pieces))
@@ -54,7 +54,7 @@ def _search(kind: str, passage: str | bytes | np.ndarray) -> Callable[[str | np.
 
 
 def words(text: str) -> str:
-    """What DPR compares, joined by spaces: the text's words in lower case, after Unicode NFD.
+    """The words that DPR compares, joined by spaces: the text's words in lower case, after Unicode NFD.
 
     A word is a run of letters, digits and marks, so accents count; every other visible character, such as a full stop,
     is a word of its own.
@@ -103,18 +103,19 @@ class Labeller:
         rows: Callable[[np.ndarray], np.ndarray],
         text: Callable[[int], str] | None = None,
     ):
-        """`rows` gives the tokens [k, P] of passages, `text` what is searched of a passage; `tokens` needs no text."""
+        """`rows` gives the tokens [k, P] of passages, `text` the part of a passage that is searched; `tokens` needs no
+        text."""
         if kind not in KINDS:
             raise UserError(f"finetune.labels: {kind!r} is none of {', '.join(get_args(Kind))}")
         if kind != "tokens" and text is None:
             raise ValueError(f"labels of kind {kind!r} need the passages' text")
         self.kind, self._tokenizer, self._rows, self._text = kind, tokenizer, rows, text
 
-    def __call__(self, answers: Sequence[str], passages: Int[np.ndarray, "k"]) -> Bool[np.ndarray, "k"]:
+    def __call__(self, answers: Sequence[str], passages: Int[np.ndarray, " k"]) -> Bool[np.ndarray, " k"]:
         """Which of these passages hold one of the answers."""
         return self.table([answers], passages)[0]
 
-    def table(self, questions: Sequence[Sequence[str]], passages: Int[np.ndarray, "k"]) -> Bool[np.ndarray, "B k"]:
+    def table(self, questions: Sequence[Sequence[str]], passages: Int[np.ndarray, " k"]) -> Bool[np.ndarray, "B k"]:
         """Which of these passages hold one of the answers of each question; each passage is read once."""
         labels = np.zeros((len(questions), len(passages)), bool)
         if self.kind == "tokens":
@@ -128,7 +129,7 @@ class Labeller:
         return labels
 
 
-def contains_any(rows: Int[np.ndarray, "k P"], answers: Sequence[np.ndarray]) -> Bool[np.ndarray, "k"]:
+def contains_any(rows: Int[np.ndarray, "k P"], answers: Sequence[np.ndarray]) -> Bool[np.ndarray, " k"]:
     """Which rows hold some answer's wordpieces one after another."""
     found = np.zeros(len(rows), bool)
     for pieces in answers:
@@ -141,7 +142,7 @@ def _contains(row: np.ndarray, pieces: np.ndarray) -> bool:
 
 
 def _starts(rows: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """bool [k, P - L + 1]: the pieces stand from there on."""
+    """bool [k, P - L + 1]: the pieces begin there."""
     size, room = len(pieces), rows.shape[-1] - len(pieces) + 1
     if size == 0 or room < 1:
         return np.zeros((len(rows), 0), bool)

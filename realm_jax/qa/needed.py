@@ -10,6 +10,8 @@ def require_training_questions(config: Config) -> None:
     """Raises UserError where a stage would learn from questions, no file of them is named, and the source has none."""
     for stage in of_run(config):
         steps = getattr(config, stage).steps if "questions" in STAGES[stage].reads else 0
+        if stage == "finetune" and config.finetune.made_steps:
+            continue  # learns from questions made of the documents
         if steps and not config.questions.train and not SOURCES[config.data.source].brings_questions:
             raise UserError(
                 f"{stage}.steps: {steps}, but there are no training questions; name them by --questions.train FILE, or "

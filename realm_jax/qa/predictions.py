@@ -9,6 +9,7 @@ from realm_jax.errors import Faults, UserError
 from realm_jax.qa.question_files import lines, parse_json, parse_text
 from realm_jax.qa.questions import Question
 from realm_jax.remote import AnyPath
+from realm_jax.workdir import write_text
 
 Key = tuple[str, str]
 """("question", its wording), ("id", its id) or ("line", its place)."""
@@ -21,32 +22,26 @@ FORMS = (
 def write_predictions(
     folder: AnyPath, name: str, questions: Sequence[Question], predictions: Sequence[str], match: str
 ) -> None:
-    """Writes `name`.jsonl as NQ-open's and ORQA's scorers read it, and what the rule `match` is otherwise scored from:
-    `name`.preds for DrQA's (CuratedTREC), `name`.tsv for SEMPRE's (WebQuestions)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = list(zip(questions, predictions, strict=True))
-    usual = ".preds" if match == "regex" else ".tsv"
-    with (
-        (folder / f"{name}.jsonl").open("w", encoding="utf-8") as first,
-        (folder / f"{name}{usual}").open("w", encoding="utf-8") as second,
-    ):
-        for asked, prediction in pairs:
-            record = {"id": asked.id, "question": asked.question, "prediction": prediction}
-            first.write(json.dumps(record) + "\n")
-            if match == "regex":
-                second.write(json.dumps([{"span": prediction}]) + "\n")
-            else:
-                plain = " ".join(asked.question.split())
-                second.write(f"{plain}\t{json.dumps(asked.answers)}\t{json.dumps([prediction])}\n")
+    """Writes `name`.jsonl as NQ-open's and ORQA's scorers read it, and the file by which the rule `match` is otherwise
+    scored: `name`.preds for DrQA's (CuratedTREC), `name`.tsv for SEMPRE's (WebQuestions)."""
+    first, second = [], []
+    for asked, prediction in zip(questions, predictions, strict=True):
+        first.append(json.dumps({"id": asked.id, "question": asked.question, "prediction": prediction}))
+        if match == "regex":
+            second.append(json.dumps([{"span": prediction}]))
+        else:
+            second.append(f"{_wording(asked.question)}\t{json.dumps(asked.answers)}\t{json.dumps([prediction])}")
+    for ending, written in ((".jsonl", first), (".preds" if match == "regex" else ".tsv", second)):
+        write_text(folder / f"{name}{ending}", "".join(f"{line}\n" for line in written))
 
 
 def read_predictions(path: Path, questions: Sequence[Question]) -> list[str | None]:
-    """For each question what the file predicts; None where it says nothing.
+    """The file's prediction for each question; None where it says nothing.
 
     Of questions with the same wording each takes a line of its own, in their order, or all take the only one.
 
     Raises:
-      UserError: lines that are no predictions, ask what no question asks, or answer a question again, be it by its
+      UserError: lines that are no predictions, have no question of the split, or answer a question again, be it by its
         wording, its id or its place.
     """
     try:
@@ -81,7 +76,7 @@ def read_predictions(path: Path, questions: Sequence[Question]) -> list[str | No
 
 
 def _parse(where: str, line: bytes, number: int) -> tuple[Key, str]:
-    """What a line is about, and the answer it gives."""
+    """The question of a line, and the answer it gives."""
     if line.startswith((b"{", b"[")):
         record = parse_json(where, line)
         if isinstance(record, list):

@@ -1,4 +1,4 @@
-"""Question sets as they are published or brought along: NQ-open, WebQuestions, CuratedTREC, JSON lines, TFDS."""
+"""Question sets as they are published or brought along: NQ-open, WebQuestions, CuratedTREC, SQuAD, JSON lines, TFDS."""
 
 import codecs
 import dataclasses
@@ -11,15 +11,31 @@ from typing import Any
 from realm_jax.config import Questions as Settings
 from realm_jax.corpus.tfds_files import open_prepared
 from realm_jax.errors import BadJson, Faults, UserError, from_json
+from realm_jax.kinds import QUESTION_FORMATS
 from realm_jax.qa.answers import compile_pattern
 from realm_jax.qa.questions import Question, as_text, check
+from realm_jax.qa.squad import is_squad, squad_questions
 from realm_jax.settings import file_and_split
 
 _QUESTION, _ANSWERS, _ID = ("question", "qText", "utterance"), ("answer", "answers", "targetValue"), ("id", "qId")
 _DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^()]*))\)')
 _LIST = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")(?:[\s,]+(?:'[^']*'|"[^"]*"))*[\s,]*\]""")
 Records = Iterator[tuple[str, Any]]
-"""(where: `file:line`, what stands there)."""
+"""(where: `file:line`, the text there)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A form that files of questions have; `kinds.QUESTION_FORMATS` has all."""
+
+    fits: Callable[[Path, bytes], bool]
+    """Whether a file with these bytes has it."""
+    records: Callable[[Path, bytes], Records]
+    """The raw records of a file, each with its place."""
+    parse: Callable[[str, Any], Any] = lambda where, record: record
+    """Makes {"question": ..., "answer": ...} of a raw record, given its place; raises UserError for a faulty one."""
+    regex: bool = False
+    """Whether answers are regular expressions, so that `questions.match` must be `regex`."""
 
 
 def read_questions(settings: Settings, say: Callable[[str], None]) -> dict[str, list[Question]]:
@@ -31,6 +47,7 @@ def read_questions(settings: Settings, say: Callable[[str], None]) -> dict[str, 
     faults = Faults("questions", "Mend them, or have them left out with --questions.skip_faulty. Nothing was written.")
     splits = {split: _read_split(split, settings, faults) for split in settings.files}
     faults.settle(say if settings.skip_faulty else None)
+    given = len(splits.get("train", ()))
     missing = {number: split for number, split in enumerate(("dev", "test")) if split not in splits}
     if missing and "train" in splits:
         parts = {split: [] for split in ("train", "dev", "test")}
@@ -38,9 +55,13 @@ def read_questions(settings: Settings, say: Callable[[str], None]) -> dict[str, 
             parts[missing.get(digit(question.question), "train")].append(question)
         splits = parts | splits
     for split, questions in splits.items():
-        if not questions:
-            files = ", ".join(getattr(settings, split)) or "a tenth of the few questions of questions.train"
+        if not questions and (files := ", ".join(getattr(settings, split))):
             raise UserError(f"questions.{split}: no question in {files}; name a file that has some")
+        if not questions:
+            raise UserError(
+                f"questions.{split}: without a file it gets a tenth of the questions of questions.train, chosen by "
+                f"their words, and of so few ({given}) that is none; name a file: --questions.{split} FILE"
+            )
     return splits
 
 
@@ -72,9 +93,7 @@ def _read_split(split: str, settings: Settings, faults: Faults) -> list[Question
                 if is_regex:
                     _check_patterns(question, where)
                 if question.id in seen:
-                    raise UserError(
-                        f"{where}: id {question.id!r} stands at {seen[question.id]} already; it must differ"
-                    )
+                    raise UserError(f"{where}: id {question.id!r} is at {seen[question.id]} already; it must differ")
             except UserError as fault:
                 faults.add(str(fault))
             else:
@@ -84,7 +103,7 @@ def _read_split(split: str, settings: Settings, faults: Faults) -> list[Question
 
 
 def open_records(name: str, regex: bool) -> tuple[Records, Callable[[str, Any], Any]]:
-    """The raw records of a file, or of FOLDER:SPLIT, and what parses one, given where it stands.
+    """The raw records of a file, or of FOLDER:SPLIT, and the function that parses one, given its place.
 
     Args:
       regex: whether answers are taken as regular expressions.
@@ -102,13 +121,10 @@ def open_records(name: str, regex: bool) -> tuple[Records, Callable[[str, Any], 
             f"{name}: cannot be read ({error.strerror}); name a file of questions, or FOLDER:SPLIT of a data set that "
             "TFDS has prepared"
         ) from None
-    if path.suffix == ".tsv":
-        if not regex:
-            raise UserError(f"{name}: CuratedTREC's .tsv has regular expressions as answers; set questions.match regex")
-        return lines(path, data), _parse_tsv
-    if data.lstrip().startswith(b"["):
-        return _array_records(path, data), lambda where, record: record
-    return lines(path, data), parse_json
+    form = next(form for kind in QUESTION_FORMATS.values() if (form := kind.load()).fits(path, data))
+    if form.regex and not regex:
+        raise UserError(f"{name}: its answers are regular expressions, as CuratedTREC's are; set questions.match regex")
+    return form.records(path, data), form.parse
 
 
 def lines(path: Path, data: bytes) -> Records:
@@ -172,7 +188,11 @@ def _question(record: Any, where: str, number: str, is_regex: bool) -> Question:
     question, answers = _field(record, _QUESTION, where), _field(record, _ANSWERS, where)
     if "targetValue" in record and isinstance(answers, str):
         answers = [re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _DESCRIPTION.findall(answers)]
+    if isinstance(answers, dict):  # Hugging Face's records of SQuAD
+        answers = answers.get("text", answers)
     answers = [answers] if isinstance(answers, str) else answers
+    if isinstance(answers, list) and all(isinstance(answer, dict) and "text" in answer for answer in answers):
+        answers = list(dict.fromkeys(answer["text"] for answer in answers))  # SQuAD's own
     if not isinstance(question, str):
         raise UserError(f"{where}: the question is {json.dumps(question)[:60]}; it must be a text")
     if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
@@ -209,3 +229,9 @@ def _check_patterns(question: Question, where: str) -> None:
             compile_pattern(pattern)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
+
+
+TREC = Format(lambda path, data: path.suffix == ".tsv", lines, _parse_tsv, regex=True)
+SQUAD = Format(lambda path, data: is_squad(data), lambda path, data: squad_questions(path))
+ARRAY = Format(lambda path, data: data.lstrip().startswith(b"["), _array_records)
+LINES = Format(lambda path, data: True, lines, parse_json)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int
 
+from realm_jax import disk
 from realm_jax.config import QUESTION_SPLITS
 from realm_jax.config import Questions as Settings
 from realm_jax.corpus import tfds_files
@@ -22,14 +23,13 @@ from realm_jax.workdir import DataDir, read_json
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """One question; in a set made from the corpus `answers[0]` stands there literally, the others are accepted as
-    well."""
+    """One question; in a set made from the corpus, `answers[0]` is literally in it, the others are accepted as well."""
 
     id: str
     question: str
     answers: tuple[str, ...]
     subject: str = ""
-    """What it asks about; a set is split by subject."""
+    """Its subject; a set is split by subject."""
     kind: str = ""
     """The template it was made from."""
 
@@ -66,8 +66,8 @@ def prepared_set(settings: Settings, data: DataDir) -> Path:
     folder = set_folder(settings, data)
     if not settings.files and data.manifest.exists() and not tfds_files.is_written(Questions, folder):
         raise UserError(
-            f"{data.root}: this run has no questions; name them by --questions.test (and --questions.train, to learn "
-            "from) when a run is begun, in another --workdir"
+            f"{data.root}: this run has no questions; add them by the job `prepare` with --questions.test FILE (and "
+            "--questions.train FILE, to learn from)"
         )
     return folder
 
@@ -75,8 +75,9 @@ def prepared_set(settings: Settings, data: DataDir) -> Path:
 def split_sizes(settings: Settings, data: DataDir) -> dict[str, int]:
     """{split: number of questions}; empty where no set is prepared."""
     info = set_folder(settings, data) / Questions.name / tfds_files.VERSION / "dataset_info.json"
-    found = read_json(info)["splits"] if info.exists() else []
-    sizes = {part["name"]: sum(map(int, part["shardLengths"])) for part in found}
+    found = read_json(info, splits=list)["splits"] if info.exists() else []
+    with disk.reading(info.parent, tfds_files.REMEDY):
+        sizes = {part["name"]: sum(map(int, part["shardLengths"])) for part in found}
     return {split: sizes[split] for split in QUESTION_SPLITS if split in sizes}
 
 
@@ -130,7 +131,7 @@ def check(question: Question, where: str) -> None:
         )
 
 
-def answer_pieces(answers: Iterable[str], tokenizer: Tokenizer) -> Iterator[Int[np.ndarray, "L"]]:
+def answer_pieces(answers: Iterable[str], tokenizer: Tokenizer) -> Iterator[Int[np.ndarray, " L"]]:
     """The wordpieces of every answer that has any, each sequence once."""
     seen = set()
     for encoding in tokenizer.encode_batch(list(answers)):

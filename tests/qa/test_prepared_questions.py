@@ -48,6 +48,14 @@ def test_files_are_prepared_and_again_when_they_change(tmp_path):
     assert [question.question for question in load_questions(folder, "test")] == ["d?"]
 
 
+def test_you_are_told_of_questions_that_are_trained_on_and_measured(tmp_path):
+    settings = Questions(train=(write(tmp_path / "a", "a?", "b?"),), dev=(write(tmp_path / "b", "b?", "c?"),))
+    said = []
+    config = Config(questions=dataclasses.replace(settings, test=(write(tmp_path / "c", "d?"),)))
+    prepared_questions.prepare_questions(config, DataDir(tmp_path / "data"), said.append)
+    assert said == ["prepare: questions: 2 train, 2 dev (1 of them in train too), 1 test"]
+
+
 @pytest.mark.parametrize("how", ["data.directory", "a sweep's link"])
 def test_a_set_that_other_runs_may_use_is_not_replaced(tmp_path, how):
     """Runs that have been fine-tuned on it, or measured with it, would not fit it any more."""

@@ -149,9 +149,7 @@ def test_orqas_dev_set(tmp_path):
 
 def test_a_split_that_comes_out_empty(tmp_path):
     file = write(tmp_path / "few.jsonl", '{"question": "a", "answer": ["x"]}')
-    with pytest.raises(
-        UserError, match=r"questions\.dev: no question in a tenth of the few questions of questions.train"
-    ):
+    with pytest.raises(UserError, match=r"questions\.dev: .* so few \(1\) that is none; name a file: --questions.dev"):
         read_questions(Questions(train=(file,), test=(file,)), print)
     assert f"questions.test: no question in {tmp_path}/empty.jsonl" in fault(write(tmp_path / "empty.jsonl", "\n"))
 
@@ -183,7 +181,7 @@ def test_a_split_that_comes_out_empty(tmp_path):
         (b'{"question": "Who\xff?", "answer": "x"}', "not UTF-8 (byte 18 of the line is 0xff)"),
         (r'{"question": "Who \ud83d?", "answer": "x"}', r"'Who \ud83d?': character 5 is half of one"),
         (r'{"question": "Who?", "answer": ["x", "\ud83d"]}', "character 1 is half of one"),
-        ('{"id": "a", "question": "Who?", "answer": "x"}', "id 'a' stands at {file}:1 already"),
+        ('{"id": "a", "question": "Who?", "answer": "x"}', "id 'a' is at {file}:1 already"),
     ],
 )
 def test_a_faulty_line_is_named(tmp_path, line, complaint):
@@ -212,7 +210,7 @@ def test_faults_of_an_array_name_the_line_of_the_record(tmp_path):
     file = write(tmp_path / "web.json", WEB_QUESTIONS.replace('"answers": ["Ngurah Rai Airport"], ', ""))
     assert f"{file}:3: no field 'answer'" in fault(file)
     file = write(tmp_path / "twice.json", WEB_QUESTIONS.replace("wqr000020", "wqr000000"))
-    assert f"{file}:3: id 'wqr000000' stands at {file}:2 already" in fault(file)
+    assert f"{file}:3: id 'wqr000000' is at {file}:2 already" in fault(file)
     file = write(tmp_path / "cut.json", WEB_QUESTIONS[:-5])
     assert f"{file}:3: not valid JSON" in fault(file)
     file = write(tmp_path / "latin.json", WEB_QUESTIONS.encode().replace(b"bali", b"b\xe1li"))
