@@ -1,1 +1,1 @@
-"""The Python object of a run: questions answered, masks filled, and what each passage did for it."""
+"""The Python object of a run: questions answered, masks filled, and the part that each passage had in it."""

@@ -29,19 +29,19 @@ MASKS_AT_ONCE = 128
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """What was read for one sentence: K candidates, the null passage first; M masks, of which M' are of the sentence
+    """The readings of one sentence: K candidates, the null passage first; M masks, of which M' are of the sentence
     and the others padding; W alternatives."""
 
-    rows: Int[np.ndarray, "K"]
-    scores: Float[np.ndarray, "K"]
+    rows: Int[np.ndarray, " K"]
+    scores: Float[np.ndarray, " K"]
     """f(x, z)."""
-    log_p_z: Float[np.ndarray, "K"]
+    log_p_z: Float[np.ndarray, " K"]
     """log p(z|x)."""
-    best: Int[np.ndarray, "M"]
+    best: Int[np.ndarray, " M"]
     """The likeliest wordpiece of each mask under all candidates together ..."""
     log_p_best: np.floating
     """... log p(y|x) of these ..."""
-    log_p_best_z: Float[np.ndarray, "K"]
+    log_p_best_z: Float[np.ndarray, " K"]
     """... log p(y|z,x) ..."""
     utility: np.floating
     """... and log p(y|x) - log p(y|null, x), mean over masks."""
@@ -53,7 +53,7 @@ class Read:
     log_p_truth: np.floating
     """log p(y|x) of the truth, its utility, and r(z) of each candidate; of padding, where there is no truth."""
     utility_of_truth: np.floating
-    gains: Float[np.ndarray, "K"]
+    gains: Float[np.ndarray, " K"]
 
 
 def read_masks(
@@ -87,17 +87,18 @@ def read_masks(
         encoded = learned.index.encode(functools.partial(models.embed, learned.embedder), query)
         nothing, read = np.full((size, 0), -1), min(config.evaluation.read, learned.index.num_passages)
         rows = search_candidates(learned.index, encoded, nothing, read + 1, store.null_id)
-        own = learned.index.own_scores(encoded, rows)
-        batch = (query, store.rows(rows), positions, weights, targets, spans, own)
+        standing = learned.index.own_scores(encoded, rows)
+        batch = (query, store.rows(rows), positions, weights, targets, spans, standing)
         told = jax.device_get(_read(learned.params, batch, store.null_row, config, models))
-        found += [Read(rows[i], *(array[i] for array in told)) for i in range(count)]
+        found += [Read(rows=rows[i], **{name: array[i] for name, array in told.items()}) for i in range(count)]
     return found
 
 
 @functools.partial(jax.jit, static_argnames=("config", "models"))
-def _read(params: Any, batch: tuple[Any, ...], null_row: Any, config: Config, models: Models) -> tuple[jax.Array, ...]:
-    query, passages, positions, weights, truths, spans, own = batch
-    scores, logits = candidate_logits(config, models, params, query, passages, positions, own, null_row, None)
+def _read(params: Any, batch: tuple[Any, ...], null_row: Any, config: Config, models: Models) -> dict[str, jax.Array]:
+    """Arrays [B, ...] of the fields of `Read`, but its rows."""
+    query, passages, positions, weights, truths, spans, standing = batch
+    scores, logits = candidate_logits(config, models, params, query, passages, positions, standing, null_row, None)
     b, k = scores.shape
     log_p_z = objectives.retrieval_log_probs(scores)
     log_p_words = jax.nn.log_softmax(logits).reshape(b, k, *logits.shape[1:])
@@ -112,11 +113,21 @@ def _read(params: Any, batch: tuple[Any, ...], null_row: Any, config: Config, mo
         return log_p_y, marginal, objectives.query_utilities(log_p_z, log_p_y, weights, spans)
 
     log_p_best, marginal, utility = of(best)
-    log_p_truth, *truth = of(truths)
-    gains = objectives.candidate_gain(log_p_z, log_p_truth, weights, spans)
-    by_passage = (log_p_best * weights[:, None]).sum(-1)
-    alone = log_p_words.argmax(-1)
-    return scores, log_p_z, best, marginal, by_passage, utility, alone, words, jnp.exp(likeliest), *truth, gains
+    log_p_truth, marginal_of_truth, utility_of_truth = of(truths)
+    return {
+        "scores": scores,
+        "log_p_z": log_p_z,
+        "best": best,
+        "log_p_best": marginal,
+        "log_p_best_z": (log_p_best * weights[:, None]).sum(-1),
+        "utility": utility,
+        "own": log_p_words.argmax(-1),
+        "words": words,
+        "p_words": jnp.exp(likeliest),
+        "log_p_truth": marginal_of_truth,
+        "utility_of_truth": utility_of_truth,
+        "gains": objectives.candidate_gain(log_p_z, log_p_truth, weights, spans),
+    }
 
 
 def _filled(rows: list[np.ndarray], room: int, fill: float) -> np.ndarray:

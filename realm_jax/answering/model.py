@@ -9,29 +9,30 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from jaxtyping import Float
 
+from realm_jax.answering import browsing
+from realm_jax.answering.asked import MASK, checked, each, short
 from realm_jax.answering.learned import FINETUNE, PRETRAIN, START, Stages
 from realm_jax.answering.masks import Read, read_masks
-from realm_jax.answering.results import Answer, Explanation, Filling, Passage, Retrieved, Word
+from realm_jax.answering.results import Answer, Explanation, Filling, Passage, Retrieved, Stored, Word, if_sure
 from realm_jax.config import Config
 from realm_jax.errors import UserError
+from realm_jax.evaluation.confidence import BELOW
 from realm_jax.index import snapshots
 from realm_jax.text.tokenizer import Encoding
 from realm_jax.training import open_qa
 from realm_jax.training.open_run import OpenRun
 from realm_jax.workdir import Workdir, read_json
 
-MASK = "[MASK]"
 T = TypeVar("T")
 Result = Answer | Filling | Explanation
 
 
 class Model:
-    """What a run has learned. It never changes, and any number of threads may ask it.
+    """A trained run, which you ask. It never changes, and any number of threads may ask it.
 
-    Texts are asked one at a time or as a list, which is computed in batches; a list gives a list. A text with [MASK] is
-    put to the pre-trained model, a question to the fine-tuned one, unless `at` says otherwise. Parameters are read when
-    they are first needed. All methods raise UserError for a text that does not fit, and for a stage that is not
-    finished.
+    Ask one text or a list; a list is computed in batches, and gives you a list. A text with [MASK] goes to the
+    pre-trained model, a question to the fine-tuned one, unless `at` says otherwise. Parameters are read when you first
+    need them. All methods raise UserError for a text that does not fit, and for a stage that is not finished.
     """
 
     def __init__(self, run: OpenRun, stage: str | int | None = None, stages: Stages | None = None):
@@ -59,68 +60,93 @@ class Model:
 
     def at(self, stage: str | int) -> "Model":
         """The model of one stage: `start` (before pre-training), `pretrain` (after it), `finetune`, or a step of
-        pre-training whose checkpoint and index are there. Questions are answered by the fine-tuned one alone, which
-        fills no [MASK]; retrieval, of any text, can be compared among all."""
+        pre-training whose checkpoint and index are there. Only the fine-tuned one answers questions, and it fills no
+        [MASK]. You can compare retrieval, of any text, among all."""
         self._stages.check(stage)
         return Model(self._run, stage, self._stages)
 
     def newest(self) -> "Model":
-        """This model; or, where the workdir has other results, passages or indexes by now, one that has read them.
+        """This model; or, if the workdir has other results, passages or indexes by now, one that has read them.
 
-        While something is being made that it needs, it stays this one. Compiled programs serve both.
+        You get this one while something that it needs is being made. Compiled programs serve both.
         """
         if _version(self._run) == self._version:
             return self
         try:
-            model = Model(OpenRun(self._config, self.workdir), self._stage)
+            model = Model(self._run.again(), self._stage)
             for stage in self._stages.loaded():
                 model._stages[stage]
         except (UserError, OSError):
             return self
         return model
 
-    @overload
-    def answer(self, question: str) -> Answer: ...
-    @overload
-    def answer(self, question: Sequence[str]) -> list[Answer]: ...
-    def answer(self, question: Any) -> Any:
-        """The best span of the best `evaluation.read` passages, the very one that `evaluate` scores."""
-        return _each(question, lambda texts: self._answers(texts, None))
+    @property
+    def unknown_below(self) -> float:
+        """The least probability of an answer that is worth giving, which `evaluate` has chosen on dev questions.
+
+        Raises:
+          UserError: it has not been chosen.
+        """
+        if not self.workdir.unknown.exists():
+            raise UserError(
+                f"{self.workdir.root}: no evaluation has chosen from which probability on an answer is worth giving; "
+                "run `evaluate`, with questions that have a dev split, or ask without `unknown`"
+            )
+        return read_json(self.workdir.unknown, **{BELOW: float})[BELOW]
 
     @overload
-    def fill(self, sentence: str) -> Filling: ...
+    def answer(self, question: str, unknown: bool = False) -> Answer: ...
     @overload
-    def fill(self, sentence: Sequence[str]) -> list[Filling]: ...
-    def fill(self, sentence: Any) -> Any:
+    def answer(self, question: Sequence[str], unknown: bool = False) -> list[Answer]: ...
+    def answer(self, question: Any, unknown: bool = False) -> Any:
+        """The best span of the best `evaluation.read` passages, the very one that `evaluate` scores.
+
+        With `unknown` an answer less probable than `unknown_below` has no text.
+        """
+        below = self.unknown_below if unknown else None
+        return each(question, lambda texts: [if_sure(one, below) for one in self._answers(texts, None)])
+
+    @overload
+    def fill(self, sentence: str, unknown: bool = False) -> Filling: ...
+    @overload
+    def fill(self, sentence: Sequence[str], unknown: bool = False) -> list[Filling]: ...
+    def fill(self, sentence: Any, unknown: bool = False) -> Any:
         """The likeliest wordpiece of each [MASK]: the null passage and the best `evaluation.read` passages are read,
-        and marginalised over."""
-        return _each(sentence, lambda texts: [found for found, _ in self._fillings(texts, None)])
+        and marginalised over.
+
+        With `unknown` there are no words where the null passage has more than half of p(z|x).
+        """
+        below = 0.0 if unknown else None
+        return each(sentence, lambda texts: [if_sure(found, below) for found, _ in self._fillings(texts, None)])
 
     @overload
     def explain(self, text: str, truth: str) -> Explanation: ...
     @overload
     def explain(self, text: Sequence[str], truth: Sequence[str]) -> list[Explanation]: ...
     def explain(self, text: Any, truth: Any) -> Any:
-        """What each passage gains in training when `truth` is right. A single [MASK] stands for all wordpieces of the
-        truth; else there is one for each."""
+        """The gain of each passage in training on `truth`. A single [MASK] is enough for all wordpieces of the truth;
+        else there is one for each."""
         if isinstance(text, str) != isinstance(truth, str):
             raise UserError("truth: give one for each text: both as a string, or both as lists")
         asked = [(text, truth)] if isinstance(text, str) else list(zip(text, truth, strict=True))
         for _, one in asked:
-            _text(one, "truth")
+            checked(one, "truth")
         found = list(self._in_turn(asked))
         return found[0] if isinstance(text, str) else found
 
-    def stream(self, asked: Sequence[tuple[str, str]]) -> Iterator[Result]:
-        """Of each (text, truth) in turn what `fill` or `answer` gives, or where the truth is not empty `explain`; a
+    def stream(self, asked: Sequence[tuple[str, str]], unknown: bool = False) -> Iterator[Result]:
+        """For each (text, truth) in turn the result of `fill` or `answer`, or of `explain` if the truth is not empty; a
         batch at a time. All are looked at first, so that a text that does not fit stops it before anything is asked."""
         for text, truth in asked:
             self.check(text, truth)
-        return self._in_turn(asked, self._config.evaluation.batch_size)
+        below = None
+        if unknown:
+            below = self.unknown_below if any(MASK not in text for text, _ in asked) else 0.0
+        return (if_sure(result, below) for result in self._in_turn(asked, self._config.evaluation.batch_size))
 
     def check(self, text: str, truth: str = "") -> None:
         """Raises UserError where a text, or a truth for it, cannot be asked."""
-        if MASK in _text(text):
+        if MASK in checked(text):
             self._masked(text, truth)
         elif truth:
             self._pieces(truth)
@@ -133,14 +159,14 @@ class Model:
         """The best `k` passages, unread; p(z|x) is over these. k is 1 to the number of passages."""
         if not 1 <= k <= self.num_passages:
             raise UserError(f"k: {k} passages, but there are {self.num_passages}; it must be 1 to that many")
-        return _each(text, lambda texts: self._by_stage(texts, lambda stage, part: self._retrieved(stage, part, k)))
+        return each(text, lambda texts: self._by_stage(texts, lambda stage, part: self._retrieved(stage, part, k)))
 
     @overload
-    def embed(self, text: str, title: str | None = None) -> Float[np.ndarray, "E"]: ...
+    def embed(self, text: str, title: str | None = None) -> Float[np.ndarray, " E"]: ...
     @overload
     def embed(self, text: Sequence[str], title: Sequence[str] | None = None) -> Float[np.ndarray, "n E"]: ...
     def embed(self, text: Any, title: Any = None) -> Any:
-        """float32 vectors [n,E] of queries; with titles, those of passages, as they stand in the index. Their inner
+        """float32 vectors [n,E] of queries; with titles, those of passages, as in the index. Their inner
         product, times `finetune.score_scale` (before fine-tuning `pretrain.score_scale`), is f(x, z)."""
         if isinstance(text, str):
             return self.embed([text], None if title is None else [title])[0]
@@ -148,10 +174,27 @@ class Model:
             found = self._by_stage(text, self._query_vectors)
         else:
             found = self._passage_vectors(list(text), list(title))
-        return np.stack(found) if found else np.empty((0, self._config.model.vector_size), np.float32)
+        return np.stack(found) if found else np.empty((0, self._models.model.vector_size), np.float32)
+
+    def passage(self, id: int, neighbours: int = 5) -> Stored:
+        """A passage by its row in the store, its article, and the passages next to it in the index."""
+        if not 0 <= id < self.num_passages:
+            raise UserError(f"id: no passage {id}; they are numbered from 0 to {self.num_passages - 1}")
+        return browsing.look_up(self._texts, id, self._neighbours(id, neighbours) if neighbours else ())
+
+    def wordpieces(self, text: str) -> tuple[str, ...]:
+        """A query as it is read: its wordpieces, special tokens included, cut to `data.query_length`."""
+        row = self._rows(self._encoded([text]))[0]
+        return tuple(self._tokenizer.piece(int(piece)) for piece in row[row != self._tokenizer.pad_id])
+
+    def _neighbours(self, id: int, count: int) -> tuple[Passage, ...]:
+        stage = self._stage_of_questions if self._stage is None else self._stage
+        learned, embedder = self._stages[stage], self._stages.passage_embedder(stage)
+        rows, scores = browsing.nearest(self._models, embedder, learned.index, self._store, id, count)
+        return tuple(self._passages(rows, learned.scale * scores))
 
     def _in_turn(self, asked: Sequence[tuple[str, str]], at_once: int | None = None) -> Iterator[Result]:
-        for (masked, told), group in groupby(asked, lambda pair: (MASK in _text(pair[0]), bool(pair[1]))):
+        for (masked, told), group in groupby(asked, lambda pair: (MASK in checked(pair[0]), bool(pair[1]))):
             pairs = list(group)
             for start in range(0, len(pairs), at_once or len(pairs)):
                 texts, truths = zip(*pairs[start : start + (at_once or len(pairs))], strict=True)
@@ -189,7 +232,7 @@ class Model:
             for text, truth, one, answer in zip(texts, truths, found, answers, strict=True)
         ]
 
-    def _answer(self, question: str, encoding: Encoding, found: open_qa.Answer) -> Answer:
+    def _answer(self, question: str, encoding: Encoding, found: open_qa.Reading) -> Answer:
         passages, p_spans = self._passages(found.rows, found.scores), np.exp(found.log_p)
         gains = None if found.log_truth is None else found.gains
         for k, passage in enumerate(passages):
@@ -208,7 +251,7 @@ class Model:
             raise UserError(
                 f"at({FINETUNE!r}): the pre-trained model alone fills [MASK]; ask at({PRETRAIN!r}) or at({START!r})"
             )
-        without = [text for text in texts if MASK not in _text(text)]
+        without = [text for text in texts if MASK not in checked(text)]
         if without:
             raise UserError(f"{without[0]!r} has no [MASK]; write one for each wordpiece to find, or use `answer`")
         given = [self._masked(text, truth) for text, truth in zip(texts, truths or [""] * len(texts), strict=True)]
@@ -251,11 +294,14 @@ class Model:
         pieces = self._pieces(truth) if truth else np.zeros(0, np.int32)
         expanded = text.replace(MASK, MASK * len(pieces)) if truth and text.count(MASK) == 1 else text
         encoding = self._encoded([expanded])[0]
+        room = self._config.data.query_length
+        if len(pieces) >= room:
+            raise UserError(f"truth: {len(pieces)} wordpieces are more than a query of {room} holds; shorten it")
         places = np.flatnonzero(self._rows([encoding])[0] == self._tokenizer.mask_id)
         if len(places) < expanded.count(MASK):
             raise UserError(
-                f"[MASK] stands past the query's {self._config.data.query_length} wordpieces; shorten the sentence "
-                f"({_short(text)})"
+                f"[MASK] is past the query's {self._config.data.query_length} wordpieces; shorten the sentence "
+                f"({short(text)})"
             )
         if truth and len(pieces) != len(places):
             raise UserError(
@@ -269,14 +315,17 @@ class Model:
             raise UserError(f"truth: {truth!r} has no wordpieces; give the words of the answer, or leave it out")
         return pieces
 
+    @property
+    def _stage_of_questions(self) -> str:
+        none = not self._config.finetune.steps and not self.workdir.stage(FINETUNE).done.exists()
+        return PRETRAIN if none else FINETUNE  # a run without questions
+
     def _by_stage(self, texts: Sequence[str], compute: Callable[[str | int, list[str]], list[T]]) -> list[T]:
-        """What is computed of each text by the stage that it is put to."""
+        """The result of each text, from the stage that it is put to."""
         results: dict[int, T] = {}
-        of_questions = FINETUNE
-        if not self._config.finetune.steps and not self.workdir.stage(FINETUNE).done.exists():
-            of_questions = PRETRAIN  # a run without questions
         stages = [
-            self._stage if self._stage is not None else PRETRAIN if MASK in _text(t) else of_questions for t in texts
+            self._stage if self._stage is not None else PRETRAIN if MASK in checked(t) else self._stage_of_questions
+            for t in texts
         ]
         for stage in dict.fromkeys(stages):
             places = [i for i, of in enumerate(stages) if of == stage]
@@ -302,7 +351,8 @@ class Model:
             ids = title.ids[: (length - 3) // 2]
             rows.append(tokenizer.row(np.concatenate([ids, [tokenizer.sep_id], text.ids]), length))
         embedder = self._stages.passage_embedder(FINETUNE if self._stage is None else self._stage)
-        return list(self._models.embed_many_with(embedder)(np.stack(rows))) if rows else []
+        embed = self._models.embed_many_with(embedder, self._models.embed_passages)
+        return list(embed(np.stack(rows))) if rows else []
 
     def _passages(self, rows: np.ndarray, scores: np.ndarray) -> list[Passage]:
         """Of rows [K] with scores f(x, z) [K]; nothing read yet."""
@@ -314,7 +364,7 @@ class Model:
         return passages
 
     def _encoded(self, texts: Sequence[str], what: str = "text", empty: bool = False) -> list[Encoding]:
-        return self._tokenizer.encode_batch([_text(text, what, empty) for text in texts], mask=True)
+        return self._tokenizer.encode_batch([checked(text, what, empty) for text in texts], mask=True)
 
     def _rows(self, encodings: Sequence[Encoding]) -> np.ndarray:
         """`[CLS] text [SEP]`, cut to data.query_length [B,Q]."""
@@ -326,40 +376,17 @@ class Model:
 
 
 def _version(run: OpenRun) -> list[bytes]:
-    """What becomes other bytes where a job has made anew what is asked."""
+    """The files whose bytes change when a job makes anew something that is asked."""
     pretrain, finetune = run.workdir.stage(PRETRAIN), run.workdir.stage(FINETUNE)
     steps = {snapshots.FIRST_STEP}
     if pretrain.done.exists():
-        steps.add(read_json(pretrain.done)["step"])
+        steps.add(read_json(pretrain.done, step=int)["step"])
     files = [pretrain.snapshots / str(step) / snapshots.MANIFEST for step in sorted(steps)]
+    if run.config.finetune.refresh != "none" and finetune.done.exists():
+        files.append(finetune.snapshots / str(read_json(finetune.done, step=int)["step"]) / snapshots.MANIFEST)
     files += [pretrain.done, finetune.done, run.data.done]
     found = [b""] * len(files)
     for i, path in enumerate(files):
         with contextlib.suppress(FileNotFoundError):
             found[i] = path.read_bytes()
     return found
-
-
-def _each(asked: Any, compute: Callable[[list[str]], list[T]]) -> Any:
-    """One result of one text, a list of a list's."""
-    if isinstance(asked, str):
-        return compute([asked])[0]
-    texts = [_text(text) for text in asked]
-    return compute(texts) if texts else []
-
-
-def _text(text: Any, what: str = "text", empty: bool = False) -> str:
-    """Raises UserError for what is no text that can be asked."""
-    if not isinstance(text, str):
-        raise UserError(f"{what}: {text!r} is no string")
-    if not text.strip() and not empty:
-        raise UserError(f"{what}: {text!r} is empty; ask a question, or write a sentence with [MASK]")
-    if MASK not in text and "[mask]" in text.lower():
-        raise UserError(f"{what}: {_short(text)}: the words to find are written [MASK], in capitals")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise UserError(f"{what}: {_short(text)} has half of a surrogate pair, which is no character")
-    return text
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -18,13 +18,16 @@ from realm_jax.training.mesh import require
 from realm_jax.training.open_run import OpenRun
 from realm_jax.workdir import IMPORTED, Workdir, read_json
 
+SAMPLE = 64
+"""Blocks of passages that are compared with their checksums: all of a small corpus."""
+
 
 def load(source: str | PathLike[str]) -> Model:
     """The model of a run, or of published weights with their passages.
 
     Args:
       source: a workdir (a folder, or `gs://BUCKET/FOLDER`); or a folder of published weights, or OWNER/NAME on the
-        Hugging Face Hub. Weights are imported into the user's cache when they are first named, and found there again.
+        Hugging Face Hub. Weights are imported into your cache when you first name them, and found there again.
 
     Raises:
       UserError: it is none of these, its data are not prepared, or the weights are faulty.
@@ -41,7 +44,7 @@ def load(source: str | PathLike[str]) -> Model:
 def open_model(config: Config, workdir: Workdir) -> Model:
     """Of a run whose settings are known."""
     require(config.mesh.platform)
-    return Model(OpenRun(config, workdir))
+    return Model(OpenRun(config, workdir, compared=SAMPLE))
 
 
 def _load(workdir: Workdir, source: str | PathLike[str]) -> Model:

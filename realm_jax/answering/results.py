@@ -1,5 +1,5 @@
-"""What a model says, as plain frozen dataclasses: texts, Python numbers and tuples, ready for `dataclasses.asdict` and
-JSON. Probabilities lie between 0 and 1; logarithms are natural (nats).
+"""The answers of a model, as plain frozen dataclasses: texts, Python numbers and tuples, ready for `dataclasses.asdict`
+and JSON. Probabilities lie between 0 and 1; logarithms are natural (nats).
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class _Shown:
 
 @dataclasses.dataclass(frozen=True)
 class Passage:
-    """A passage that was retrieved, and, where it was read, what it says."""
+    """A passage that was retrieved, with its answer if it was read."""
 
     id: int | None
     """Its row in the passage store; None for the null passage."""
@@ -42,8 +42,8 @@ class Passage:
     """For a question: of `span`, among all spans of all passages read. For a sentence with [MASK]: p(y|z,x) of the
     words that all passages together fill in."""
     gain: float | None = None
-    """r(z) = [p(y|z,x) / p(y|x) - 1] p(z|x) of the truth y: what training on it would do to the passage's score. None
-    without a truth, and for a question whose truth stands in no passage read."""
+    """r(z) = [p(y|z,x) / p(y|x) - 1] p(z|x) of the truth y: how training on it would move the passage's score. None
+    without a truth, and for a question whose truth no passage read has."""
 
     @property
     def is_null(self) -> bool:
@@ -69,15 +69,17 @@ class Answer(_Shown):
 
     question: str
     text: str
-    """A piece of `passages[source].text`."""
+    """A piece of `passages[source].text`; empty where it is `unknown`."""
     probability: float
     """Of that piece, among all spans of all passages read."""
     source: int
-    """Which of `passages` it stands in."""
+    """Which of `passages` has it."""
     passages: tuple[Passage, ...]
     """The passages read, as many as `evaluation.read`, best retrieved first."""
     cut: int = 0
     """Wordpieces at the end of the question that did not fit `data.query_length`, and were not read."""
+    unknown: bool = False
+    """Whether, asked with `unknown=True`, it is less probable than an answer must be (`Model.unknown_below`)."""
 
     def __repr__(self) -> str:
         return f"Answer({self.text!r}, p {self.probability:.2f}, from {self.passages[self.source].title!r})"
@@ -85,11 +87,11 @@ class Answer(_Shown):
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """A wordpiece that may stand for a [MASK]."""
+    """A wordpiece that may fill a [MASK]."""
 
     text: str
     probability: float
-    """p(y|x) of this wordpiece at this mask, whatever stands at the others."""
+    """p(y|x) of this wordpiece at this mask, for any words at the others."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -98,7 +100,7 @@ class Filling(_Shown):
 
     sentence: str
     text: str
-    """The likeliest wordpiece of each [MASK], joined to words."""
+    """The likeliest wordpiece of each [MASK], joined to words; empty where they are `unknown`."""
     probability: float
     """p(y|x) of all of them together ..."""
     log_probability: float
@@ -111,6 +113,8 @@ class Filling(_Shown):
     """The null passage, then as many as `evaluation.read`, best retrieved first."""
     cut: int = 0
     """Wordpieces at the end of the sentence that did not fit `data.query_length`, and were not read."""
+    unknown: bool = False
+    """Whether, asked with `unknown=True`, the null passage has more than half of p(z|x): no passage helps."""
 
     @property
     def p_null(self) -> float:
@@ -123,19 +127,19 @@ class Filling(_Shown):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Explanation(_Shown):
-    """What each passage would gain in training, were this the truth."""
+    """The gain of each passage in training, were this the truth."""
 
     text: str
     """The question, or the sentence with [MASK]."""
     truth: str
     probability: float
-    """Of the truth: for a question the sum over all places where it stands in the passages read; for [MASK] p(y|x)."""
+    """Of the truth: for a question the sum over all its places in the passages read; for [MASK] p(y|x)."""
     log_probability: float | None
-    """Its logarithm; None where the truth stands in no passage read."""
+    """Its logarithm; None if no passage read has the truth."""
     utility: float | None
     """log p(y|x) - log p(y|null, x) of the truth, mean over masks: retrieval utility, in nats. None for a question."""
     found: Answer | Filling
-    """What the model itself says; its passages have their `gain`."""
+    """The model's own answer; its passages have their `gain`."""
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -152,6 +156,35 @@ class Explanation(_Shown):
 
     def __repr__(self) -> str:
         return f"Explanation({self.truth!r}, p {self.probability:.2g}, where the model says {self.found.text!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A passage of the corpus."""
+
+    id: int
+    title: str
+    text: str
+    origin: str
+    """Where its article comes from; empty where the source has no such thing."""
+    article: tuple[int, ...]
+    """Ids of the passages of its article in order, this one among them."""
+    neighbours: tuple[Passage, ...]
+    """The other passages that a query with this one's vector finds, best first."""
+
+
+def if_sure(result: Any, below: float | None) -> Any:
+    """An answer, filling or explanation, its text left out where that is not known; as it is where `below` is None.
+
+    Args:
+      below: the probability that an answer must have; fillings go by their null passage.
+    """
+    if below is None:
+        return result
+    if isinstance(result, Explanation):
+        return dataclasses.replace(result, found=if_sure(result.found, below))
+    unknown = result.p_null > 0.5 if isinstance(result, Filling) else result.probability < below
+    return dataclasses.replace(result, text="", unknown=True) if unknown else result
 
 
 def _named(passages: tuple[Passage, ...]) -> str:

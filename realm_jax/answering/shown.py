@@ -11,7 +11,7 @@ Result = Answer | Filling | Explanation | Retrieved
 
 
 def as_text(result: Result, passages: int | None = None) -> str:
-    """Lines: what was found, then the first `passages` (None: all), each with p(z|x), r(z) and what it says."""
+    """Lines: the result, then the first `passages` (None: all), each with p(z|x), r(z) and its answer."""
     lines = heading(result)
     if result.cut:
         lines.insert(0, f"the last {result.cut} wordpieces of the text are not read (data.query_length)")
@@ -22,10 +22,14 @@ def as_text(result: Result, passages: int | None = None) -> str:
 
 
 def heading(result: Result) -> list[str]:
-    """What was found, without the passages."""
+    """The result without the passages."""
     match result:
         case Retrieved():
             return [f"passages for: {result.text}"]
+        case Answer(unknown=True):
+            return [f"answer: unknown   (the best span has p {result.probability:.2f}, which is too little)"]
+        case Filling(unknown=True):
+            return [f"answer: unknown   (p(null) {result.p_null:.2f}: no passage helps)"]
         case Answer():
             return [f"answer: {result.text}   (p {result.probability:.2f} among all spans)"]
         case Filling():
@@ -41,7 +45,7 @@ def heading(result: Result) -> list[str]:
     else:
         truth = [f"truth: {result.truth}   (p {result.probability:.2f} among all spans)"]
         if result.log_probability is None:
-            truth.append("the truth stands in none of the passages read: r(z) is not defined")
+            truth.append("the truth is in none of the passages read: r(z) is not defined")
     return heading(result.found) + truth
 
 

@@ -1,4 +1,4 @@
-"""Questions with what was retrieved for them, made ready for a page: ranks, hits, and where the answers stand."""
+"""Questions with the passages retrieved for them, made ready for a page: ranks, hits, and the places of the answers."""
 
 import re
 import unicodedata
@@ -43,7 +43,7 @@ def example(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def match_words(text: str, answers: Sequence[str]) -> Places:
-    """Where an answer stands as an uncased tokenizer sees it: without case, accents and white space, on word ends."""
+    """The place of an answer as an uncased tokenizer sees it: without case, accents and white space, on word ends."""
     folded, origin = [], []  # per folded character: the index of the one it comes from
     for index, character in enumerate(text):
         for part in fold(character):
@@ -68,7 +68,7 @@ def highlight(
     """Cuts a text into pieces (piece, whether it is an answer), which joined give the text back.
 
     Args:
-      find: where answers stand; they may overlap.
+      find: the places of answers; they may overlap.
     """
     found = [False] * len(text)
     for start, limit in find(text, answers):

@@ -98,6 +98,28 @@ def loss_figures(record: Record) -> list[dict[str, Any]]:
     return figures
 
 
+def risk_figures(record: Record) -> list[dict[str, Any]]:
+    """How many answers are wrong when only the surest are given."""
+    labels = {"dev": "dev questions", "test": "test questions", "test_new_kinds": "test questions of new kinds"}
+    curves = []
+    for split, points in (record.results.get("risk_coverage") or {}).items():
+        if split in labels and points:
+            coverage, wrong, _ = zip(*points, strict=True)
+            curves.append(Curve(labels[split], [100 * share for share in coverage], wrong, smooth=False))
+    if not curves:
+        return []
+    title = "Wrong answers, by how many are given"
+    ends = (f"{c.label}: {number(c.values[0])} of the surest, {number(c.values[-1])} of all" for c in curves)
+    svg = draw(curves, f"{title}. {'; '.join(ends)}.", name="risk", zero=True, across="percent of questions answered")
+    caption = (
+        "Share of wrong answers among those given, from the most probable one to all. With "
+        f"ask --unknown none is given below probability {number(record.number('qa/unknown_below'))}, chosen "
+        f"on dev questions: {number(record.number('qa/coverage'))} of the test questions are answered, "
+        f"{number(record.number('qa/exact_match_answered'))} of these rightly."
+    )
+    return [{"title": title, "svg": svg, "caption": caption, "labels": [curve.label for curve in curves]}]
+
+
 def describe(title: str, curves: Sequence[Curve]) -> str:
     """A figure in words, for those who cannot see it."""
     parts = [

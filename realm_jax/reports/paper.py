@@ -1,7 +1,7 @@
-"""What the paper reports (arXiv 2002.08909v1), beside which a sweep's tables put ours; docs/paper.md has it too."""
+"""The paper's figures (arXiv 2002.08909v1), beside which a sweep's tables put ours; docs/paper.md has it too."""
 
 REALM = "reference"
-"""Stands for a sweep's reference variant, whatever its name."""
+"""Stands for a sweep's reference variant, of any name."""
 
 TABLE_1 = (
     # system, test exact match on NaturalQuestions, WebQuestions and CuratedTREC, the variants that do the same here

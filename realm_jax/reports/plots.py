@@ -1,4 +1,4 @@
-"""Curves as SVG to stand inside a page: colours are the page's CSS variables, so that light, dark and print all work.
+"""Curves as SVG inside a page: colours are the page's CSS variables, so that light, dark and print all work.
 
 Text stays text (it can be selected, and takes the page's font), there is no script, and equal data give equal bytes.
 """
@@ -72,11 +72,11 @@ def draw(
 
     Args:
       curves: at most four; empty ones are passed over.
-      description: what a screen reader says.
+      description: the words of a screen reader.
       name: unique in the page; its ids begin with it.
       marks: steps that get a thin vertical line.
       zero: whether the value 0 is always in sight and has a line.
-      across: what the horizontal axis tells.
+      across: the label of the horizontal axis.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -104,7 +104,7 @@ def draw(
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """A moving average over a tenth of the points, centred; at the ends over what there is of it."""
+    """A moving average over a tenth of the points, centred; at the ends over the part of it that is there."""
     half, at = max(1, len(values) // 20), np.arange(len(values))
     low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
     sums = np.concatenate([[0.0], np.cumsum(values)])

@@ -1,5 +1,6 @@
-"""What a workdir tells about its run; parts that were not run are missing. Reports, tables and sweeps read this."""
+"""The record of a run in its workdir; parts that were not run are missing. Reports, tables and sweeps read this."""
 
+import contextlib
 import dataclasses
 import datetime
 import math
@@ -9,7 +10,7 @@ from realm_jax.config import Config
 from realm_jax.remote import AnyPath, is_remote
 from realm_jax.stages import STAGES
 from realm_jax.training.metrics import read_metrics
-from realm_jax.workdir import Workdir, read_json
+from realm_jax.workdir import Workdir, read_known, read_usage
 
 SUMMARY_KEYS = (
     "seed",
@@ -35,6 +36,16 @@ SUMMARY_KEYS = (
     "time/minutes",
     "memory/peak_gib",
 )
+RESULTS = {
+    "counts": dict[str, int],
+    "risk_coverage": dict[str, list[tuple[float, float, float]]],
+    "qa/labels": str,
+    "qa/match": str,
+    "examples": [{"answers": list[str], "before": [{}], "after": [{}]}],
+    "readings": [{"text": str, "truth": str, "null": float, "best": float, "marginal": float, "p_z": float}],
+}
+"""Types of what the results may have; figures are looked at one by one."""
+MANIFEST = {"step": int, "seconds": dict[str, float] | float, "recall": float | None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +87,17 @@ class Record:
 
 
 def read_record(config: Config, workdir: Workdir) -> Record:
-    """Raises UserError for a file that is no JSON."""
+    """Raises UserError for a file that is no JSON object."""
     results_file, run_file = workdir.results, workdir.usage
-    run = _read(run_file)
+    run = read_usage(run_file)
     metrics = {stage: lines for stage in STAGES if (lines := read_metrics(workdir.stage(stage).metrics))}
-    manifests = [_read(path) for path in workdir.stage("pretrain").snapshots.glob("[!.]*/manifest.json")]
+    manifests = [read_known(path, MANIFEST) for path in workdir.stage("pretrain").snapshots.glob("[!.]*/manifest.json")]
     return Record(
         config=config,
-        results=_read(results_file),
+        results=read_known(results_file, RESULTS),
         run=run,
         metrics=metrics,
-        snapshots=sorted((m for m in manifests if isinstance(m.get("step"), int)), key=lambda m: m["step"]),
+        snapshots=sorted((m for m in manifests if "step" in m), key=lambda m: m["step"]),
         date=f"{_date(run, results_file, run_file, workdir.config):%-d %B %Y}",
         machine=str(run.get("machine") or ""),
     )
@@ -104,14 +115,9 @@ def summary(record: Record) -> dict[str, Any]:
     return dict.fromkeys(SUMMARY_KEYS) | known | found
 
 
-def _read(path: AnyPath) -> dict[str, Any]:
-    value = read_json(path) if path.exists() else {}
-    return value if isinstance(value, dict) else {}
-
-
 def _date(run: dict[str, Any], *paths: AnyPath) -> datetime.date:
     """Of the last work, or where the jobs were started by hand, of the last change of a file."""
-    if "date" in run:
+    with contextlib.suppress(KeyError, ValueError):  # a date that is none tells nothing
         return datetime.date.fromisoformat(run["date"])
     times = [path.stat().mtime if is_remote(path) else path.stat().st_mtime for path in paths if path.exists()]
     return datetime.date.fromtimestamp(max(times)) if times else datetime.date.today()

@@ -1,6 +1,6 @@
 """The page that a person looks at after a run, and the same figures for a program: report/{index.html, summary.json}.
 
-`index.html` is one file without scripts, fonts or pictures from elsewhere. Whatever was not run is shown as such.
+`index.html` is one file without scripts, fonts or pictures from elsewhere. A stage that was not run is shown as such.
 """
 
 import math
@@ -11,7 +11,7 @@ from realm_jax.config import Config
 from realm_jax.evaluation.recall import DEPTHS, SUFFIXES, TEST_SPLITS
 from realm_jax.remote import AnyPath
 from realm_jax.reports.examples import example
-from realm_jax.reports.figures import NOT_RUN, loss_figures, number, pretraining_figures
+from realm_jax.reports.figures import NOT_RUN, loss_figures, number, pretraining_figures, risk_figures
 from realm_jax.reports.run_record import Record, read_record, summary
 from realm_jax.settings import flatten
 from realm_jax.stages import TITLES
@@ -19,9 +19,9 @@ from realm_jax.training.metrics import duration
 from realm_jax.workdir import Workdir, write_json, write_text
 
 LABELS = {
-    "tokens": "the wordpieces of an answer stand one after another in the passage",
-    "normalized": "the lower-cased words of an answer, punctuation and accents included, stand in the passage's body",
-    "bytes": "the bytes of an answer stand in the passage's body as they are",
+    "tokens": "the wordpieces of an answer follow one another in the passage",
+    "normalized": "the lower-cased words of an answer, punctuation and accents included, are in the passage's body",
+    "bytes": "the bytes of an answer are in the passage's body",
     "regex": "an answer, a regular expression, matches in the passage",
 }
 
@@ -50,6 +50,7 @@ def render(record: Record) -> str:
         verdict=verdict(record),
         questions_tables=questions_tables(record),
         spans_table=spans_table(record),
+        risk=risk_figures(record),
         labels=LABELS.get(record.results.get("qa/labels", ""), ""),
         figures=pretraining_figures(record),
         losses=loss_figures(record),
@@ -77,11 +78,12 @@ def page(template: str, **values: Any) -> str:
 
 def standard_error(share: float | None, count: int | None) -> float | None:
     """Of a share of `count` independent questions."""
-    return math.sqrt(share * (1 - share) / count) if share is not None and count and 0 <= share <= 1 else None
+    is_share = share is not None and 0 <= share <= 1
+    return math.sqrt(share * (1 - share) / count) if is_share and count is not None and count > 0 else None
 
 
 def key_figures(record: Record) -> list[dict[str, str]]:
-    """The handful that answers "did it work, and what did it cost?"."""
+    """The handful that answers "did it work, at which cost?"."""
 
     def figure(label, name, against, other, digits=3):
         now, then = record.number(name), record.number(other)
@@ -108,7 +110,7 @@ def key_figures(record: Record) -> list[dict[str, str]]:
 
 
 def verdict(record: Record) -> str:
-    """What utility and recall say together: neither does alone."""
+    """A sentence on utility and recall together: neither does alone."""
     names = ("retrieval/span_recall@5_start", "retrieval/span_recall@5", "retrieval/utility_start", "retrieval/utility")
     recall0, recall, utility0, utility = (record.number(name) for name in names)
     if recall0 is None or recall is None or utility0 is None or utility is None:
@@ -161,12 +163,19 @@ def questions_table(record: Record, count: int | None, ending: str = "") -> list
 
     tuned = ("title weight", "bm25/title_weight"), ("k1", "bm25/k1"), ("b", "bm25/b")
     settings = ", ".join(f"{label} {record.number(name):g}" for label, name in tuned if record.number(name) is not None)
+    weight, together = record.number("hybrid/bm25_weight"), []
+    if weight is not None:
+        together = [
+            {"name": "Vectors", "note": "exact search", "cells": [*cells("vectors", ""), None, None]},
+            {"name": "Hybrid", "note": f"{weight:g} BM25", "cells": [*cells("hybrid", ""), None, None]},
+        ]
     closed = answers("_closed_book")
     if "qa/f1_closed_book" not in record.results:
         closed[1] = None
     return [
         {"name": "Closed book", "note": "no passages", "cells": [None] * 4 + closed},
         {"name": "BM25", "note": settings or "lexical", "cells": [*cells("bm25", ""), None, None]},
+        *together,
         {"name": "Warm start", "note": "before training", "cells": [*cells("retrieval", "_start"), None, None]},
         {"name": "REALM, zero-shot", "note": "pre-trained", "cells": [*cells("retrieval", "_zero_shot"), None, None]},
         {"name": "REALM", "note": "fine-tuned", "cells": [*cells("retrieval", ""), *answers("")]},
@@ -175,7 +184,7 @@ def questions_table(record: Record, count: int | None, ending: str = "") -> list
 
 def spans_table(record: Record) -> list[dict[str, Any]]:
     rows = (
-        ("Recall@5", "spans whose answer stands in another passage", "retrieval/span_recall@5", 3),
+        ("Recall@5", "spans whose answer another passage holds", "retrieval/span_recall@5", 3),
         ("Recall@5, unfiltered", "all salient spans", "retrieval/unfiltered_span_recall@5", 3),
         ("Retrieval utility", "nats per masked wordpiece", "retrieval/utility", 2),
         ("p(null)", "mean over queries", "retrieval/p_null", 2),

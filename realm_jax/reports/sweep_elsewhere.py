@@ -33,7 +33,7 @@ class RunElsewhere(RunRecord):
 
     report: Path
     figures: dict[str, str]
-    """Its line of runs.csv, what is empty left out."""
+    """Its line of runs.csv, without empty cells."""
     told: dict[str, Scores]
     """Of the metrics that the report has scores of."""
 
@@ -60,8 +60,8 @@ class RunElsewhere(RunRecord):
 
 
 def with_reports(sweep: SweepRecord, reports: Sequence[Path]) -> SweepRecord:
-    """The sweep, with what the reports tell of its runs that have not finished here; of a run that several tell of,
-    what the first says that has its scores, or else the first.
+    """The sweep, with the reports' figures of its runs that have not finished here; of a run that several tell of, the
+    first that has its scores counts, or else the first.
 
     Raises:
       UserError: a folder is no report or none of this sweep, a file in it is damaged, or a run had other settings.
@@ -119,7 +119,7 @@ def _runs(path: Path) -> dict[Key, dict[str, str]]:
         if figures.get("state") not in FINISHED:
             continue
         if key in found:
-            raise UserError(f"{path}:{number}: {key[0]} with seed {key[1]} stands there already; take one line out")
+            raise UserError(f"{path}:{number}: {key[0]} with seed {key[1]} is there already; take one line out")
         for name, text in figures.items():
             value = _value(text)
             if name in COMPARED and not (isinstance(value, int | float) and 0 <= value <= 1):
@@ -151,7 +151,8 @@ def _scores(path: Path) -> dict[Key, Scores]:
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Columns, and lines with their numbers; what a spreadsheet adds (a mark at the front, empty lines) is left out."""
+    """Columns, and lines with their numbers; additions of a spreadsheet (a mark at the front, empty lines) are left
+    out."""
     with _said(path), open(path, newline="", encoding="utf-8-sig") as file:
         lines = [(number, line) for number, line in enumerate(csv.reader(file), 1) if line]
     if not lines:

@@ -1,4 +1,4 @@
-"""What the folder of a sweep tells: its runs, finished or not, and their answers question by question."""
+"""The record of a sweep in its folder: its runs, finished or not, and their answers question by question."""
 
 import contextlib
 import dataclasses
@@ -15,17 +15,18 @@ from realm_jax.config import Config, Sweep, decisive
 from realm_jax.errors import UserError
 from realm_jax.evaluation.bootstrap import Difference, paired_difference
 from realm_jax.evaluation.recall import SUFFIXES, TEST_SPLITS, ranks_file
+from realm_jax.locks import owner
 from realm_jax.qa.answers import exact_match
 from realm_jax.qa.predictions import read_predictions
 from realm_jax.qa.questions import Question, load_questions, prepared_set
 from realm_jax.reports.run_record import Record, read_record
 from realm_jax.runtime import costs
 from realm_jax.settings import changes, from_dict
-from realm_jax.workdir import SweepDir, Workdir, owner, read_json
+from realm_jax.workdir import SweepDir, Workdir, read_json
 
 
 class Asked(NamedTuple):
-    """A test question: what tells whether two runs were asked the same, and what it is about."""
+    """A test question: a digest that tells whether two runs were asked the same, and its subject."""
 
     id: str
     subject: str
@@ -72,12 +73,12 @@ class RunRecord:
     def checkpoint(self) -> tuple[int, int] | None:
         """The step of pre-training whose parameters went on, and the last step taken; None where nothing tells."""
         stage = self.workdir.stage("pretrain")
-        done = next((read_json(path) for path in (stage.done, stage.forgotten) if path.exists()), {})
+        done = next((read_json(path, step=int) for path in (stage.done, stage.forgotten) if path.exists()), {})
         return (done["step"], done["last_step"]) if self.config.pretrain.steps and "last_step" in done else None
 
     @functools.cached_property
     def settings(self) -> str:
-        """A digest of the options that make a variant what it is."""
+        """A digest of the options that make a variant."""
         unplaced = dataclasses.replace(self.config.data, directory="")
         return _digest(decisive(dataclasses.replace(self.config, name="", seed=0, data=unplaced)))
 
@@ -100,7 +101,7 @@ class RunRecord:
         data, match = self.workdir.data(self.config.data.directory), self.config.questions.match
         questions = _questions(prepared_set(self.config.questions, data).resolve(), split)
         if is_recall:
-            scores = [0 < rank <= RECALL_AT for rank in read_json(ranks)[split]]
+            scores = [0 < rank <= RECALL_AT for rank in read_json(ranks, **{split: list[int]})[split]]
         else:
             pairs = zip(read_predictions(said, questions), questions, strict=True)
             scores = [text is not None and exact_match(text, q.answers, match) for text, q in pairs]
@@ -207,7 +208,7 @@ def read_sweep(root: Path) -> SweepRecord:
 
 
 def read_settings(folder: SweepDir) -> Sweep:
-    """A sweep as its folder has it: of each variant, what its first run there has recorded.
+    """A sweep as its folder has it: the record of each variant's first run there.
 
     Raises:
       UserError: the folder is not a sweep's, or has no run of a variant.
@@ -233,7 +234,7 @@ def read_settings(folder: SweepDir) -> Sweep:
 
 
 def read_manifest(folder: SweepDir) -> dict[str, Any]:
-    """Raises UserError where the file is not what `realm sweep` wrote."""
+    """Raises UserError if `realm sweep` did not write the file."""
     found = None
     with contextlib.suppress(UserError):
         found = read_json(folder.manifest)
@@ -249,7 +250,7 @@ def read_manifest(folder: SweepDir) -> dict[str, Any]:
 
 
 def _settings(workdir: Workdir) -> Config | None:
-    """What a run has recorded, if anything."""
+    """The record of a run, if any."""
     if not workdir.config.exists():
         return None
     values = read_json(workdir.config)

@@ -103,7 +103,7 @@ def variants(sweep: SweepRecord) -> Table:
 
 
 def settings(sweep: SweepRecord) -> Table:
-    """What each variant is: the options in which it differs from the reference."""
+    """Each variant: the options in which it differs from the reference."""
     rows = [
         [name, "; ".join(f"{option} {_value(ours)} ({_value(theirs)})" for option, (theirs, ours) in changes.items())]
         for name in sweep.variants
@@ -112,8 +112,8 @@ def settings(sweep: SweepRecord) -> Table:
     return Table(
         "settings",
         "What the variants are",
-        f"Options in which each differs from {sweep.reference}, whose own value stands in brackets. All options of a "
-        "run stand in its config.json.",
+        f"Options in which each differs from {sweep.reference}, whose own value is in brackets. All options of a "
+        "run are in its config.json.",
         ["variant", "differs in"],
         rows,
     )
@@ -126,7 +126,7 @@ def _value(value: Any) -> str:
 
 
 def orderings(sweep: SweepRecord) -> Table:
-    """What the paper's tables say is better, and whether it is here."""
+    """The orderings of the paper's tables, and whether they hold here."""
     rows, shown = [], {}
     for pair in paper.ORDERINGS:
         better, worse = (_here(sweep, name) for name in pair)
@@ -307,7 +307,7 @@ def scores_csv(sweep: SweepRecord, metric: str) -> str:
 
 
 def _here(sweep: SweepRecord, name: str) -> str:
-    """The variant that a name in `paper` stands for."""
+    """The variant that a name in `paper` means."""
     return sweep.reference if name == paper.REALM else name
 
 

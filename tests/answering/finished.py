@@ -5,7 +5,7 @@ import numpy as np
 
 from realm_jax.runtime.settings_record import settle
 from realm_jax.training.checkpoints import CheckpointWriter, State
-from realm_jax.training.refresh import build_one
+from realm_jax.training.index_builder import build_one
 from realm_jax.training.results import start_of_pretraining
 from realm_jax.workdir import write_json
 

@@ -10,10 +10,13 @@ import pytest
 from realm_jax.answering import masks
 from realm_jax.answering.model import Model
 from realm_jax.answering.opening import load
+from realm_jax.answering.results import if_sure
 from realm_jax.errors import UserError
+from realm_jax.evaluation.confidence import BELOW
 from realm_jax.evaluation.evaluate import Evaluation
 from realm_jax.qa.predictions import read_predictions
 from realm_jax.training import open_qa
+from realm_jax.workdir import write_json
 from tests.answering.finished import STEP, finish, save
 
 READ = 4
@@ -47,7 +50,8 @@ def test_a_question_is_answered_from_its_passages(experiment, model):
 
 
 def test_answers_are_those_that_evaluate_scores(world, experiment, model):
-    Evaluation(experiment)._open_qa(model._stages["finetune"].index, np.zeros((4, 5), int))
+    learned = model._stages["finetune"]
+    Evaluation(experiment)._open_qa(learned.embedder, learned.index, np.zeros((4, 5), int))
     for split in ("dev", "test"):
         questions = experiment.questions(split).questions
         said = read_predictions(experiment.workdir.evaluation / f"predictions_{split}.jsonl", questions)
@@ -95,6 +99,31 @@ def test_masks_are_filled(experiment, model):
         assert len(p) == masks.ALTERNATIVES and p == sorted(p, reverse=True) and 0 < sum(p) < 1
     best = [experiment.tokenizer.encode(words[0].text.removeprefix("##")).ids for words in filling.words]
     assert filling.text and all(map(len, best))
+
+
+def test_it_says_where_it_does_not_know(world, tmp_path):
+    """Below what was chosen on dev, and where the null passage has the most of p(z|x); else nothing changes."""
+    model = load(finish(world.experiment(tmp_path, evaluation={"read": READ})).workdir.root)
+    with pytest.raises(UserError, match="run `evaluate`"):
+        model.answer(CAPITAL, unknown=True)
+    asked = [CAPITAL, "What is the capital of Kelt?"]
+    answers = model.answer(asked)
+    low, high = sorted(answers, key=lambda answer: answer.probability)
+    assert low.probability < high.probability
+    write_json(model.workdir.unknown, {BELOW: (low.probability + high.probability) / 2})
+    for known, found in zip(answers, model.answer(asked, unknown=True), strict=True):
+        silent = dataclasses.replace(known, text="", unknown=True)
+        assert found == (known if known is high else silent)
+    assert "answer: unknown" in str(silent) and high.text in str(high)
+    for shown, found in zip(model.stream([(text, "Jena") for text in asked], unknown=True), answers, strict=True):
+        assert shown.found.unknown == (found is low) and shown.truth == "Jena"
+    filling = model.fill(MASKED)
+    assert model.fill(MASKED, unknown=True) == (
+        dataclasses.replace(filling, text="", unknown=True) if filling.p_null > 0.5 else filling
+    )
+    sure = dataclasses.replace(filling.passages[0], p_retrieval=0.51)
+    vain = dataclasses.replace(filling, passages=(sure, *filling.passages[1:]))
+    assert if_sure(vain, 0.0).unknown and not if_sure(vain, 0.0).text and if_sure(vain, None) is vain
 
 
 def test_the_mixture_is_the_sum_over_passages(model):
@@ -179,9 +208,9 @@ def test_stream_keeps_the_order(model):
     "text, truth, message",
     [
         ("The [MASK] of [MASK].", "Jena", "truth: 'Jena' is 4 wordpieces, but 2"),
-        ("river " * 40 + "[MASK]", "", r"\[MASK\] stands past the query's 32 wordpieces; shorten the sentence"),
-        ("river " * 29 + "[MASK] [MASK]", "", r"\[MASK\] stands past the query's 32 wordpieces; shorten the sentence"),
-        ("river " * 29 + "[MASK]", "Jena", r"\[MASK\] stands past the query's 32 wordpieces; shorten the sentence"),
+        ("river " * 40 + "[MASK]", "", r"\[MASK\] is past the query's 32 wordpieces; shorten the sentence"),
+        ("river " * 29 + "[MASK] [MASK]", "", r"\[MASK\] is past the query's 32 wordpieces; shorten the sentence"),
+        ("river " * 29 + "[MASK]", "Jena", r"\[MASK\] is past the query's 32 wordpieces; shorten the sentence"),
         (CAPITAL, "\u200b", r"truth: '\\u200b' has no wordpieces; give the words of the answer, or leave it out"),
         ("  ", "", r"text: '  ' is empty; ask a question"),
         ("The [mask].", "", r"the words to find are written \[MASK\], in capitals"),
@@ -268,6 +297,11 @@ def test_threads_share_what_one_has_loaded(experiment, monkeypatch):
 def test_a_stage_that_is_not_finished_is_named(world, tmp_path, text, job):
     with pytest.raises(UserError, match=f"finish the job `{job}` in this workdir first"):
         next(Model(world.experiment(tmp_path)).stream([(text, "")]))
+
+
+def test_a_run_that_was_not_fine_tuned_says_so(world, tmp_path):
+    with pytest.raises(UserError, match=r"nothing was fine-tuned \(finetune.steps 0\); ask it a sentence"):
+        next(Model(world.experiment(tmp_path, finetune={"steps": 0})).stream([("Which?", "")]))
 
 
 def test_what_a_job_makes_anew_is_read_without_compiling(world, tmp_path):

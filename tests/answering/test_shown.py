@@ -87,7 +87,7 @@ def test_the_other_results_in_lines():
     )
     assert "p(z|x) 0.200  r(z) -0.200  reads 'the', log p(answer|z,x) -4.61\n  (the null passage)" in str(FILLING)
     assert "truth: je<na   (p 0.50 among all spans)" in str(EXPLAINED) and "r(z) +0.300" in str(EXPLAINED)
-    assert "the truth stands in none of the passages read: r(z) is not defined" in str(UNKNOWN)
+    assert "the truth is in none of the passages read: r(z) is not defined" in str(UNKNOWN)
     assert "worth of retrieval for the truth: +0.40 nats per mask" in str(RESULTS[4])
     assert str(RESULTS[5]).startswith("the last 3 wordpieces of the text are not read") and "passage 8" in str(
         RESULTS[5]

@@ -116,6 +116,30 @@ def read(workdir, config=CONFIG):
     return text, Page(text), json.loads((workdir.report / "summary.json").read_text())
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("counts", [3]), ("counts", {"test": "many"}), ("counts", {"test": []}),
+        ("risk_coverage", {"test": [[0.5, 1]]}), ("risk_coverage", {"test": [["a", "b", "c"]]}), ("risk_coverage", [1]),
+        ("qa/labels", []), ("qa/match", {}),
+        ("examples", {"question": "Why?"}), ("examples", [None]), ("examples", [{"answers": "a"}]),
+        ("examples", [{"after": [3]}]), ("readings", [{"text": 3}]), ("readings", "a"),
+    ],
+)  # fmt: skip
+def test_results_of_another_shape_are_damaged_ones(workdir, name, value):
+    fill(workdir, RESULTS | {name: value})
+    with pytest.raises(UserError, match=rf"results\.json:1: damaged \(its '{name}' is .*run the job again"):
+        write_report(CONFIG, workdir)
+    assert not workdir.report.exists()
+
+
+def test_no_number_is_too_odd_for_the_page(workdir):
+    odd = {name: value for name, value in zip(RESULTS, ("a", -1, 1e300, None, [], {}, True, float("inf")) * 3)}
+    known = {name: RESULTS[name] for name in ("counts", "qa/labels")}
+    fill(workdir, odd | known | {"counts": {"passages": 10**30, "test": -5}})
+    assert read(workdir)[1].tags
+
+
 def test_a_run_of_nothing_is_a_page_that_says_so(workdir):
     text, _, figures = read(workdir)
     assert {figures[key] for key in SUMMARY_KEYS if key not in ("seed", "config")} == {None}
@@ -140,6 +164,19 @@ def test_a_whole_run(workdir):
         assert shown in text
     assert figures["retrieval/recall@5"] == 0.943 and figures["time/minutes"] == 17.4
     assert "examples" not in figures and "counts" not in figures
+
+
+def test_what_is_known_and_the_three_ways_of_retrieval(workdir):
+    curves = {split: [[0.5, 0.1, 0.8], [1.0, 0.4, 0.2]] for split in ("dev", "dev_new_kinds", "test")}
+    figures = {"qa/unknown_below": 0.61, "qa/coverage": 0.72, "qa/exact_match_answered": 0.83, "risk_coverage": curves}
+    together = {"hybrid/bm25_weight": 0.35, "hybrid/recall@1": 0.911, "vectors/recall@1": 0.899, "bm25/recall@1": 0.734}
+    fill(workdir, RESULTS | figures | together)
+    text, page, _ = read(workdir)
+    assert page.tags.count("svg") == 4 and "percent of questions answered" in text
+    for shown in ("below probability 0.610", "0.720 of the test", "0.830 of these rightly", "0.35 BM25", "0.911"):
+        assert shown in text
+    rows = questions_table(read_record(CONFIG, workdir), 775)
+    assert [row["name"] for row in rows[:4]] == ["Closed book", "BM25", "Vectors", "Hybrid"]
 
 
 def test_the_page_tells_where_the_work_was_done(workdir):

@@ -142,7 +142,7 @@ def test_runs_of_other_settings_are_refused(whole, part, report, capsys):
         ("runs.csv", "\nreference,0,", "\nreference,", r"runs.csv:2: \d+ fields; the first line names \d+"),
         ("scores.csv", "id,subject", "name,subject", "scores.csv: the first columns must be id, subject, digest"),
         ("runs.csv", ",0.75,", ",0.7.5,", "runs.csv:2: qa/exact_match is '0.7.5'; it must be a number between 0 and 1"),
-        ("runs.csv", "\nreference,1,", "\nreference,0,", "runs.csv:3: reference with seed 0 stands there already"),
+        ("runs.csv", "\nreference,1,", "\nreference,0,", "runs.csv:3: reference with seed 0 is there already"),
         ("runs.csv", "qa/exact_match,", "state,", "runs.csv: two columns of one name"),
         ("scores.csv", ",1,", ",yes,", r"scores.csv:2: reference/\d is 'yes'; it must be 0, 1 or empty"),
         ("scores.csv", ",1,", ",,", r"scores.csv: \w+/\d has 7 questions of which .* runs.csv says 8 and"),

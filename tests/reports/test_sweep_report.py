@@ -362,7 +362,9 @@ def test_a_run_without_its_results_is_not_finished(folder, tmp_path):
     shutil.copytree(folder.root, tmp_path / "copy", symlinks=True)
     workdir = SweepDir(tmp_path / "copy").run("reference", 1)
     workdir.results.write_text(workdir.results.read_text()[:30])
-    with pytest.raises(UserError, match=r"reference/1/evaluation/results.json:\d+: not valid JSON .* delete the file"):
+    with pytest.raises(
+        UserError, match=r"reference/1/evaluation/results.json:\d+: damaged \(not valid JSON .*delete the file"
+    ):
         write_sweep_report(tmp_path / "copy")
     workdir.results.unlink()
     sweep = read_sweep(tmp_path / "copy")

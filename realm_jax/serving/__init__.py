@@ -1,0 +1,1 @@
+"""A run as a server: a page, and a JSON API."""
