@@ -33,7 +33,7 @@ def no_pretraining_equal_steps(config: Config) -> Config:
 
 
 def warm_up_only(config: Config) -> Config:
-    """The reader's warm-up, but no REALM: what of the gain is the warm-up's."""
+    """The reader's warm-up, but no REALM: the warm-up's share of the gain."""
     return change(config, pretrain={"steps": 0})
 
 
@@ -67,6 +67,11 @@ def no_warm_up(config: Config) -> Config:
     return change(config, warm_up={"steps": 0})
 
 
+def refreshed_passages(config: Config) -> Config:
+    """Passages are embedded anew while fine-tuning goes on; in the paper their vectors stay."""
+    return change(config, finetune={"refresh": "inline"})
+
+
 # What is hidden
 
 
@@ -81,13 +86,13 @@ def random_span_masks(config: Config) -> Config:
 
 
 def _random_masks(config: Config, kind: str) -> Config:
-    """No passage is known to hold what is hidden: no oversampling. Nor does the probe, of salient spans, choose the
+    """No passage is known to hold the hidden words: no oversampling. Nor does the probe, of salient spans, choose the
     checkpoint: on the Factbook it took the start, and the arm was the warm-up alone."""
     return change(config, masking={"kind": kind}, pretrain={"oversample": 1, "probe_queries": 0})
 
 
 def no_oversampling(config: Config) -> Config:
-    """Every query drawn is trained on: what masks at random, too, must do without."""
+    """Every query drawn is trained on: random masks must do without it, too."""
     return change(config, pretrain={"oversample": 1})
 
 
@@ -141,7 +146,7 @@ def frozen_retriever(config: Config) -> Config:
 def bm25(config: Config) -> Config:
     """BM25 retrieves, from pre-training to the answer; only readers learn.
 
-    It counts as the rival of `evaluate` does, tuned on dev questions of the Factbook.
+    It counts as the baseline of `evaluate` does, tuned on dev questions of the Factbook.
     """
     tuned = Bm25(stopwords="en_plus", title_weight=16, k1=2.4, b=0.0)
     change_of_retriever = change(frozen_retriever(config), ict={"steps": 0})

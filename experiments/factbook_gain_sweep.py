@@ -1,17 +1,18 @@
-"""What REALM pre-training is worth to answering on the Factbook, by the number of labelled questions.
+"""The worth of REALM pre-training to answers on the Factbook, by the number of labelled questions.
 
     realm sweep experiments/factbook_gain_sweep.py --jobs 2
 
 Each arm starts from the same warm start: REALM; the warm start alone, fine-tuned for as many steps as REALM is; the
 warm start alone, fine-tuned for as many steps as REALM's pre-training and fine-tuning have together; REALM's retriever
 with the warm start's reader. With 100 labelled questions, dev exact match chooses each arm's temperature
-(`finetune.score_scale`); with all 3,700, it is `factbook`'s.
+(`finetune.score_scale`); with all 3,700, it is that of
+`factbook_sweep`.
 
-Pre-training differs from `factbook`'s: dates and numbers are hidden beside names, twice the learning rate, no early
-stop. With 100 questions and seed 0, dev preferred that to names alone, at either rate (docs/results/factbook).
+Pre-training differs from `factbook_sweep`'s: dates and numbers are hidden beside names, twice the learning rate, no
+early stop. With 100 questions and seed 0, dev preferred that to names alone, at either rate (docs/results/factbook).
 
 Time: minutes a run on one CPU core of two: 6 to 14 where pre-training is there already, 24 with it.
-Expected: (100 questions, seeds 0 and 1, of a commit whose pre-training drew again what the warm-up had drawn:
+Expected: (100 questions, seeds 0 and 1, of a commit whose pre-training drew the sentences of the warm-up again:
 docs/results/factbook) test exact match at the temperature that dev chooses:
 REALM 0.479, the warm start with as many steps 0.508, REALM's retriever with the warm start's reader 0.512 (which was
 run at 0.25 alone); standard errors 0.03 to 0.04.

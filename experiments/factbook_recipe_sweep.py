@@ -1,4 +1,4 @@
-"""Recipes of REALM for kinds of question that nobody taught: each variant changes one thing of `factbook_transfer`.
+"""Recipes of REALM for kinds of question that nobody taught: each variant changes one thing of `factbook`.
 
     realm sweep experiments/factbook_recipe_sweep.py --sweep_dir runs/factbook_recipe_sweep --seeds 0
 

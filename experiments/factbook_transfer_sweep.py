@@ -5,16 +5,17 @@
 
 Two comparisons, of which the first is the stricter one: every arm takes as many gradient steps in all, of which REALM's
 pre-training is a part, and its last checkpoint is evaluated; or every arm is fine-tuned until the dev questions stop
-rising (`..._to_the_end`), as in the paper. Settings are those of `factbook_transfer`.
+rising (`..._to_the_end`), as in the paper. Settings are those of `factbook`.
 
 Time: not yet measured as a whole. Warm-up and pre-training of a seed are shared by its arms.
-Expected: not yet measured.
+Expected: (seed 0, docs/results) test questions of new kinds: recall@5 0.655 at the start, 0.800 after pre-training,
+0.855 after fine-tuning as `reference`, 0.816 as `warm_up_only_equal_steps`; exact match 0.190 and 0.174.
 """
 
 from dataclasses import replace
 
 import ablations
-import factbook_transfer
+import factbook
 from ablations import change
 
 from realm_jax.config import ClosedBook, Config, Sweep
@@ -24,12 +25,12 @@ END = {"steps": 800, "checkpoint_every": 50, "probe_questions": 150, "patience":
 
 
 def get_base() -> Config:
-    base = factbook_transfer.get_config()
+    base = factbook.get_config()
     return replace(base, closed_book=ClosedBook(), evaluation=replace(base.evaluation, bm25=False))
 
 
 def get_sweep() -> Sweep:
-    base = change(get_base(), finetune={"probe_questions": 0})
+    base = get_base()
     arms = (
         ablations.warm_up_only,
         ablations.warm_up_only_equal_steps,
@@ -37,6 +38,7 @@ def get_sweep() -> Sweep:
         ablations.no_pretraining_equal_steps,
         ablations.realm_retriever_warmed_up_encoder,
         ablations.baseline_retriever_realm_encoder,
+        ablations.refreshed_passages,
     )
     variants = {ablations.REFERENCE: base} | {arm.__name__: arm(base) for arm in arms}
     end = change(base, finetune=END)

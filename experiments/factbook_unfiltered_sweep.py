@@ -1,4 +1,4 @@
-"""Unfiltered salient spans on the Factbook: what keeps pre-training from destroying retrieval.
+"""Unfiltered salient spans on the Factbook: recipes that keep pre-training from destroying retrieval.
 
     realm sweep experiments/factbook_unfiltered_sweep.py
 

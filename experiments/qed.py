@@ -6,7 +6,7 @@
 `runs/qed_data` must hold QED's dev part (google-research-datasets/QED, CC BY-SA 3.0) as JSON lines: `documents.jsonl`
 with `id`, `title` and `text` of its 1,343 paragraphs; `train.jsonl`, `dev.jsonl` and `test.jsonl` with `question` and
 `answers` of its 700, 200 and 455 questions. Corpus: these paragraphs, and as distractors the 96 articles of
-`wikipedia_excerpt`. Settings are those of `factbook_transfer`, with longer passages. MiniLM was trained on Natural
+`wikipedia_excerpt`. Settings are those of `factbook`, with longer passages. MiniLM was trained on Natural
 Questions among others, so recall before fine-tuning is no zero-shot recall.
 
 Time: not yet measured.
@@ -17,8 +17,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import factbook_transfer
+import factbook
 from ablations import change
+from own_documents import SCALE, SENTENCE_ENCODER
 
 from realm_jax.config import ClosedBook, Config, Questions
 
@@ -27,12 +28,15 @@ CORPUS = DATA / "corpus"
 
 
 def get_config() -> Config:
-    base = replace(factbook_transfer.get_config(), name="qed", closed_book=ClosedBook())
+    base = replace(factbook.get_config(), name="qed", closed_book=ClosedBook())
     files = {split: (str(DATA / f"{split}.jsonl"),) for split in ("train", "dev", "test")}
     return change(
         replace(base, questions=Questions(**files)),
         data={"source": "jsonl", "path": str(CORPUS), "passage_length": 128, "joint_length": 176},
-        finetune={"joint_length": 176, "beam": 50},
+        model=SENTENCE_ENCODER,
+        index={"kind": "exact"},
+        pretrain={"score_scale": SCALE},
+        finetune={"joint_length": 176, "beam": 50, "score_scale": SCALE, "probe_questions": 200},
     )
 
 

@@ -1,4 +1,4 @@
-"""What REALM is worth for real questions of which 100, 300 or 700 are labelled: see `qed`, which writes the corpus.
+"""The worth of REALM for real questions of which 100, 300 or 700 are labelled: see `qed`, which writes the corpus.
 
     realm sweep experiments/qed_sweep.py --sweep_dir runs/qed_sweep
     realm report --sweep runs/qed_sweep

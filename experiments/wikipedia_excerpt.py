@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import factbook
 
-from realm_jax.config import ClosedBook, Config, Finetune, Masking
+from realm_jax.config import ClosedBook, Config, Finetune, Masking, Questions
 
 
 def get_config() -> Config:
@@ -22,6 +22,7 @@ def get_config() -> Config:
     return replace(
         base,
         name="wikipedia_excerpt",
+        questions=Questions(),
         data=replace(
             base.data,
             source="wikipedia",

@@ -3,11 +3,11 @@
     realm run experiments/wikipedia_small.py --workdir runs/wikipedia_small
 
 Corpus: a dump of the Simple English Wikipedia in `data.path`, some hundred thousand passages of 128 wordpieces, which
-know less than half of what NQ-open asks. All else as in `wikipedia`; the trainer embeds the passages itself.
+know the answers to less than half of NQ-open. All else as in `wikipedia`; the trainer embeds the passages itself.
 
 Hardware: one GPU of 40 GB or more. Nobody has run this yet.
 Time: computed, not measured, at 50 TFLOP/s: 3 hours of ICT, 10 of pre-training, 1 of embedding, 3 of fine-tuning.
-Expected: not known; the paper has no such size. What to compare: its ablations, by `wikipedia_small_sweep.py`.
+Expected: not known; the paper has no such size. Compare: its ablations, by `wikipedia_small_sweep.py`.
 """
 
 from dataclasses import replace

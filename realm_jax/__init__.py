@@ -9,12 +9,14 @@ docs/python.md has more. Nothing is imported before it is used: `import realm_ja
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _WHERE = {
     "load": "answering.opening",
     "Model": "answering.model",
-    **dict.fromkeys(("Answer", "Explanation", "Filling", "Passage", "Retrieved", "Word"), "answering.results"),
+    **dict.fromkeys(
+        ("Answer", "Explanation", "Filling", "Passage", "Retrieved", "Stored", "Word"), "answering.results"
+    ),
     "UserError": "errors",
 }
 __all__ = ["__version__", *_WHERE]

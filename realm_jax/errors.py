@@ -1,8 +1,13 @@
-"""What a user can mend: one exception, a list of faulty records that ends in it, and how it is found in a log."""
+"""A mistake that the user can mend: one exception, a list of faulty records that ends in it, and how it is found in a
+log."""
 
+import contextlib
 import difflib
+import errno
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +16,21 @@ SHOWN = 10
 PREFIX = "realm: error: "
 """Stands before the message, on the command line and in logs."""
 STOPPED = "realm: stopped by Ctrl-C"
-"""What a job says that was stopped."""
+"""The message of a job that was stopped."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The errors of a full disk, of a quota of it that is used up, and of a file above the limit of `ulimit -f`."""
+_REFUSALS = (*FULL, errno.EACCES, errno.EROFS, errno.EIO)
 
 
 class UserError(Exception):
-    """A mistake outside the program: the message says what, where, and what would be right.
+    """A mistake outside the program: the message names the place, the bad value and a right one.
 
     The command line prints the message alone, without a traceback, and exits with code 2.
     """
 
 
 class BadJson(UserError):
-    """What is wrong with a text that shall be JSON; whoever knows where the text stands says so before."""
+    """The fault of a text that should be JSON; whoever knows the place of the text names it before."""
 
     def __init__(self, problem: str, line: int = 1):
         super().__init__(problem)
@@ -30,7 +38,7 @@ class BadJson(UserError):
 
 
 def from_json(text: str | bytes) -> Any:
-    """What a text in JSON says, however deep it nests and however long its numbers are.
+    """The value of a text in JSON, however deep it nests and however long its numbers are.
 
     Raises:
       BadJson: it is none, or no UTF-8.
@@ -47,6 +55,32 @@ def from_json(text: str | bytes) -> Any:
         raise BadJson("not valid JSON (nested too deeply)") from None
     except ValueError:
         raise BadJson("not valid JSON (a number of thousands of digits)") from None
+
+
+def of_system(error: OSError) -> str:
+    """What the system refuses, for a user: which file, why, and of a full disk how much is free."""
+    named = error.filename if error.filename is not None else ""
+    name = f"{shown_path(os.fsdecode(named))}: " if isinstance(named, str | bytes) and named else ""
+    reason = error.strerror or str(error) or type(error).__name__
+    if len(name) > 500:
+        name = f"{name[:100]}... ({len(name)} characters): "
+    if error.errno in FULL:
+        place = os.path.dirname(os.path.abspath(named)) if name else os.getcwd()
+        with contextlib.suppress(OSError):
+            reason += f"; {shutil.disk_usage(place).free / 1e6:,.0f} MB are free in {shown_path(place)}"
+        return f"{name}{reason}. What was there is as it was: make room, and give the same command again"
+    return f"{name}{reason}"
+
+
+def refusal(error: BaseException) -> OSError | None:
+    """The system's refusal to write or read of which a library tells by an error of its own kind; None where the error
+    tells of something else."""
+    text = str(error)
+    found = next((code for code in _REFUSALS if os.strerror(code) in text), None)
+    if found is None:
+        return None
+    path = re.search(r"(?<![\w./])/[^\s\"';:,)\]]+", text)
+    return OSError(found, os.strerror(found), path[0] if path else None)
 
 
 def shown_path(path: str | Path) -> str:
@@ -79,8 +113,8 @@ class Faults:
 
 
 def near_miss(word: str, known: Sequence[str], they: str) -> str:
-    """For the end of a message about a word that is none of those `known`: the nearest one, or where none is near,
-    what `they` are, such as "there are a, b"."""
+    """For the end of a message about a word that is none of those `known`: the nearest one, or if none is near, the
+    list that `they` opens, such as "there are a, b"."""
     nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {nearest[0]!r}?" if nearest else f"{they} {', '.join(known)}"
 

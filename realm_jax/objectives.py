@@ -34,7 +34,7 @@ def target_log_probs(logits: Float[AnyArray, "*b M V"], targets: Integer[AnyArra
 
 
 def masked_mean(values: Float[AnyArray, "*b"], weights: Float[AnyArray, "*b"]) -> Float[Array, ""]:
-    """Mean over the masks of a batch; 0, with gradient 0, where there is none."""
+    """Mean over the masks of a batch; 0, with gradient 0, if there is none."""
     return jnp.where(jnp.asarray(weights) > 0, values, 0.0).sum() / _count(weights)
 
 
@@ -44,10 +44,13 @@ def marginal_log_likelihood(
     weights: Float[AnyArray, "B M"],
     spans: Integer[AnyArray, "B M"] | None = None,
 ) -> Float[Array, "B M"]:
-    """log p(y|x) in parts that add up to it.
+    """log p(y|x), in parts that add up to it.
+
+    Finite, and with finite gradients, wherever its arguments are finite at masks: values at padding, NaN and infinities
+    too, are left out before any sum.
 
     Returns:
-      the parts: of each mask at its own place; or, given `spans`, of span s at place s. Places without one are 0.
+      the parts: each mask's at its own place; or, given `spans`, that of span s at place s. Other places are 0.
     """
     log_p_y, present = _parts(log_p_y, weights, spans)
     marginal = logsumexp(jnp.asarray(log_p_z)[:, :, None] + log_p_y, axis=1)
@@ -60,7 +63,7 @@ def marginal_loss(
     weights: Float[AnyArray, "B M"],
     spans: Integer[AnyArray, "B M"] | None = None,
 ) -> Float[Array, ""]:
-    """- log p(y|x) per mask of the batch; 0, with gradient 0, where there is none."""
+    """-log p(y|x) per mask of the batch; 0, with gradient 0, if there is none."""
     return -marginal_log_likelihood(log_p_z, log_p_y, weights, spans).sum() / _count(weights)
 
 
@@ -79,7 +82,7 @@ def query_utilities(
     log_p_y: Float[AnyArray, "B K M"],
     weights: Float[AnyArray, "B M"],
     spans: Integer[AnyArray, "B M"] | None = None,
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """`retrieval_utility` of each query: mean over its own masks; 0 where it has none."""
     return _gains(log_p_z, log_p_y, weights, spans).sum(1) / jnp.maximum(jnp.asarray(weights).sum(1), 1.0)
 
@@ -101,19 +104,19 @@ def candidate_gain(
 
 
 def ict_loss(queries: Float[AnyArray, "B E"], passages: Float[AnyArray, "N E"], scale: float = 1.0) -> Float[Array, ""]:
-    """Softmax cross-entropy of each query's passage, passage i of query i, among all passages of the batch."""
+    """Softmax cross-entropy of finding passage i for query i among all passages of the batch."""
     f = scale * jnp.einsum("be,ne->bn", queries, passages)
     own = jnp.arange(len(queries))[:, None]
     return -jnp.take_along_axis(jax.nn.log_softmax(f, axis=-1), own, axis=-1).mean()
 
 
-def early_loss(f: Float[AnyArray, "B K"], hits: Bool[AnyArray, "B K"]) -> Float[Array, "B"]:
-    """- log of the retrieval mass on passages that hold an answer, over the whole beam; 0 where none does."""
+def early_loss(f: Float[AnyArray, "B K"], hits: Bool[AnyArray, "B K"]) -> Float[Array, " B"]:
+    """-log of the retrieval mass on passages that hold an answer, over the whole beam; 0 if none does."""
     return _mass_loss(f, hits)
 
 
-def span_loss(logits: Float[AnyArray, "B K S"], labels: Bool[AnyArray, "B K S"]) -> Float[Array, "B"]:
-    """- log of the mass on spans that equal an answer, over all passages read; 0 for a question with no such span.
+def span_loss(logits: Float[AnyArray, "B K S"], labels: Bool[AnyArray, "B K S"]) -> Float[Array, " B"]:
+    """-log of the mass on spans that equal an answer, over all passages read; 0 for a question with no such span.
 
     Args:
       logits: span scores with their passage's retrieval score added.
@@ -151,7 +154,7 @@ def _count(weights: Float[AnyArray, "*b"]) -> Float[Array, ""]:
     return jnp.maximum(jnp.asarray(weights).sum(), 1.0)
 
 
-def _mass_loss(logits: Float[AnyArray, "B N"], hits: Bool[AnyArray, "B N"]) -> Float[Array, "B"]:
+def _mass_loss(logits: Float[AnyArray, "B N"], hits: Bool[AnyArray, "B N"]) -> Float[Array, " B"]:
     """logsumexp of all minus logsumexp of the hits. No hit counts as all hits: the loss and its gradient are 0."""
     hits = jnp.asarray(hits)
     hits = hits | ~hits.any(-1, keepdims=True)

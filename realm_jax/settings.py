@@ -1,7 +1,10 @@
-"""What any dataclass of settings can: keep to types and ranges, say what its options mean, be told by flat names, come
-out of JSON; and how a file or FOLDER:SPLIT is named."""
+"""The base of every dataclass of settings: types and ranges, marks, help texts, flat names, JSON; and how a file or
+FOLDER:SPLIT is named."""
 
+import ast
 import dataclasses
+import inspect
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -13,34 +16,38 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The closed interval that a number must lie in; `None` leaves a side open."""
+    """The closed interval that a number must lie in; both ends are finite."""
 
-    low: int | float | None = None
-    high: int | float | None = None
+    low: int | float
+    high: int | float
 
     def __contains__(self, value: float) -> bool:
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        return self.low <= value <= self.high
 
-    def __str__(self) -> str:
-        if self.high is None:
-            return f"at least {self.low}"
-        if self.low is None:
-            return f"at most {self.high}"
-        return f"between {self.low} and {self.high}"
+    def against(self, value: float) -> str:
+        """What a value outside must be."""
+        return f"at most {self.high}" if value > self.high else f"at least {self.low}"
 
 
-Count = Annotated[int, Range(0)]
-Positive = Annotated[int, Range(1)]
+MANY = 10**9
+"""More steps, passages or seconds than anyone has."""
+Count = Annotated[int, Range(0, MANY)]
+Positive = Annotated[int, Range(1, MANY)]
+Rows = Annotated[int, Range(1, 1 << 20)]
+"""Computed at once."""
+Width = Annotated[int, Range(1, 1 << 18)]
+"""Of arrays."""
 Fraction = Annotated[float, Range(0.0, 1.0)]
-NotNegative = Annotated[float, Range(0.0)]
-Size = Annotated[int, Range(-1)]
+NotNegative = Annotated[float, Range(0.0, 1e9)]
+Size = Annotated[int, Range(-1, 1 << 20)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
     """Marks an option, or a part with all its options, that may change within a run.
 
-    It says how the run is computed, not its result; or a message about faulty records, memory or a wait asks for it.
+    It says how the run is computed, and not its result; or it is one that a message about faulty records, memory or a
+    wait tells you to change.
     """
 
 
@@ -64,7 +71,12 @@ class ShapesData:
 
 @dataclasses.dataclass(frozen=True)
 class Added:
-    """Marks an option of a later version; what was made before is as its default makes it, and is found again."""
+    """Marks an option of a later version; results made before are those of its default, and are found again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    """Marks an option that you try before others: `--help` shows these, `--help-all` every one."""
 
 
 class Part:
@@ -74,13 +86,13 @@ class Part:
         """Raises UserError for values that fit their types and ranges, but not each other.
 
         Args:
-          name: what stands before the names of its fields, such as `index.mesh.`; empty for the whole.
+          name: the prefix of the names of its fields, such as `index.mesh.`; empty for the whole.
         """
 
 
-def check(part: Part, path: str = "") -> None:
-    """Raises UserError for the first value of a part, at any depth, of another type or outside its `Range`, or that its
-    part's own `check` refuses."""
+def check(part: Any, path: str = "") -> None:
+    """Raises UserError for the first value of a part, or of another dataclass, at any depth, of another type or outside
+    its `Range`, or that its part's own `check` refuses."""
     hints, extras = get_type_hints(type(part)), get_type_hints(type(part), include_extras=True)
     for field in dataclasses.fields(part):
         value, name = getattr(part, field.name), f"{path}{field.name}"
@@ -92,8 +104,11 @@ def check(part: Part, path: str = "") -> None:
                 _check_type(element, hints[field.name].__args__[0], f"{name}[{number}]")
         for bound in getattr(extras[field.name], "__metadata__", ()):
             if isinstance(bound, Range) and value not in bound:
-                raise UserError(f"{name}: {value} is out of range; it must be {bound}")
-    part.check(path)
+                raise UserError(f"{name}: {value} is out of range; it must be {bound.against(value)}")
+            if isinstance(bound, InputFile) and isinstance(value, tuple) and not all(value):
+                raise UserError(f"{name}: '' names no file; leave the option out where there is none")
+    if isinstance(part, Part):
+        part.check(path)
 
 
 def _check_type(value: Any, hint: Any, name: str) -> None:
@@ -133,6 +148,29 @@ def _marks(kind: type, path: str = "", above: tuple[Any, ...] = ()) -> Iterator[
             yield f"{path}{name}", marks
 
 
+def types(kind: type[Part], path: str = "") -> dict[str, Any]:
+    """{dotted name: type} of every option."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        found |= types(hint, f"{path}{name}.") if dataclasses.is_dataclass(hint) else {f"{path}{name}": hint}
+    return found
+
+
+def help_texts(kind: type[Part], path: str = "") -> dict[str, str]:
+    """{dotted name: help} of every option: the text below its field, here or in the part that it inherits from."""
+    texts: dict[str, str] = {}
+    for owner in reversed([base for base in kind.__mro__ if dataclasses.is_dataclass(base)]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body  # type: ignore[attr-defined]
+        for field, below in zip(body, body[1:], strict=False):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[f"{path}{name}"] = " ".join(text.split())
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            texts |= help_texts(hint, f"{path}{name}.")
+    return texts
+
+
 def flatten(part: Any, path: str = "") -> dict[str, Any]:
     """{dotted name: value} of every leaf."""
     leaves: dict[str, Any] = {}
@@ -149,10 +187,10 @@ def changes(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def from_dict(values: dict[str, Any], kind: type, path: str = "") -> Any:
-    """A `kind` from what `dataclasses.asdict` made of one.
+    """A `kind` from the output of `dataclasses.asdict`.
 
     Raises:
-      UserError: for a name that `kind` lacks, and whatever `kind` itself raises for its values.
+      UserError: for a name that `kind` lacks, and any that `kind` itself raises for its values.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := set(values) - set(fields):
@@ -168,7 +206,7 @@ def from_dict(values: dict[str, Any], kind: type, path: str = "") -> Any:
 
 
 def file_and_split(name: str) -> tuple[Path, str]:
-    """What is named by an option that takes a file, or FOLDER:SPLIT: (file, "") or (folder, split).
+    """The file, or the folder and split, that an option FILE or FOLDER:SPLIT names: (file, "") or (folder, split).
 
     A file that is there as it is named is that file: it may have a colon in its name.
     """

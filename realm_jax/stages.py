@@ -1,4 +1,4 @@
-"""The stages of training, each described once, in the order of a run; whatever lists stages derives from this table.
+"""The stages of training, each described once, in the order of a run; every list of stages derives from this table.
 
 Adding one is its task (a file of `training/tasks`), its settings (a part of `Config`, by the same name) and its row
 here; docs/extending.md shows how.
@@ -21,24 +21,24 @@ class Stage:
     title: str
     """Its name in reports."""
     help: str
-    """The first line stands in the list of jobs, all of it in the job's own help."""
+    """The list of jobs has the first line, the job's own help all of it."""
     loss: str
-    """What its loss is and how to read the curve, in two sentences at most."""
+    """Its loss, and how you read the curve, in two sentences at most."""
     task: Kind
     """A function that makes its task of an `OpenRun`."""
     reads: tuple[str, ...] = ()
-    """Parts of the settings that it reads, beside the seed, the model, its own settings, and what the stages read that
-    it starts from. Runs of a sweep that agree in all of them share the stage."""
+    """Parts of the settings that it reads, beside the seed, the model, its own settings, and the settings of the stages
+    that it starts from. Runs of a sweep that agree in all of them share the stage."""
     reads_where: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     """{option of its own: further parts that it reads, where it has steps and that option is not 0}."""
     starts_from: tuple[str, ...] = (DATA,)
     """The prepared data, and other stages, as far as an experiment has them; () for a stage that is on its own."""
     finish: Kind | None = None
-    """A function of experiment and workdir: what the first process does last, once the stage is done."""
+    """A function of experiment and workdir: the last work of the first process, once the stage is done."""
     in_run: bool = True
     """Whether `realm run` trains it."""
     always: bool = False
-    """Whether `realm run` does so even for 0 steps, after which what it starts from is its result."""
+    """Whether `realm run` trains it even for 0 steps; its result is then its start."""
     beside: str = ""
     """A job that works in its folder, beside it and after it."""
 
@@ -96,13 +96,13 @@ Starts from the checkpoint that pre-training left (or the warm start, without it
         starts_from=("pretrain",),
     ),
     "closed_book": Stage(
-        title="Closed-book rival",
+        title="Closed-book baseline",
         help="""\
-Train the rival without retrieval on the same questions.
+Train the baseline without retrieval on the same questions.
 
 A masked-LM cloze reader that sees no passage.""",
         loss="Negative log-likelihood of the answer without any passage. It should have levelled off: "
-        "a rival that was stopped early would be no fair one.",
+        "a baseline that was stopped early would not be fair.",
         task=Kind("training.tasks.closed_book:closed_book_task"),
         reads=("questions", "evaluation.batch_size"),
         starts_from=(DATA, "warm_up"),
@@ -134,8 +134,11 @@ SEVERAL = (*STAGES, *BESIDE)
 
 
 def of_run(config: Config) -> list[str]:
-    """The stages that `realm run` goes through, in order."""
-    return [name for name, stage in STAGES.items() if stage.in_run and (stage.always or getattr(config, name).steps)]
+    """The stages that `realm run` goes through, in order. A reader with weights of its own may answer untrained."""
+    always = {name for name, stage in STAGES.items() if stage.always} | (
+        {"finetune"} if config.model.reader_weights else set()
+    )
+    return [name for name, stage in STAGES.items() if stage.in_run and (name in always or getattr(config, name).steps)]
 
 
 def worked_in(job: str) -> str:

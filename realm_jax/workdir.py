@@ -2,27 +2,22 @@
 
 import contextlib
 import dataclasses
-import fcntl
-import itertools
 import json
-import os
-import shutil
-import socket
+import math
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, get_args, get_origin
 
-from realm_jax import remote, stages
+from realm_jax import disk, remote, stages
 from realm_jax.errors import BadJson, UserError, from_json
 from realm_jax.remote import AnyPath, is_remote, path_of
 
 IMPORTED = "imported"
-"""What `import_weights` brought; has checkpoints as a stage of training has."""
+"""The result of `import_weights`; has checkpoints as a stage of training has."""
 OF_SWEEP = ("runs", "stages", "jax_cache", "report", "slurm")
 """Folders in that of a sweep."""
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Workdir:
 
     @property
     def sources(self) -> AnyPath:
-        """What `import_weights` was given: the workdir is tied to it."""
+        """The sources given to `import_weights`: the workdir is tied to it."""
         return self.stage(IMPORTED).root / "sources.json"
 
     @property
@@ -46,8 +41,13 @@ class Workdir:
 
     @property
     def results(self) -> AnyPath:
-        """What `evaluate` measured."""
+        """The figures of `evaluate`."""
         return self.evaluation / "results.json"
+
+    @property
+    def unknown(self) -> AnyPath:
+        """From which probability on `evaluate` found an answer worth giving."""
+        return self.evaluation / "unknown.json"
 
     @property
     def report(self) -> AnyPath:
@@ -61,7 +61,7 @@ class Workdir:
 
     @property
     def log(self) -> AnyPath:
-        """What the jobs of the run said, where a sweep ran them."""
+        """The output of the run's jobs, if a sweep ran them."""
         return self.root / "log.txt"
 
     @property
@@ -76,13 +76,13 @@ class Workdir:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last job of `run` is done, and what was measured is still there."""
+        """Whether the last job of `run` is done, and its figures are still there."""
         return (self.report / "index.html").exists() and self.results.exists()
 
     @property
     def failed_job(self) -> str:
-        """What `run` last failed at, as it has recorded it; "" where it did not."""
-        return read_json(self.usage).get("failed", "") if self.usage.exists() else ""
+        """The last failure of `run`, as it has recorded it; "" where it did not."""
+        return read_usage(self.usage).get("failed", "")
 
     def check_local(self, job: str) -> None:
         """Raises UserError where the workdir is in an object store."""
@@ -95,7 +95,7 @@ class Workdir:
     def check_imported(self) -> None:
         """Raises UserError where an import was begun and is not finished: no job can go on from it."""
         if self.sources.exists() and not self.stage(IMPORTED).done.exists():
-            given = " ".join(read_json(self.sources))
+            given = " ".join(read_json(self.sources, list))
             raise UserError(
                 f"{self.root}: the import of published weights has not been finished; run `realm import_weights "
                 f"{self.root} --source {given}`"
@@ -125,7 +125,7 @@ class Workdir:
                     f"`realm run {self.root}` trains them again"
                 )
             raise UserError(f"{done}: not there yet; finish the job `{name}` in this workdir first")
-        found = read_json(done)
+        found = read_json(done, step=int)
         return self.stage(found.get("stage", name)), found["step"]
 
     def data(self, directory: str) -> "DataDir":
@@ -164,7 +164,7 @@ class StageDir:
 
     @property
     def forgotten(self) -> AnyPath:
-        """What `done` was before all but the metrics were removed."""
+        """The content of `done` before all but the metrics were removed."""
         return self.root / "forgotten.json"
 
 
@@ -176,7 +176,7 @@ class SweepDir:
 
     @property
     def manifest(self) -> AnyPath:
-        """{"reference": ..., "variants": [...], "seeds": [...]}; settings stand in the runs' workdirs."""
+        """{"reference": ..., "variants": [...], "seeds": [...]}; settings are in the runs' workdirs."""
         return self.root / "sweep.json"
 
     @property
@@ -197,7 +197,7 @@ class SweepDir:
         return Workdir(self.root / "runs" / variant / str(seed))
 
     def shared(self, stage: str, key: str) -> Path:
-        """What is made once for all runs that need the same."""
+        """The stages that are made once for all runs that need them."""
         return self.root / "stages" / stage / key
 
 
@@ -215,13 +215,13 @@ class DataDir:
         return (self.origin or self.root) / "manifest.json"
 
     def fetch(self) -> None:
-        """Copies what is kept elsewhere to local disk, once. Shards that were cut here stay, but not the note beside
+        """Copies data kept elsewhere to local disk, once. Shards that were cut here stay, but not the note beside
         them that they have been assembled, and so do locks."""
         if self.origin is not None and self.done.exists():
             remote.copy_down(self.origin, self.root, keep=("shards/*.jsonl", ".*.lock"))
 
     def send(self) -> None:
-        """Copies what was prepared here to where it is kept, unless it is there; shards of the source stay here.
+        """Copies data prepared here to their place, unless they are there; shards of the source stay here.
 
         The manifest gets a digest of all that is sent, so that other machines see that question sets have changed.
         """
@@ -235,6 +235,11 @@ class DataDir:
         remote.copy_up(self.root, self.origin, leave_out=("shards",))
 
     @property
+    def shards(self) -> Path:
+        """Cut parts of the source, files named by all that shapes them: of use to any settings."""
+        return self.root / "shards"
+
+    @property
     def tfds(self) -> AnyPath:
         """TFDS's data_dir: passages, queries and questions, in ArrayRecord."""
         return self.root / "tfds"
@@ -246,8 +251,33 @@ class DataDir:
 
     @property
     def manifest(self) -> AnyPath:
-        """Written last by `prepare`: what was prepared, from which settings."""
+        """Written last by `prepare`: the prepared parts, and their settings."""
         return self.root / "manifest.json"
+
+
+USAGE = {
+    "stages": dict[str, float],
+    "date": str,
+    "machine": str,
+    "failed": str,
+    "done": list[str],
+    "time/minutes": float,
+    "memory/peak_gib": float,
+}
+"""Types of what run.json may have."""
+
+
+def read_usage(path: AnyPath) -> dict[str, Any]:
+    """What `run` has recorded of itself; nothing where there is no file. Raises UserError for another record."""
+    return read_known(path, USAGE)
+
+
+def read_known(path: AnyPath, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An object that a job wrote as JSON, of whose fields those that it has are of these types; an empty one where
+    there is no file. Raises UserError for another value."""
+    found = read_json(path) if path.exists() else {}
+    _check_fields(path, found, {name: kind for name, kind in fields.items() if name in found})
+    return found
 
 
 def write_json(path: AnyPath, value: Any) -> None:
@@ -260,136 +290,74 @@ def write_text(path: AnyPath, text: str) -> None:
     if is_remote(path):
         path.write_text(text, encoding="utf-8")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of other machines may write it too, under the same process number.
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with disk.written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path: AnyPath) -> Any:
-    """Raises UserError where the file is no JSON."""
+def read_json(path: AnyPath, kind: type = dict, **fields: Any) -> Any:
+    """The value that a job wrote as JSON.
+
+    Args:
+      fields: those that it must have, and their types (see `fits`).
+
+    Raises:
+      UserError: the file is no JSON, or its value is another one.
+    """
     try:
-        return from_json(path.read_bytes())
+        value = from_json(path.read_bytes())
     except BadJson as error:
-        raise UserError(f"{path}:{error.line}: {error}; delete the file and run the job again") from None
+        raise _damaged(path, str(error), error.line) from None
+    if not isinstance(value, kind):
+        raise _damaged(path, f"a {type(value).__name__}, where a {kind.__name__} is expected")
+    _check_fields(path, value, fields)
+    return value
+
+
+def _check_fields(path: AnyPath, value: Any, fields: Mapping[str, Any]) -> None:
+    """Raises UserError for a field that is missing, or of another type."""
+    for name, expected in fields.items():
+        if not fits(value.get(name), expected):
+            raise _damaged(path, f"its {name!r} is {str(value.get(name))[:40]!r}")
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of a type: int, float (finite, or an int), `list[int]`, `tuple[int, float]` (a list of
+    two), `dict[str, int]`, `str | None`, {name: type} of what an object may have, or [such] of a list of these."""
+    inside = get_args(kind)
+    if isinstance(kind, Mapping):
+        return isinstance(value, dict) and all(fits(value[name], of) for name, of in kind.items() if name in value)
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(fits(one, kind[0]) for one in value)
+    if isinstance(kind, UnionType):
+        return any(fits(value, one) for one in inside)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(fits(one, inside[0]) for one in value)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and len(value) == len(inside) and all(map(fits, value, inside))
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(fits(one, inside[1]) for one in value.values())
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _damaged(path: AnyPath, problem: str, line: int = 1) -> UserError:
+    return UserError(f"{path}:{line}: damaged ({problem}); delete the file and run the job again")
 
 
 @contextlib.contextmanager
 def publish(target: AnyPath) -> Iterator[Path]:
-    """Gives an empty folder to fill; on a clean exit it appears as `target` at once, in place of what was there, else
+    """Gives an empty folder to fill; on a clean exit it appears as `target` at once, in place of the old one, else
     nothing does.
 
     A folder left by a killed writer is swept by the next one. In an object store a file of
     `remote.LAST` makes it appear.
     """
-    if is_remote(target):
-        with tempfile.TemporaryDirectory(prefix="realm") as local:
-            yield Path(local)
-            remote.remove(target)
-            remote.copy_up(Path(local), target)
+    if not is_remote(target):
+        with disk.written_folder(target) as folder:
+            yield folder
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, before = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.before.tmp")
-    for leftover in (temporary, before):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if target.exists():
-            os.rename(target, before)
-        os.rename(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if target.exists():
-            shutil.rmtree(before, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def sole_owner(folder: AnyPath, job: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Holds `folder` for one process of `job`; the kernel lets go when the process ends, however it ends.
-
-    Args:
-      wait: is told once that another process holds it, whose end is then waited for.
-
-    Raises:
-      UserError: another process holds it, and nobody waits; or it is no folder that can be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
-    path = folder / f".{job}.lock"
-    if is_remote(folder):
-        lease = remote.Lease(path)
-        if (holder := lease.holder()) is not None:
-            raise UserError(
-                f"{folder}: {job} is already running there (process {holder}); stop it first, or wait "
-                f"{remote.LEASE_S:.0f} s if it was killed"
-            )
-        lease.hold()
-        try:
-            yield
-        finally:
-            lease.release()
-        return
-    with open(path, "a+", encoding="utf-8") as file:
-        for tries in itertools.count(1):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.05 if tries <= 10 else 0.5)
-            if tries == 10:  # `owner` holds the lock for an instant
-                file.seek(0)
-                holder = file.read().strip()
-                if wait is None:
-                    raise UserError(f"{folder}: {job} is already running there (process {holder}); stop it first")
-                wait(f"{folder}: waiting for process {holder}, which is at work there")
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def wait_for(
-    poll: Callable[[], T | None],
-    what: str,
-    *,
-    stop_after_s: float,
-    warn_after_s: float | None = None,
-    warn: Callable[[str], None] = print,
-    hint: Callable[[], str] = str,
-    got_on: Callable[[], bool] = bool,
-) -> T:
-    """Calls `poll` until it returns something.
-
-    Raises:
-      UserError: for `stop_after_s` seconds nothing came, nor did those `got_on` who are waited for.
-    """
-    start = time.monotonic()
-    while (result := poll()) is None:
-        waited = time.monotonic() - start
-        if waited > stop_after_s and not got_on():
-            raise UserError(f"waited {waited:.0f} s for {what}, in vain. {hint()}".rstrip())
-        start = start if waited <= stop_after_s else time.monotonic()
-        if warn_after_s is not None and waited > warn_after_s:
-            warn(f"warning: waiting for {what} since {waited:.0f} s. {hint()}".rstrip())
-            warn_after_s = None
-        time.sleep(0.2)
-    return result
-
-
-def owner(folder: AnyPath, job: str) -> int | None:
-    """Process that holds `folder` for `job` right now, or None."""
-    if is_remote(folder):
-        return remote.Lease(folder / f".{job}.lock").holder()
-    try:
-        with open(folder / f".{job}.lock", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read().strip() or 0)
-    except FileNotFoundError:
-        pass
-    return None
+    with tempfile.TemporaryDirectory(prefix="realm") as local:
+        yield Path(local)
+        remote.remove(target)
+        remote.copy_up(Path(local), target)

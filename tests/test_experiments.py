@@ -12,39 +12,40 @@ from realm_jax.settings import flatten, from_dict
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 CLOSED_BOOK = {f"closed_book.{name}" for name in ("steps", "batch_size", "bias_correction")}
+SENTENCE_ENCODER = {
+    *("model.pooling", "model.vector_size", "model.normalize", "model.query_prefix", "model.passage_prefix"),
+    *("index.kind", "pretrain.score_scale", "finetune.score_scale"),
+}
 SHIPPED = {
     # name: what it is a variant of, and the options that differ from that
     "factbook": ("factbook", set()),
     "factbook_no_pretraining": ("factbook", {"name", "pretrain.steps", "warm_up.steps"}),
     "factbook_warm_up_only": ("factbook", {"name", "pretrain.steps"}),
-    "factbook_transfer": (
-        "factbook",
-        {
-            *("name", "questions.by_kind", "masking.types", "pretrain.learning_rate", "pretrain.patience"),
-            "finetune.probe_questions",
-        },
-    ),
     "factbook_paper": (
-        "factbook_transfer",
+        "factbook",
         {
             *("name", "model.layers", "ict.steps", "ict.batch_size", "ict.learning_rate", "ict.warmup_steps"),
             *("ict.bias_correction", "ict.score_scale", "ict.checkpoint_every"),
         },
     ),
     "qed": (
-        "factbook_transfer",
+        "factbook",
         {
             *("name", "data.source", "data.path", "data.passage_length", "data.joint_length", "questions.by_kind"),
             *("questions.train", "questions.dev", "questions.test", "finetune.joint_length", "finetune.beam"),
+            "finetune.probe_questions",
             *CLOSED_BOOK,
+            *SENTENCE_ENCODER,
         },
     ),
     "own_documents": (
         "factbook",
         {
             *("name", "data.source", "data.passage_length", "data.joint_length", "finetune.joint_length"),
-            *("finetune.beam", "masking.types", "masking.min_holders", "masking.max_holders"),
+            *("finetune.beam", "masking.min_holders", "masking.max_holders", "questions.by_kind"),
+            *("finetune.embedder_rate", "finetune.probe_questions", "pretrain.patience"),
             *CLOSED_BOOK,
+            *SENTENCE_ENCODER,
         },
     ),
     "tagger": (
@@ -58,7 +59,7 @@ SHIPPED = {
         "factbook",
         {
             *("name", "data.source", "data.path", "data.taggers", "data.passage_length", "data.query_length"),
-            *("data.joint_length", "masking.types", "masking.max_holders", "masking.max_masks", "masking.subject"),
+            *("data.joint_length", "questions.by_kind", "masking.max_holders", "masking.max_masks", "masking.subject"),
             *("finetune.steps", "finetune.bias_correction", "finetune.score_scale", "finetune.read"),
             *("finetune.labels", "finetune.beam", "finetune.joint_length"),
             *CLOSED_BOOK,
@@ -91,10 +92,11 @@ SWEEPS = {
     "factbook_sweep": 25,
     "factbook_gain_sweep": 10,
     "factbook_unfiltered_sweep": 7,
-    "factbook_transfer_sweep": 10,
+    "factbook_transfer_sweep": 11,
     "factbook_recipe_sweep": 11,
     "factbook_paper_sweep": 14,
     "qed_sweep": 9,
+    "qed_made_sweep": 5,
     "wikipedia_sweep": 26,
     "wikipedia_small_sweep": 18,
 }

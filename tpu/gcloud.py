@@ -49,7 +49,7 @@ GONE = r"NOT_FOUND|not found|could not be found|matched no objects|\b404\b"
 
 
 class Refused(UserError):
-    """gcloud failed. `said` is what it printed."""
+    """gcloud failed. `said` is its output."""
 
     def __init__(self, message: str, said: str):
         super().__init__(message)
@@ -57,17 +57,17 @@ class Refused(UserError):
 
     @property
     def is_gone(self) -> bool:
-        """Whether what was asked about does not exist."""
+        """Whether the resource asked about does not exist."""
         return bool(re.search(GONE, self.said))
 
     @property
     def is_taken(self) -> bool:
-        """Whether what was to be made exists."""
+        """Whether the resource to be made exists."""
         return bool(re.search(TAKEN, self.said))
 
 
 class Gcloud:
-    """Runs `gcloud ...`. In a dry run it prints the commands and runs none; reading then gives what is pretended."""
+    """Runs `gcloud ...`. In a dry run it prints the commands and runs none; reading then gives the pretended state."""
 
     def __init__(self, dry_run: bool = False, say: Callable[[str], None] = print):
         self.dry_run, self._say = dry_run, say
@@ -81,7 +81,7 @@ class Gcloud:
         """Standard output.
 
         Raises:
-          Refused: gcloud failed, or gave no answer; the message says what to do.
+          Refused: gcloud failed, or gave no answer; the message tells you a way out.
         """
         command = ["gcloud", *arguments]
         if self.dry_run:
@@ -101,12 +101,12 @@ class Gcloud:
         raise Refused(f"`{shlex.join(command)}` failed (exit code {done.returncode}):\n{said}{end}", said)
 
     def json(self, *arguments: str, pretend: Any = None) -> Any:
-        """What the command says with --format=json."""
+        """The command's output with --format=json."""
         said = self(*arguments, "--format=json", pretend=json.dumps(pretend))
         return json.loads(said or "null")
 
     def find(self, *arguments: str, pretend: Any = None) -> Any:
-        """As `json`, but None for what does not exist."""
+        """As `json`, but None for a resource that does not exist."""
         try:
             return self.json(*arguments, pretend=pretend)
         except Refused as error:

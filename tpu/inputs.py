@@ -1,4 +1,4 @@
-"""The files that an experiment reads. A slice has what is sent to it, and no more."""
+"""The files that an experiment reads. A slice has the files that are sent to it, and no more."""
 
 import posixpath
 import sys

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from realm_jax.errors import UserError
+from realm_jax.errors import UserError, of_system
 from tpu import record, source
 from tpu.gcloud import Gcloud
 from tpu.plan import check, check_hours, plan
@@ -41,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.rest and arguments.command not in ("start", "ssh"):
             raise UserError(f"--: {arguments.command} takes no options of an experiment; they belong to the start")
         return arguments.run(arguments, Gcloud(getattr(arguments, "dry_run", False))) or 0
-    except UserError as error:
-        print(f"tpu.launch: error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        told = of_system(error) if isinstance(error, OSError) else error
+        print(f"tpu.launch: error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tpu.launch: stopped; what runs on the slices goes on", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a start is asked to launch, and what would go wrong later, or cost more than it must."""
+"""The request of a start, and its faults that would show later, or cost more than they must."""
 
 import argparse
 import re
@@ -18,7 +18,7 @@ GIB_COST = "each GB that leaves a region costs money, and every read waits for i
 
 
 def plan(arguments: argparse.Namespace) -> Launch:
-    """What the options ask for; touches nothing."""
+    """The request of the options; touches nothing."""
     name, bucket = arguments.name, arguments.bucket.rstrip("/")
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
         raise UserError(f"--name {name}: must be lower-case letters, digits and hyphens, a letter first, 40 at most")
@@ -30,6 +30,8 @@ def plan(arguments: argparse.Namespace) -> Launch:
     check_hours(arguments.max_hours)
     if bool(arguments.type) == bool(arguments.on_existing):
         raise UserError("--type, --on-existing: give one of the two: a type to create, or a TPU that is there")
+    if arguments.on_existing and not arguments.builder_type and (arguments.queued or arguments.spot):
+        raise UserError("--queued, --spot: are of slices that are created, not of a TPU that is there; leave them out")
     given = ("--workdir", "--coordinator", "--process", "--builder")
     if taken := [option for option in arguments.rest if option.startswith(given)]:
         raise UserError(f"-- {taken[0]}: the launcher sets it; leave it out")
@@ -52,7 +54,7 @@ def check_hours(hours: float) -> None:
 
 
 def check(launch: Launch, gcloud: Gcloud) -> None:
-    """What would go wrong later, or cost more than it must.
+    """Faults that would show later, or cost more than they must.
 
     Raises:
       UserError: with the command to run next.

@@ -1,4 +1,4 @@
-"""What is kept of a launch, on this machine and in the bucket: enough to look after it from another machine."""
+"""The record of a launch, on this machine and in the bucket: enough to look after it from another machine."""
 
 import argparse
 import dataclasses
@@ -11,14 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from realm_jax.errors import UserError
+from realm_jax.errors import BadJson, UserError, from_json
 from tpu.gcloud import Gcloud, Refused
 from tpu.slices import Slice
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """What was launched."""
+    """A launch."""
 
     name: str
     workdir: str
@@ -65,8 +65,8 @@ class Launch:
 
 
 def check_bucket(bucket: str) -> None:
-    if not re.fullmatch(r"gs://[^/].*", bucket):
-        raise UserError(f"--bucket {bucket}: must be gs://BUCKET")
+    if not re.fullmatch(r"gs://[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9](/[^\s#?*\[\]]*)?", bucket):
+        raise UserError(f"--bucket {bucket}: must be gs://BUCKET, a name of lower-case letters, digits, - _ and .")
 
 
 def path_of(name: str) -> Path:
@@ -96,7 +96,7 @@ def current(launch: Launch, gcloud: Gcloud) -> Launch:
 
 
 def find(arguments: argparse.Namespace, gcloud: Gcloud) -> Launch:
-    """The record of a launch; where the bucket cannot be read, what this machine last knew of it."""
+    """The record of a launch; if the bucket cannot be read, this machine's last copy of it."""
     path, name = path_of(arguments.name), arguments.name
     if arguments.bucket:
         check_bucket(arguments.bucket)
@@ -131,9 +131,9 @@ def find(arguments: argparse.Namespace, gcloud: Gcloud) -> Launch:
 def read(text: str, where: str) -> Launch:
     """The launch that a record tells of; `where` it stands is for the message if it does not."""
     try:
-        values = json.loads(text)
+        values = from_json(text)
         return Launch(**{**values, "slices": [Slice(**one) for one in values["slices"]]})
-    except (ValueError, TypeError, KeyError) as error:
+    except (BadJson, TypeError, KeyError) as error:
         raise UserError(
             f"{where}: not the record of a launch ({error}); delete it, and look for slices with "
             "`gcloud compute tpus tpu-vm list --zone=ZONE`"
@@ -151,7 +151,7 @@ def ended(launch: Launch, one: Slice, gcloud: Gcloud) -> int | None:
 
 
 def end_for_watchers(launch: Launch, gcloud: Gcloud) -> None:
-    """Else a watcher, perhaps on another machine, would make again what is deleted."""
+    """Else a watcher, perhaps on another machine, would make deleted slices again."""
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / "ended"
         code.write_text("143\n", encoding="utf-8")

@@ -22,7 +22,7 @@ QUEUED, TPU_VM = ("compute", "tpus", "queued-resources"), ("compute", "tpus", "t
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A TPU of the user's project; `job` (NAME-trainer or NAME-builder) is the folder of what runs there."""
+    """A TPU of the user's project; `job` (NAME-trainer or NAME-builder) is the folder of the job there."""
 
     name: str
     job: str
@@ -93,7 +93,7 @@ class Slice:
                 raise
 
     def await_deletion(self, gcloud: Gcloud) -> None:
-        """Waits for the end of what was deleted: its name is free only then.
+        """Waits for the end of the deleted slices: its name is free only then.
 
         Raises:
           UserError: it does not come.

@@ -1,4 +1,4 @@
-"""The source that is sent to the slices: exactly what is committed, unless the user wants otherwise."""
+"""The source that is sent to the slices: exactly the commit, unless the user wants otherwise."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def commit(allow_dirty: bool) -> str:
-    """Name of what `pack` sends: the commit, with `-dirty` where the work tree is another.
+    """Name of the output of `pack`: the commit, with `-dirty` where the work tree is another.
 
     Raises:
       UserError: there are uncommitted changes, and they are not allowed.
@@ -45,7 +45,7 @@ def pack(archive: Path) -> None:
 
 
 def files() -> list[str]:
-    """What `pack` sends, within the work tree."""
+    """The files that `pack` sends, within the work tree."""
     return _git("ls-files", "-z", "--cached", "--others", "--exclude-standard").rstrip("\0").split("\0")
 
 

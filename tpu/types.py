@@ -1,4 +1,4 @@
-"""Types of Cloud TPU slices: their devices and memory, and what REALM's settings would take on them.
+"""Types of Cloud TPU slices: their devices and memory, and the needs of REALM's settings on them.
 
     python -m tpu.types
 
@@ -14,16 +14,18 @@ from realm_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-    """What the slices of one generation have in common."""
+    """The common figures of the slices of one generation."""
 
     prefix: str
     """Of the type's name; after it comes a number."""
     runtime: str
     """Version of the TPU VM's software."""
     per_device: int
-    """What one device counts in the type's number: some count TensorCores, of which two make a device."""
+    """The count of one device in the type's number: some count TensorCores, of which two make a device."""
     per_host: int
     """Devices of a worker of a slice that has several."""
+    most: int
+    """The largest number of a single slice."""
     one_host: int
     """Most devices of a slice with a single worker."""
     memory: float
@@ -33,10 +35,10 @@ class Generation:
 
 
 GENERATIONS = (
-    Generation("v4", "tpu-ubuntu2204-base", 2, 4, 4, 32e9, 275e12),
-    Generation("v5litepod", "v2-alpha-tpuv5-lite", 1, 4, 8, 16e9, 197e12),
-    Generation("v5p", "v2-alpha-tpuv5", 2, 4, 4, 95e9, 459e12),
-    Generation("v6e", "v2-alpha-tpuv6e", 1, 4, 8, 32e9, 918e12),
+    Generation("v4", "tpu-ubuntu2204-base", 2, 4, 8192, 4, 32e9, 275e12),
+    Generation("v5litepod", "v2-alpha-tpuv5-lite", 1, 4, 256, 8, 16e9, 197e12),
+    Generation("v5p", "v2-alpha-tpuv5", 2, 4, 12288, 4, 95e9, 459e12),
+    Generation("v6e", "v2-alpha-tpuv6e", 1, 4, 256, 8, 32e9, 918e12),
 )
 SHOWN = (
     "v4-8",
@@ -69,7 +71,14 @@ def slice_type(name: str) -> SliceType:
     """Raises UserError where no generation has such slices. v5e-8 is another word for v5litepod-8."""
     prefix, _, number = name.replace("v5e-", "v5litepod-").partition("-")
     for generation in GENERATIONS:
-        if generation.prefix == prefix and number.isdecimal() and int(number) >= generation.per_device:
+        if generation.prefix == prefix and number.isascii() and number.isdecimal() and len(number) < 9:
+            devices, left = divmod(int(number), generation.per_device)
+            whole = devices in (1, 2, 4, 8) or devices % generation.per_host == 0
+            if left or not devices or not whole or int(number) > generation.most:
+                raise UserError(
+                    f"--type {name}: no slice of {prefix} is so large; {generation.per_device} stand for a device, a "
+                    f"worker has {generation.per_host}, and the largest is {prefix}-{generation.most}"
+                )
             return SliceType(f"{prefix}-{number}", generation, int(number) // generation.per_device)
     near = difflib.get_close_matches(name, SHOWN, n=3, cutoff=0.3) or SHOWN
     raise UserError(
@@ -80,7 +89,8 @@ def slice_type(name: str) -> SliceType:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the costs of REALM depend on; the defaults are the paper's (BERT-base, Wikipedia of 2018-12-20)."""
+    """The sizes that the costs of REALM depend on; the defaults are the paper's (BERT-base, Wikipedia of
+    2018-12-20)."""
 
     layers: int = 12
     hidden: int = 768
@@ -152,7 +162,7 @@ RESERVE = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What the paper's pre-training would take, computed."""
+    """The needs of the paper's pre-training, computed."""
 
     accumulate: int
     """Least `pretrain.accumulate` with which a step fits; 0 where nothing does."""

@@ -19,9 +19,9 @@ GIVE_UP_S = 3600.0
 
 
 def bring_up(launch: Launch, gcloud: Gcloud, missing: Sequence[Slice]) -> None:
-    """Creates what is missing, starts the job everywhere, says what that costs and how to end it.
+    """Creates the missing slices, starts the job everywhere, tells the cost and how you end it.
 
-    Whatever goes wrong before the job runs: slices that were created here are deleted, or named.
+    If anything fails before the job runs: slices that were created here are deleted, or named.
     """
     with _undone_on_failure(gcloud) as made:
         for one in missing:
@@ -52,7 +52,7 @@ def bring_up(launch: Launch, gcloud: Gcloud, missing: Sequence[Slice]) -> None:
 
 @contextlib.contextmanager
 def _undone_on_failure(gcloud: Gcloud) -> Iterator[list[Slice]]:
-    """Gives a list: slices that are added to it are deleted, or named, where what is done meanwhile fails."""
+    """Gives a list: slices that are added to it are deleted, or named, if the work meanwhile fails."""
     made: list[Slice] = []
     try:
         yield made

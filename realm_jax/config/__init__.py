@@ -1,7 +1,7 @@
 """The experiment schema: frozen dataclasses, one per part, with units and ranges.
 
 An experiment file's ``get_config()`` returns a `Config`. The command line turns every field into an option of the same
-dotted name (``--pretrain.steps 100``); the text below a field is that option's help. A part's own checks stand in it;
+dotted name (``--pretrain.steps 100``); the text below a field is that option's help. A part has its own checks;
 those of several parts together in `experiment.Config`.
 """
 

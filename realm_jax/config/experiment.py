@@ -14,7 +14,9 @@ from realm_jax.config.questions import Questions
 from realm_jax.config.training import ClosedBook, Finetune, Ict, Pretrain, Tagger, WarmUp
 from realm_jax.errors import UserError
 from realm_jax.kinds import INDEXES
-from realm_jax.settings import Added, Count, InputFile, Machine, Part
+from realm_jax.settings import Added, First, InputFile, Machine, Part, Range
+
+MAX_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Config(Part):
 
     name: str = "unnamed"
     """Names the experiment in reports and messages."""
-    seed: Count = 0
+    seed: Annotated[int, Range(0, MAX_SEED), First()] = 0
     """Seed of all randomness: initialisation, order of data, masks, dropout."""
     data: Data = Data()
     questions: Questions = Questions()
@@ -41,6 +43,12 @@ class Config(Part):
 
     def __post_init__(self):
         settings.check(self)
+
+    @property
+    def checkpoints_behind(self) -> int:
+        """Newest checkpoints of pre-training that a trainer may need which goes on from its last one: it searches a
+        snapshot that is older by the schedule's delay."""
+        return (self.index.delay or 0) // self.pretrain.checkpoint_every + 2
 
     def check(self, name: str) -> None:
         data = self.data
@@ -64,7 +72,12 @@ class Config(Part):
                 f"closed_book.steps: {self.closed_book.steps}, but the closed-book reader learns to say answers, and "
                 "questions.match regex has only patterns of them; set it to 0"
             )
-        behind = (self.index.delay or 0) // self.pretrain.checkpoint_every + 2
+        if self.questions.match == "regex" and self.finetune.made_steps:
+            raise UserError(
+                f"finetune.made_steps: {self.finetune.made_steps}, but questions.match regex has patterns for answers, "
+                "and made questions have words; set it to 0"
+            )
+        behind = self.checkpoints_behind
         if self.pretrain.keep < behind:
             raise UserError(
                 f"pretrain.keep: {self.pretrain.keep} checkpoints are too few for a builder that may be "
@@ -81,17 +94,23 @@ class Config(Part):
                 f"pretrain.embedder_rate: {pretrain.embedder_rate}, but index.kind {self.index.kind} retrieves "
                 "without the embedder, which gets no gradient; set it to 0"
             )
+        if finetune.refresh != "none" and not (finetune.embedder_rate and INDEXES[self.index.kind].embeds):
+            still = "finetune.embedder_rate 0" if not finetune.embedder_rate else f"index.kind {self.index.kind}"
+            raise UserError(
+                f"finetune.refresh: {finetune.refresh} embeds passages anew, but with {still} their vectors would stay "
+                "as they are; it must be none"
+            )
         for option, value, most in (
             ("pretrain.oversample", pretrain.oversample, 1),
             ("pretrain.answer_within", pretrain.answer_within, 0),
         ):
-            chooses = option == "pretrain.oversample" and self.masking.kind == "learned"
-            if self.masking.kind != "salient" and value > most and not chooses:
+            chooses = option == "pretrain.oversample" and self.masking.choice.learns
+            if not self.masking.choice.hides_salient and value > most and not chooses:
                 raise UserError(
                     f"{option}: {value} needs to know which passages hold what is hidden, as is known of salient spans "
                     f"only; with masking.kind {self.masking.kind} it must be {most}"
                 )
-        if self.masking.kind == "learned" and pretrain.oversample == 1:
+        if self.masking.choice.learns and pretrain.oversample == 1:
             raise UserError(
                 "pretrain.oversample: 1 leaves masking.kind learned no choice; it must be at least 2, queries drawn "
                 "for each one trained on"
@@ -116,7 +135,7 @@ class Config(Part):
             "masking.max_holders": self.masking.max_holders,
             "warm_up.steps": self.warm_up.steps,
             "pretrain.probe_queries": self.pretrain.steps and self.pretrain.probe_queries,
-            "pretrain.oversample": self.masking.kind == "salient" and self.pretrain.oversample > 1,
+            "pretrain.oversample": self.masking.choice.hides_salient and self.pretrain.oversample > 1,
             "pretrain.answer_within": self.pretrain.answer_within,
         }
         if not data.holders and any(needing.values()):

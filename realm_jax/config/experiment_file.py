@@ -1,4 +1,5 @@
-"""Experiment files: Python files whose `get_config()` or `get_sweep()` says what is run; some come with the package."""
+"""Experiment files: Python files whose `get_config()` or `get_sweep()` gives the run or the sweep; some come with the
+package."""
 
 import dataclasses
 import difflib
@@ -40,7 +41,7 @@ def load_sweep(path: Path) -> Sweep:
 
 
 def shipped() -> dict[str, Path]:
-    """{name: file} of the experiments that come with the package, and of what they import."""
+    """{name: file} of the experiments that come with the package, and of the files they import."""
     return {file.stem: file for file in sorted(SHIPPED.glob("*.py"))}
 
 
@@ -71,16 +72,22 @@ def _load(path: Path, function: str, kind: type[T]) -> T:
             if not callable(get):
                 raise UserError(f"{path}: no function {function}(); define one that returns {kind_name}")
             value = get()
+        except SystemExit as error:
+            where = _line_in(path, error) or path
+            raise UserError(
+                f"{where}: ends Python ({type(error).__name__}: {error}); {function}() must return {kind_name}"
+            ) from None
         except SyntaxError as error:
-            raise UserError(f"{error.filename}:{error.lineno}: syntax error: {error.msg}") from None
-        except Exception as error:
+            where = f"{error.filename or path}:{error.lineno or 1}"
+            raise UserError(f"{where}: syntax error: {error.msg}; write it as Python, in UTF-8") from None
+        except (Exception, GeneratorExit) as error:
             where = _line_in(path, error)
             if isinstance(error, UserError):
                 raise UserError(f"{where}: {error}" if where else str(error)) from None
             name = type(error).__name__
             raise UserError(f"{where or path}: {name}: {error}{_hint(error)}") from error
-    if not isinstance(value, kind):
-        raise UserError(f"{path}: {function}() gave a {type(value).__name__}; it must return {kind_name}")
+    if type(value) is not kind:
+        raise UserError(f"{path}: {function}() gave a {type(value).__name__}; it must return {kind_name} itself")
     return value
 
 
@@ -109,15 +116,17 @@ def _folder_of(module: ModuleType) -> Path | None:
 
 
 def _near(path: Path) -> str:
-    """What the user may have meant by a file that is not there: one beside it, or a shipped one."""
+    """Suggestions for a file that is not there: one beside it, or a shipped one."""
     beside = sorted(path.parent.glob("*.py")) if path.parent.is_dir() else []
     files = {name: name for name in shipped()} | {file.stem: str(file) for file in beside}
     nearest = [files[name] for name in difflib.get_close_matches(path.stem, files, n=3, cutoff=0.7)]
     others = f"; beside it there are {', '.join(map(str, beside))}" if beside else ""
-    return f"; did you mean {' or '.join(nearest)}?" if nearest else f"{others}; `realm experiments` lists shipped ones"
+    if nearest:
+        return f"; did you mean {' or '.join(nearest)}?"
+    return f"; nor is it a workdir, which has a config.json{others}; `realm experiments` lists shipped ones"
 
 
-def _line_in(path: Path, error: Exception) -> str:
+def _line_in(path: Path, error: BaseException) -> str:
     """Where an error was made: `file:line` of the innermost line of the experiment file in its traceback, and of the
     neighbour that this called."""
     folder = path.parent.resolve()
@@ -127,7 +136,7 @@ def _line_in(path: Path, error: Exception) -> str:
     return lines[0] + (f" (by {lines[-1]})" if lines[-1] != lines[0] else "") if lines else ""
 
 
-def _hint(error: Exception) -> str:
+def _hint(error: BaseException) -> str:
     """For a module that is not found, where it may lie; for an option that a part of the schema lacks, the nearest one
     that it has."""
     if isinstance(error, ModuleNotFoundError):

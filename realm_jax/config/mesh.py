@@ -15,15 +15,15 @@ class Mesh(Part):
     """How the devices of all processes of a job are arranged. A run may go on with another mesh at any time."""
 
     data: Size = -1
-    """Parts of a batch that are computed with parameters of their own. -1, here or in one of the next two: as many as
-    the other sizes leave."""
+    """Parts of a batch that are computed with parameters of their own. -1, here or in one of the next two, takes all
+    that the other sizes leave."""
     fsdp: Size = 1
     """Parts of a batch that share parameters: each device keeps one part of each, and of Adam's moments."""
     tensor: Size = 1
     """Devices that compute the same rows, each with a part of every layer's matrices."""
     platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """What the job must run on; anything else is an error. `auto`: what JAX finds, but never the CPU where JAX was
-    installed for an accelerator, unless JAX_PLATFORMS says so."""
+    """The device that the job must run on; anything else is an error. `auto`: the one JAX finds, but never the CPU
+    where JAX was installed for an accelerator, unless JAX_PLATFORMS says so."""
 
     def check(self, name: str) -> None:
         sizes = (self.data, self.fsdp, self.tensor)

@@ -4,34 +4,47 @@ import dataclasses
 from typing import Annotated, Literal
 
 from realm_jax.errors import UserError
-from realm_jax.settings import Added, Count, Fraction, InputFile, Machine, NotNegative, Part, Positive, Range
+from realm_jax.settings import (
+    MANY,
+    Added,
+    Count,
+    First,
+    Fraction,
+    InputFile,
+    Machine,
+    NotNegative,
+    Part,
+    Positive,
+    Range,
+    Rows,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Training(Part):
-    """What every stage of training has: BERT's optimiser, and when to look and save."""
+    """Options of every stage of training: BERT's optimiser, and when to look and save."""
 
     steps: Count = 0
     """Gradient steps; 0 leaves the stage out."""
-    batch_size: Positive = 8
+    batch_size: Rows = 8
     """Queries per step, B, over all devices."""
-    accumulate: Annotated[Positive, Machine()] = 1
-    """Parts that a batch is computed in, one after the other, where its activations do not fit into memory at once. The
-    step is that of the whole batch; each part is computed forwards twice."""
-    learning_rate: NotNegative = 1e-4
+    accumulate: Annotated[Rows, Machine()] = 1
+    """Parts that a batch is computed in, one after the other, if its activations do not fit into your memory at once.
+    The step is that of the whole batch; each part is computed forwards twice."""
+    learning_rate: Annotated[float, Range(0.0, 1e3)] = 1e-4
     """Peak of a linear warm-up and a linear decay to zero."""
     warmup_steps: Count = 10
     """Steps of the linear warm-up."""
     bias_correction: bool = False
-    """Whether Adam's moments are corrected for their start at zero. BERT's release does not; its first steps are up to
-    six times as long, which thousands of warm-up steps hide. Runs of a few hundred steps want it on."""
+    """Whether Adam's moments are corrected for their start at zero. BERT's release does not do it, so its first steps
+    are up to six times as long, which thousands of warm-up steps hide. Turn it on for a few hundred steps."""
     weight_decay: NotNegative = 0.01
     """AdamW's decay; not applied to LayerNorm and biases."""
     clip_norm: NotNegative = 1.0
-    """Largest global norm of a gradient."""
+    """Largest global norm of a gradient; 0 clips nothing."""
     checkpoint_every: Positive = 50
     """Steps between checkpoints; the last step is always saved."""
-    keep: Annotated[int, Range(2)] = 4
+    keep: Annotated[int, Range(2, MANY)] = 4
     """Newest checkpoints kept on disk, beside the best one."""
     log_every: Positive = 10
     """Steps between lines of progress and metrics."""
@@ -50,13 +63,14 @@ class Ict(Training):
 
 @dataclasses.dataclass(frozen=True)
 class WarmUp(Training):
-    """The reader learns to copy an answer from a passage it is given. Not in the paper, whose reader starts as a whole
+    """The reader learns to copy an answer from a given passage. Not in the paper, whose reader starts as a whole
     BERT."""
 
     own_passage_start: Fraction = 0.6
-    """Share of queries read with their own, unmasked passage, at the first step ..."""
+    """Of the queries read with a passage that holds the answer, the share that get their own, unmasked one, at the
+    first step ..."""
     own_passage_end: Fraction = 0.2
-    """... and at the last; the others get another passage that holds the answer."""
+    """... and at the last; the others get another holder, where there is one."""
     null_passage: Fraction = 0.1
     """Share of queries read with the null passage."""
     distractor: Fraction = 0.3
@@ -64,40 +78,48 @@ class WarmUp(Training):
     the origin or any other. A reader that trusts every passage would drive p(null) to 1, and queries away from
     passages."""
 
+    def check(self, name: str) -> None:
+        if self.null_passage + self.distractor > 1:
+            raise UserError(
+                f"warm_up.distractor: {self.distractor} and warm_up.null_passage {self.null_passage} are shares of the "
+                "same queries; their sum must be at most 1"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain(Training):
     """REALM: retrieve, read, marginalise (Guu et al. 2020, sections 3.1 to 3.4)."""
 
+    steps: Annotated[Count, First()] = 0
+    """Gradient steps of pre-training; 0 leaves it out."""
     score_scale: NotNegative = 1.0
     """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
     on it."""
-    candidates: Annotated[int, Range(2)] = 4
+    candidates: Annotated[int, Range(2, 1 << 16), First()] = 4
     """Passages read per query, K, the null passage included (the paper: 8)."""
-    oversample: Positive = 1
-    """Queries drawn for every query trained on; those whose answer stands in a retrieved passage, of its first 16
-    holders, are trained on first (or see masking.kind learned).
-    A query that retrieves nothing of use can only push passages away. Not in the paper (there: 1); needs known
-    holders."""
+    oversample: Annotated[int, Range(1, 1 << 10)] = 1
+    """Queries drawn for every query trained on. Those that retrieved one of the first 16 holders of their answer come
+    first (or see masking.kind learned): a query that retrieves nothing useful can only push passages away. Not in the
+    paper (there: 1). Needs data.holders."""
     answer_within: Count = 0
-    """A query counts only if a passage that holds its answer, of the first 16 holders, is among so many of the best
-    ones that may be read; 0: any counts. Not in the paper (there: 0); needs known holders."""
+    """A query counts only if one of the first 16 holders of its answer is among this many of the best passages; 0: any
+    query counts. Not in the paper (there: 0). Needs data.holders."""
     null_passage: bool = True
-    """Whether the null passage has a share in p(z|x). Without, it is read only to measure retrieval's utility."""
+    """Whether the null passage has a share in p(z|x). Otherwise it is read only to measure retrieval's utility."""
     ban_origin: bool = True
-    """Whether the passage that a query's sentence comes from is never retrieved for it."""
+    """Whether to ban the passage that a query's sentence comes from."""
     embedder_rate: NotNegative = 1.0
     """Factor on the embedder's learning rate; 0 leaves the embedder as it is."""
     marginalize: Literal["token", "span"] = "token"
     """Whether passages are summed over per masked wordpiece (the released code) or per masked span (the paper's
     text)."""
     probe_queries: Count = 200
-    """Held-out queries of the recall probe that is run at every checkpoint; 0 turns probe and early stopping off."""
+    """Held-out queries of the recall probe at every checkpoint; 0 turns probe and early stopping off."""
     probe_passages: Positive = 600
-    """Passages that the probe embeds afresh: every holder of an answer, filled up with others."""
+    """Passages that the probe embeds anew: every holder of an answer, filled up with others."""
     patience: Count = 0
-    """Probes without a better recall after which training stops; 0 never stops early. The best probed checkpoint is
-    what the next stage starts from."""
+    """Probes without a better recall after which training stops; 0 never stops early. The next stage starts from the
+    best probed checkpoint."""
 
     def check(self, name: str) -> None:
         if 0 < self.answer_within < self.candidates - 1:
@@ -114,40 +136,51 @@ class Pretrain(Training):
 
 @dataclasses.dataclass(frozen=True)
 class Finetune(Training):
-    """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7); passage vectors stay fixed."""
+    """Open-QA fine-tuning (Lee et al. 2019, sections 6 and 7); passage vectors stay fixed, unless `refresh` says
+    otherwise."""
 
+    steps: Annotated[Count, First()] = 0
+    """Gradient steps of fine-tuning; 0 leaves it out."""
     score_scale: NotNegative = 1.0
     """Factor on the inner products f(x, z) before the softmax; 1 in the paper. The order of retrieval does not depend
     on it."""
     questions: Count = 0
-    """Training questions that are taken, drawn by the seed; 0 takes all. Shows what pre-training is worth where few are
-    labelled."""
+    """Training questions that are taken, drawn by the seed; 0 takes all. Shows you the worth of pre-training with few
+    labels."""
+    made_steps: Annotated[Count, Added()] = 0
+    """First steps that learn from questions made of the documents' own salient spans, so that a reader needs fewer
+    labelled ones. All steps do where there are no labelled ones. Not in the paper."""
     beam: Positive = 100
     """Passages whose scores enter the early loss (ORQA: 5,000); all, where the corpus has fewer."""
-    read: Positive = 5
+    read: Annotated[int, Range(1, 4096)] = 5
     """Passages read per question of a step; evaluation.read is how many are read to answer one."""
     joint_length: Annotated[int, Range(8, 512)] = 112
     """Wordpieces of a question with a body, as data.joint_length is of a masked query (ORQA: 320)."""
     embedder_rate: Annotated[NotNegative, Added()] = 1.0
     """Factor on the embedder's learning rate; 0 leaves the embedder as it is, so that the reader alone learns."""
+    refresh: Annotated[Literal["none", "inline"], Added()] = "none"
+    """Which vectors passages have. `none`: those that pre-training left, as in the paper; `inline`: at every checkpoint
+    the trainer embeds all passages with the embedder that it has, and retrieves with those until the next."""
     probe_questions: Annotated[Count, Added()] = 0
-    """Questions of each dev set that every checkpoint answers; the one with the best mean exact match is evaluated. 0
-    turns this off: the last one is."""
+    """Questions of each dev set that every checkpoint answers; the one with the best mean exact match is evaluated, of
+    those whose recall@5 has not fallen below that at the start by more than its standard error. 0 turns this off: the
+    last one is."""
     patience: Annotated[Count, Added()] = 0
     """Probes without a better exact match after which training stops; 0 never stops early."""
     labels: Literal["bytes", "tokens", "normalized"] = "bytes"
-    """What counts as a passage that holds an answer. `bytes`: the answer's bytes within the body's bytes (ORQA);
+    """When a passage counts as holding an answer. `bytes`: the answer's bytes within the body's bytes (ORQA);
     `tokens`: the answer's wordpieces within the passage's row, title or body; `normalized`: the answer's words within
     the body's, lower-cased, accents and punctuation kept (DPR)."""
     embedder: Literal["pretrain", "start"] = "pretrain"
     """Whose embedder, with its passage vectors, is fine-tuned. `pretrain`: that of pre-training; `start`: the one that
     pre-training started from."""
-    reader: Literal["pretrain", "start", "weights"] = "pretrain"
+    reader: Literal["pretrain", "start", "weights", "imported"] = "pretrain"
     """Whose reader is fine-tuned. `pretrain`, `start`: as for the embedder; `weights`: as it was before its warm-up;
-    of imported weights the masked-LM reader, without the published span scorer."""
+    of imported weights the masked-LM reader, without the published span scorer; `imported`: the span reader of
+    imported weights, however pre-training went on from their masked-LM reader."""
     truncation: Literal["passage", "longest_first"] = "passage"
-    """What is cut where a question and a body are too long together. `passage`: the body (ORQA); `longest_first`: the
-    longer of the two, then both, as in the PyTorch port."""
+    """The text that is cut if a question and a body are too long together. `passage`: the body (ORQA); `longest_first`:
+    the longer of the two, then both, as in the PyTorch port."""
 
     def check(self, name: str) -> None:
         if self.read > self.beam:
@@ -159,7 +192,7 @@ class Finetune(Training):
 
 @dataclasses.dataclass(frozen=True)
 class ClosedBook(Training):
-    """The rival without retrieval: a masked-LM cloze reader, trained on the same questions."""
+    """The baseline without retrieval: a masked-LM cloze reader, trained on the same questions."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +202,6 @@ class Tagger(Training):
     train: Annotated[tuple[str, ...], InputFile()] = ()
     """Training text: files in CoNLL-2003's columns, or FOLDER:SPLIT of a data set that TFDS has prepared."""
     dev: Annotated[tuple[str, ...], InputFile()] = ()
-    """The same of development text, whose entity F1 at every checkpoint chooses the one that is taken; without any, the
-    last is."""
+    """Development text, likewise. Its entity F1 chooses the checkpoint; without any, the last one is taken."""
     length: Annotated[int, Range(8, 512)] = 128
-    """Wordpieces of a training sentence, with [CLS] and [SEP]; what is beyond is left out."""
+    """Wordpieces of a training sentence, with [CLS] and [SEP]; the rest is left out."""

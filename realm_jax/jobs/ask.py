@@ -1,7 +1,7 @@
 """Answer questions, or fill the [MASK] of sentences, and show the passages read.
 
-Prints the answer, the passages read with p(z|x), the score of each reading, and with --truth what each passage gains in
-training when the truth is that: r(z) = [p(y|z,x) / p(y|x) - 1] p(z|x).
+Prints the answer, the passages read with p(z|x), the score of each reading, and with --truth the gain of each passage
+in training on that truth: r(z) = [p(y|z,x) / p(y|x) - 1] p(z|x).
 
     realm ask runs/factbook "What is the capital of Chad?"
     realm ask runs/factbook "The capital of Chad is [MASK]." --truth "N'Djamena"
@@ -20,9 +20,9 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from realm_jax.config import Config
-from realm_jax.errors import Faults, UserError
-from realm_jax.jobs.job import Job
-from realm_jax.remote import path_of
+from realm_jax.errors import Faults, UserError, from_json
+from realm_jax.jobs.job import Job, keep_programs
+from realm_jax.settings import MANY, Range
 from realm_jax.workdir import Workdir
 
 PROGRESS_S = 5.0
@@ -30,17 +30,20 @@ PROGRESS_S = 5.0
 
 @dataclass(frozen=True)
 class Arguments:
-    """What is asked. Without TEXT and --questions, questions are read from standard input."""
+    """The text to ask. Without TEXT and --questions, questions are read from standard input."""
 
     text: Annotated[Positional[str], arg(metavar="TEXT")] = ""
-    """A question, or a sentence in which [MASK] stands for what to find: one wordpiece each, or all of --truth's."""
+    """A question, or a sentence with [MASK] for the words to find: one wordpiece each, or all of --truth's."""
     truth: str = ""
-    """The right answer; shows r(z)."""
+    """The right answer; shows you r(z)."""
     questions: str = ""
     """A file of texts to ask: one a line, or a JSON object a line, with `question` and perhaps `truth`. `-` is standard
     input."""
-    passages: int = 5
+    passages: Annotated[int, Range(1, MANY)] = 5
     """Passages shown of those that are read for an answer (evaluation.read)."""
+    unknown: bool = False
+    """Whether to give no answer if it is less probable than `evaluate` found worth giving, and no words for [MASK] if
+    the null passage has more than half of p(z|x)."""
     json: bool = False
     """Whether to print a JSON object a line, with every passage read."""
 
@@ -51,24 +54,20 @@ class Arguments:
             raise UserError(
                 '--truth: there is no TEXT that it belongs to; write {"question": ..., "truth": ...} a line'
             )
-        if self.passages < 1:
-            raise UserError(f"passages: {self.passages} is out of range; it must be at least 1")
 
 
 def misplaced(options: list[str]) -> None:
-    """Raises UserError where a question stands in the place of the run."""
+    """Raises UserError if a question is in the place of the run."""
     first = options[0] if options else ""
     if first.startswith("-") or not ("?" in first or " " in first.strip() or "[MASK]" in first):
         return
-    if not path_of(first).exists():
+    if "://" not in first and not os.path.exists(first):  # which may be longer than any name
         raise UserError(f"{first!r} stands where the run belongs: realm ask runs/factbook {shlex.quote(first)}")
 
 
 def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
     where, asked = read_asked(arguments)
-    os.environ.setdefault(
-        "JAX_COMPILATION_CACHE_DIR", str(workdir.jax_cache.resolve())
-    )  # the next one need not compile
+    keep_programs(workdir)
     from realm_jax.answering.opening import open_model
     from realm_jax.answering.shown import as_text
 
@@ -79,7 +78,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
         except UserError as error:
             raise UserError(f"{place}{error}") from None
     start = said = time.monotonic()
-    for done, result in enumerate(model.stream(asked), 1):
+    for done, result in enumerate(model.stream(asked, arguments.unknown), 1):
         if arguments.json:
             print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
         else:
@@ -90,7 +89,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments) -> None:
 
 
 def read_asked(arguments: Arguments) -> tuple[list[str], list[tuple[str, str]]]:
-    """(text, truth) of each question, and the place that stands before a message about it.
+    """(text, truth) of each question, and the place that begins a message about it.
 
     Raises:
       UserError: there is none, or a file is faulty.
@@ -114,7 +113,7 @@ def read_asked(arguments: Arguments) -> tuple[list[str], list[tuple[str, str]]]:
         try:
             asked.append(_asked(line.decode()))
             where.append(f"{name}:{number}: ")
-        except ValueError as error:
+        except (ValueError, UserError) as error:
             faults.add(f"{name}:{number}: {error}")
     faults.settle()
     if not asked:
@@ -126,7 +125,7 @@ def _asked(line: str) -> tuple[str, str]:
     """Raises ValueError where a line is no question."""
     if not line.startswith("{"):
         return line.strip(), ""
-    record: Any = json.loads(line)
+    record: Any = from_json(line)
     found = record.get("question"), record.get("truth", "")
     if not all(isinstance(value, str) for value in found):
         raise ValueError('not {"question": "...", "truth": "..."}, of which the truth may be left out')

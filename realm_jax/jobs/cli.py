@@ -1,19 +1,18 @@
 """The command line: `realm JOB EXPERIMENT [options]`."""
 
+import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from realm_jax import __version__
 from realm_jax.config import Config
 from realm_jax.config.experiment_file import load_experiment, shipped
-from realm_jax.errors import PREFIX, STOPPED, UserError, near_miss
+from realm_jax.errors import PREFIX, STOPPED, UserError, near_miss, of_system, refusal, shown_path
 from realm_jax.jobs import (
     ask,
     build_index,
@@ -24,13 +23,15 @@ from realm_jax.jobs import (
     prepare_with_beam,
     report,
     run,
+    serve,
     sweep,
     train,
 )
 from realm_jax.jobs.job import Job
+from realm_jax.jobs.options import HELP, parse, show_help
 from realm_jax.remote import AnyPath, path_of
 from realm_jax.runtime import peers
-from realm_jax.runtime.settings_record import missing_file, read_record, settle, starting_point, take_back
+from realm_jax.runtime.settings_record import located, missing_file, read_record, settle, starting_point, take_back
 from realm_jax.runtime.signals import Terminated, stop_with_parent, stoppable
 from realm_jax.workdir import Workdir
 
@@ -38,11 +39,13 @@ JOBS = {
     job.name: job
     for job in (
         *(run.JOB, sweep.JOB, import_weights.JOB, prepare.JOB, prepare_with_beam.JOB),
-        *(*train.JOBS, build_index.JOB, evaluate.JOB, report.JOB, ask.JOB, experiments.JOB),
+        *(*train.JOBS, build_index.JOB, evaluate.JOB, report.JOB, ask.JOB, serve.JOB, experiments.JOB),
     )
 }
 """All jobs, in the order of the list that `realm --help` prints."""
 
+DEBUG = "REALM_DEBUG"
+"""Environment variable that shows where in the program the system refused something."""
 USAGE = """\
 usage: realm JOB EXPERIMENT [options]
        realm JOB --help
@@ -53,14 +56,9 @@ jobs:
 {jobs}
 
 EXPERIMENT is a Python file with get_config(), the name of one that `realm experiments` lists, such as factbook, or the
-workdir of a run, whose recorded settings are then used. Every setting is an option: realm JOB EXPERIMENT --help lists
-them with the experiment's values.
+workdir of a run, whose recorded settings are then used. Every setting is an option: realm JOB EXPERIMENT --help shows
+those to try first, with the experiment's values, and --help-all every one.
 """
-
-WORKDIR_HELP = (
-    "Folder of the run: settings, checkpoints, snapshots, metrics, report. "
-    "The first job there records its settings in config.json; later jobs take them from there."
-)
 
 
 def main(argv: Sequence[str] | None = None, jobs: Mapping[str, Job] = JOBS) -> int:
@@ -85,20 +83,51 @@ def _main(argv: Sequence[str] | None, jobs: Mapping[str, Job]) -> int:
     try:
         with stoppable():
             stop_with_parent()
-            return _run(list(sys.argv[1:] if argv is None else argv), jobs)
+            try:
+                return _run(list(sys.argv[1:] if argv is None else argv), jobs)
+            finally:
+                _flush(sys.stdout)
     except UserError as error:
-        print(f"{PREFIX}{error}", file=sys.stderr)
-        return 2
+        return _ended(f"{PREFIX}{error}", 2)
     except Terminated:
-        print("realm: stopped by SIGTERM", file=sys.stderr)
-        return 143
+        return _ended("realm: stopped by SIGTERM", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        return 130
+        return _ended(STOPPED, 128 + signal.SIGINT)
+    except BrokenPipeError:  # who reads what we print has enough
+        return _ended("", 128 + signal.SIGPIPE)
+    except Exception as error:
+        if (refused := error if isinstance(error, OSError) else refusal(error)) is None:
+            raise
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        return _ended(f"{PREFIX}{of_system(refused)}", 2)
+
+
+def _flush(stream: Any) -> None:
+    """Raises OSError, with the stream's name, where what was printed does not arrive."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # else Python tries again when it ends
+        raise OSError(error.errno, error.strerror, stream.name) from None
+
+
+def _ended(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        if message:
+            print(message, file=sys.stderr)
+            _flush(sys.stderr)
+    return code
 
 
 def _run(argv: list[str], jobs: Mapping[str, Job]) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{shown_path(word)}: is no UTF-8; write it in that encoding, or rename the file") from None
+    if not argv or argv[0] in HELP:
         print(_usage(jobs))
         return 0 if argv else 2
     if argv[0] == "--version":
@@ -107,7 +136,7 @@ def _run(argv: list[str], jobs: Mapping[str, Job]) -> int:
     job, rest = _job(argv[0], jobs), argv[1:]
     if (code := job.command(rest)) is not None:
         return code
-    wants_help = "-h" in rest or "--help" in rest
+    wants_help = not set(HELP).isdisjoint(rest)
     if not rest or rest[0].startswith("-"):
         if job.begin is None and not wants_help:
             raise UserError(
@@ -115,7 +144,7 @@ def _run(argv: list[str], jobs: Mapping[str, Job]) -> int:
                 "`realm experiments` lists those there are"
             )
         if wants_help:
-            _parse(job, rest, job.defaults(), Path("runs/<experiment>"))  # prints the help and exits
+            show_help(job, rest, job.defaults(), Path("runs/<experiment>"))
         source, options = None, rest
     else:
         source, options = path_of(rest[0]), rest[1:]
@@ -138,16 +167,19 @@ def _run(argv: list[str], jobs: Mapping[str, Job]) -> int:
         if job.begin is not None and not wants_help:
             experiment = job.begin(experiment, workdir, options)
     base = starting_point(record, experiment, source or workdir.root, workdir)
-    config, arguments = _parse(job, options, base, workdir.root)
+    if wants_help:
+        show_help(job, options, base, workdir.root)
+    config, arguments = parse(job, options, base, workdir.root)
+    config = located(config, record)
     job.check(config, workdir, arguments)
-    # A name mistyped in the first command would else stand in the record, which never changes.
+    # A name mistyped in the first command would else stand in the record, where it could not be changed.
     if record is None and (missing := missing_file(config, workdir)):
         raise UserError(f"{missing}; no workdir was begun")
     settle(record, experiment, config, workdir)
     code: int | None = None
     try:
         code = _start(job, argv, config, workdir, arguments)
-    except UserError:
+    except (UserError, OSError):
         code = 2
         raise
     finally:
@@ -158,7 +190,7 @@ def _run(argv: list[str], jobs: Mapping[str, Job]) -> int:
 
 
 def _start(job: Job, argv: list[str], config: Config, workdir: Workdir, arguments: Any) -> int:
-    """Runs the job, or what supervises it as one of several processes; returns its exit code."""
+    """Runs the job, or the supervisor of a job of several processes; returns its exit code."""
     if isinstance(arguments, peers.Processes) and peers.several(arguments):
         if not peers.is_worker():
             command = [sys.executable, "-m", "realm_jax", *argv]
@@ -183,9 +215,11 @@ def _job(word: str, jobs: Mapping[str, Job]) -> Job:
 
 
 def _workdir_of(source: AnyPath | None, options: list[str]) -> AnyPath:
-    """Read ahead of the other options, whose defaults stand in the workdir."""
+    """Read ahead of the other options, whose defaults are in the workdir."""
     given = None
     for i, option in enumerate(options):
+        if option == "--workdir=" or options[i : i + 2] == ["--workdir", ""]:
+            raise UserError("--workdir: '' names no folder; name one, or one to be made")
         if option.startswith("--workdir="):
             given = option.partition("=")[2]
         elif option == "--workdir" and i + 1 < len(options):
@@ -199,24 +233,3 @@ def _workdir_of(source: AnyPath | None, options: list[str]) -> AnyPath:
             raise UserError(f"--workdir: {given} is not {source}, the run that is named as experiment; leave it out")
         return source
     return path_of(given) if given is not None else Path("runs") / source.stem
-
-
-def _parse(job: Job, options: list[str], config: Config, workdir: AnyPath) -> tuple[Config, Any]:
-    """The settings and the job's own arguments. Wrong options end the process with code 2, as `--help` does with 0."""
-    flat = tyro.conf.arg(name="")
-    command = make_dataclass(
-        "Command",
-        [
-            ("arguments", Annotated[job.arguments, flat]),
-            ("workdir", Annotated[str, tyro.conf.arg(metavar="DIR", help=WORKDIR_HELP)], field(default=str(workdir))),
-            ("config", Annotated[Config, flat], field(default=config)),
-        ],
-    )
-    parsed = tyro.cli(
-        command,
-        args=options,
-        prog=f"realm {job.name} EXPERIMENT",
-        description=job.help,
-        use_underscores=True,
-    )
-    return parsed.config, parsed.arguments

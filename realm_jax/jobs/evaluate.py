@@ -1,8 +1,8 @@
 """Measure retrieval and question answering, before and after training.
 
-Reads the checkpoints of all stages, writes <workdir>/evaluation/results.json: recall, utility and p(null) on held-out
-spans, recall and exact match on test questions, and the same for BM25 and the closed-book rival. With --predictions it
-does nothing of this, but prints the scores of a file of answers from elsewhere, and needs prepared questions only.
+Reads the checkpoints of all stages and writes <workdir>/evaluation/results.json: recall, utility and p(null) on
+held-out spans, recall and exact match on test questions, and the same for BM25 and the closed-book baseline. With
+--predictions you get the scores of a file of answers from elsewhere instead; it needs prepared questions only.
 
     realm evaluate runs/factbook --predictions answers.jsonl
 """
@@ -18,7 +18,7 @@ from realm_jax.workdir import Workdir
 
 @dataclass(frozen=True)
 class Arguments:
-    """What is measured."""
+    """Arguments of `evaluate`."""
 
     predictions: str = ""
     """A file of answers to score: JSON lines with `question` and `prediction`, or another official form

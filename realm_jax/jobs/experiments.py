@@ -1,8 +1,8 @@
 """List the experiments that come with the package, with a line each.
 
-Each may be named in place of a file: `realm run factbook`. They lie in the folder that is printed, and the head of
-each file tells its command, its time, and what to expect. A variant of your own imports its base by that name, wherever
-it lies itself: `import factbook`.
+Each may be named in place of a file: `realm run factbook`. They lie in the folder that is printed, and the head of each
+file tells you its command, its time and its figures. A variant of your own imports its base by that name, wherever it
+lies itself: `import factbook`.
 """
 
 import ast

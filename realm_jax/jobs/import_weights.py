@@ -4,6 +4,7 @@ Makes a workdir from which ask, evaluate, finetune, pretrain and build_index go 
 an EXPERIMENT nothing is trained further and numbers of passages are as published; docs/published_weights.md has more.
 
     realm import_weights --source google/realm-orqa-nq-openqa --workdir runs/nq
+    realm import_weights --source EMBEDDER READER --data.source folder --data.path documents --workdir runs/mine
     realm import_weights experiments/factbook.py --source EMBEDDER ENCODER --workdir runs/on_realm
 """
 
@@ -25,7 +26,7 @@ class Arguments:
 
 
 def defaults() -> Config:
-    """What `--help` shows: the settings without an experiment, as far as they are not the source's."""
+    """The values in `--help`: the settings without an experiment, as far as they are not the source's."""
     from realm_jax.importing.published_run import published_settings
 
     return published_settings()
@@ -39,11 +40,13 @@ def begin(base: Config | None, workdir: Workdir, options: list[str]) -> Config:
     """
     from realm_jax.importing.published_run import settings_of_sources
 
-    return settings_of_sources(base, _required(_sources(options)), workdir)
+    return settings_of_sources(
+        base, _required(_values(options, "--source")), workdir, *_values(options, "--data.source")
+    )
 
 
 def clear(workdir: Workdir) -> None:
-    """Before a new command: what an import left there that made nothing whole."""
+    """Before a new command: removes the leftovers of an import that made nothing whole."""
     from realm_jax.importing.published_run import clear_failed
 
     clear_failed(workdir)
@@ -66,12 +69,12 @@ def _required(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-def _sources(options: list[str]) -> tuple[str, ...]:
-    """What follows --source, read ahead of the other options, whose defaults depend on it."""
+def _values(options: list[str], name: str) -> tuple[str, ...]:
+    """The values of an option, read ahead of the others, whose defaults depend on them."""
     for i, option in enumerate(options):
-        if option.startswith("--source="):
+        if option.startswith(f"{name}="):
             return (option.partition("=")[2],)
-        if option == "--source":
+        if option == name:
             rest = options[i + 1 :]
             end = next((j for j, word in enumerate(rest) if word.startswith("--")), len(rest))
             return tuple(rest[:end])

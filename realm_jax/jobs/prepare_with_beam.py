@@ -25,7 +25,7 @@ class Arguments:
     """Folder of the shards, a path or gs://...; empty means <data>/shards."""
     inputs: str = ""
     """Copy of the folder of data.path that workers can read, gs://..., where they do not see data.path itself. For
-    sources of plain files: wikipedia, wikiextractor, folder, jsonl, orqa."""
+    sources of plain files: wikipedia, wikiextractor, folder, jsonl, squad, orqa."""
     beam: str = ""
     """Options of Beam in one string, such as '--runner DataflowRunner --project P --region R'."""
 

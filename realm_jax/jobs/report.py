@@ -2,7 +2,7 @@
 
 Reads metrics and <workdir>/evaluation, writes <workdir>/report/index.html (one file, opens without a network) and
 summary.json. `realm report --sweep DIR` reads all runs of a sweep and writes DIR/report: index.html, report.md, CSV;
-with `--beside REPORT` also what another machine's report tells of runs that have not finished here (`realm report
+with `--beside REPORT` also another machine's figures of runs that have not finished here (`realm report
 --sweep DIR --help`).
 """
 

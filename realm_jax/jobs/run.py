@@ -1,12 +1,11 @@
 """All stages of the experiment in order, from data to report; goes on where it was stopped.
 
-Each stage is a process of its own: prepare, ict, warm_up, pretrain with build_index beside it, finetune, closed_book,
-evaluate, report. Stages of 0 steps are left out (of pretrain, the index alone is made), complete ones are skipped.
-Ctrl-C stops everything cleanly; the same command goes on. Time and memory of all processes together are written to
-<workdir>/run.json.
+Each stage is its own process: prepare, ict, warm_up, pretrain with build_index beside it, finetune, closed_book,
+evaluate, report. Stages of 0 steps are left out (pretrain of 0 steps still makes the index), complete ones are skipped.
+Ctrl-C stops everything cleanly, and the same command goes on. <workdir>/run.json has time and memory of all processes.
 
-With --coordinator it is started once on each machine: stages of training are then one job of all machines, everything
-else is done by the first one while the others wait.
+With --coordinator, start it once on each machine. Stages of training are then one job of all machines; the first does
+everything else while the others wait.
 """
 
 import dataclasses
@@ -25,14 +24,14 @@ from realm_jax.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Arguments(peers.Processes):
-    """What `run` is told, beside the experiment."""
+    """Arguments of `run`, beside the experiment."""
 
     builder: Literal["here", "elsewhere", "only"] = "here"
-    """Where build_index runs. `here`: beside pretrain on this machine, the first of several; `elsewhere`: on other
-    machines, where `run` is started with the same workdir and `only`: that does nothing but follow the trainer."""
+    """Where build_index runs. `here`: beside pretrain on this machine, the first of several. `elsewhere`: on other
+    machines, where you start `run` with the same workdir and `only`, which does nothing but follow the trainer."""
     keep: Literal["all", "result"] = "all"
-    """What stays on disk of a stage's checkpoints when the stage is done. `result`: the parameters that later stages
-    start from, which is a tenth of all."""
+    """Checkpoints that stay on disk when a stage is done. `result`: only the parameters that later stages start from, a
+    tenth of all."""
 
 
 KEEP_MEMORY = ":".join(
@@ -40,7 +39,7 @@ KEEP_MEMORY = ":".join(
     for name, value in {"hugetlb": 1, "arena_max": 1, "mmap_max": 0, "trim_threshold": 1 << 40}.items()
 )
 """A step on the CPU takes gigabytes and gives them back, and the kernel clears each page that it hands out anew, which
-takes up to a fifth of the step. So pages are huge, and what was given back stays with the process for the next step;
+takes up to a fifth of the step. So pages are huge, and freed memory stays with the process for the next step;
 from one arena, as the others hold 64 MiB each at most. (`benchmarks/cpu.py` compares.)"""
 
 
@@ -83,7 +82,7 @@ def main(config: Config, workdir: Workdir, arguments: Arguments = Arguments()) -
 
 
 def environment(workdir: Workdir) -> dict[str, str]:
-    """What jobs are run with, unless the user has set it."""
+    """Environment variables of the jobs, unless the user has set them."""
     defaults = {
         "GLIBC_TUNABLES": KEEP_MEMORY,
         # A job that is started again need not compile again.

@@ -1,4 +1,4 @@
-"""Run every variant of an experiment with every seed; what runs have in common is done once.
+"""Run every variant of an experiment with every seed; stages that runs share are made once.
 
 EXPERIMENT is a Python file with get_sweep(), the name of a shipped one, or the folder of a sweep. Each run has a
 workdir of its own, DIR/runs/<variant>/<seed>, with its log; prepared data, stages of training that are equal, and
@@ -18,9 +18,11 @@ from realm_jax.config import Sweep
 from realm_jax.config.experiment_file import load_sweep, shipped
 from realm_jax.errors import UserError, near_miss
 from realm_jax.jobs.job import Job
+from realm_jax.locks import owner, sole_owner
 from realm_jax.runtime.launches import launches
 from realm_jax.runtime.settings_record import differences, missing_file, read_record, settle
-from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, owner, sole_owner, write_json
+from realm_jax.settings import Range, check
+from realm_jax.workdir import OF_SWEEP, SweepDir, Workdir, write_json
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class Options:
     """Run these alone, all by default; the report shows the others as not finished."""
     seeds: tuple[int, ...] = ()
     """Run these alone, all by default."""
-    jobs: int = 1
+    jobs: Annotated[int, Range(1, 4096)] = 1
     """Runs at the same time, on this machine, each on its share of the CPU cores and GPUs."""
     keep: Literal["all", "result", "figures"] = "result"
-    """What stays on disk. `all`; `result`: of the checkpoints of a stage that is done, the parameters that later stages
-    start from; `figures`: not these either, once no unfinished run of the sweep needs them."""
+    """Files that stay on disk. `all`; `result`: of the checkpoints of a stage that is done, the parameters that later
+    stages start from; `figures`: not these either, once no unfinished run of the sweep needs them."""
     print: bool = False
     """Prepare the folders, print one command per run that is not finished, and run nothing."""
     cluster: Literal["none", "slurm", "tpu"] = "none"
@@ -50,10 +52,9 @@ class Options:
 
 
 def command(argv: list[str]) -> int:
-    """What `realm sweep` does with the rest of its command line."""
+    """`realm sweep`, given the rest of its command line."""
     options = tyro.cli(Options, args=argv, prog="realm sweep", description=__doc__, use_underscores=True)
-    if options.jobs < 1:
-        raise UserError(f"--jobs: {options.jobs} is out of range; it must be at least 1")
+    check(options, "--")
     given = dict(_pair(text) for text in options.cluster_options)
     if given and options.cluster == "none":
         raise UserError("--cluster_options: goes with --cluster slurm or tpu")
@@ -129,7 +130,7 @@ def check_files(sweep: Sweep, folder: SweepDir, options: Options) -> None:
 
 
 def carry_out(sweep: Sweep, folder: SweepDir, options: Options, given: dict[str, str]) -> int:
-    """Plans all runs, then prints, submits or runs what is left of those that are asked for."""
+    """Plans all runs, then prints, submits or runs those that you asked for and that are not finished."""
     runs = plan(sweep, folder)
     write_json(
         folder.manifest, {"reference": sweep.reference, "variants": list(sweep.variants), "seeds": list(sweep.seeds)}

@@ -1,11 +1,11 @@
-"""What the stages of runs cost in wall-clock time; a stage that runs share is counted once."""
+"""The wall-clock time of the stages of runs; a stage that runs share is counted once."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from realm_jax import stages
 from realm_jax.config import Config
-from realm_jax.workdir import Workdir, read_json
+from realm_jax.workdir import Workdir, read_usage
 
 Run = tuple[Config, Workdir]
 Made = tuple[str, Path]
@@ -13,7 +13,7 @@ Made = tuple[str, Path]
 
 
 def folder_of(run: Run, job: str) -> Path:
-    """What a job of a run fills: the folder itself, not the link by which the run has it."""
+    """The folder that a job of a run fills: the folder itself, not the link by which the run has it."""
     config, workdir = run
     if job == "prepare":
         return workdir.data(config.data.directory).root.resolve()
@@ -22,8 +22,8 @@ def folder_of(run: Run, job: str) -> Path:
 
 
 def seconds(runs: Iterable[Run]) -> dict[Made, list[float]]:
-    """Seconds of each job in each folder, of every run that worked there: the one that made what is in it, and those
-    that saw to it that it is there, went on with it, or made it again.
+    """Seconds of each job in each folder, of every run that worked there: the one that made its content, and those that
+    looked whether it is there, went on with it, or made it again.
 
     A job that works beside a stage is counted with it: the longer of the two times.
     """
@@ -31,7 +31,7 @@ def seconds(runs: Iterable[Run]) -> dict[Made, list[float]]:
     for run in runs:
         usage = run[1].usage
         spent: dict[str, float] = {}
-        for job, value in (read_json(usage).get("stages", {}) if usage.exists() else {}).items():
+        for job, value in read_usage(usage).get("stages", {}).items():
             name = stages.worked_in(job) or job
             spent[name] = max(spent.get(name, 0.0), value)
         for job, value in spent.items():

@@ -83,7 +83,7 @@ def divide(config: Config, platform: str, count: int) -> dict[str, dict[str, str
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one of several runs on this machine has of it."""
+    """The share of this machine that one of several runs has."""
 
     cores: frozenset[int] = frozenset()
     """CPU cores; none named is all."""
@@ -124,7 +124,7 @@ def _visible(count: int) -> list[str]:
 
 
 def _asked(mesh: Mesh) -> int | None:
-    """Devices that a mesh needs; None where it takes what there is."""
+    """Devices that a mesh needs; None if it takes all there is."""
     sizes = (mesh.data, mesh.fsdp, mesh.tensor)
     return None if -1 in sizes else math.prod(sizes)
 
@@ -136,7 +136,7 @@ def _is_one_cpu() -> bool:
 
 
 def _devices() -> tuple[str, int]:
-    """What JAX finds here, asked in a process of its own, which gives the devices back."""
+    """The devices that JAX finds here, asked in a process of its own, which gives them back."""
     code = "import jax; print(jax.default_backend(), jax.local_device_count())"
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     try:

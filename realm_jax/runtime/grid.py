@@ -9,11 +9,12 @@ from typing import TypeVar
 
 from realm_jax.config import Config
 from realm_jax.errors import last_words
+from realm_jax.locks import owner
 from realm_jax.runtime import costs, sharing
 from realm_jax.runtime.pipeline import Step, steps_of
 from realm_jax.runtime.processes import Child, stop
 from realm_jax.stages import BESIDE
-from realm_jax.workdir import Workdir, owner, read_json, write_json
+from realm_jax.workdir import Workdir, read_usage, write_json
 
 POLL_S = 0.5
 SHOWN_S = 60.0
@@ -47,7 +48,8 @@ def run_all(
     start: Callable[[Run, P], Child],
     keep_for: Sequence[Run] | None = None,
 ) -> int:
-    """Runs what is not finished, one at a time in each of `places`; returns how many failed. Ctrl-C stops all of them.
+    """Runs those that are not finished, one at a time in each of `places`; returns how many failed. Ctrl-C stops all of
+    them.
 
     A run whose next step another one is at work on waits its turn. Where a step failed, those that need the same one
     fail with it.
@@ -152,8 +154,8 @@ def _fail_with(run: Run, step: Step, other: Run) -> None:
 
 
 def _note(run: Run, job: str) -> None:
-    """Records what a run failed at, or by "" that it is tried again."""
-    usage = read_json(run.workdir.usage) if run.workdir.usage.exists() else {}
+    """Records the failure of a run, or by "" that it is tried again."""
+    usage = read_usage(run.workdir.usage)
     write_json(run.workdir.usage, usage | {"failed": job})
 
 

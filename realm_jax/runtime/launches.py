@@ -74,7 +74,7 @@ def _launcher_words(given: Mapping[str, str]) -> list[str]:
 
 
 def _names(sweep: Sweep, sweep_name: str) -> dict[tuple[str, int], str]:
-    """What each run is launched as: <sweep>-<variant>-<seed> in the launcher's letters; where that is too long, or two
+    """The launch of each run: <sweep>-<variant>-<seed> in the launcher's letters; where that is too long, or two
     runs' are the same, a digest ends it."""
     names = {}
     for seed in sweep.seeds:

@@ -7,29 +7,33 @@ that ends a worker whose peer is gone, and says which one that was.
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-from realm_jax.errors import PREFIX, UserError
+from realm_jax.errors import PREFIX, BadJson, UserError, from_json
+from realm_jax.locks import sole_owner, wait_for
 from realm_jax.remote import AnyPath, is_remote
 from realm_jax.runtime.processes import Child, stop
-from realm_jax.workdir import sole_owner, wait_for, write_json
+from realm_jax.settings import MANY, Range
+from realm_jax.workdir import write_json
 
 WORKER = "REALM_WORKER"
 """Environment variable of a process that a supervisor started."""
 PEER_FAILED = 75
-"""Exit code where another process failed: what to try again, in sysexits.h."""
+"""Exit code where another process failed: "try again", in sysexits.h."""
 BEAT_S, LOOK_S, GRACE_S = 1.0, 0.1, 2.0
 REMOTE_S = 2.0
 """The same in an object store, which takes one put a second and bills each."""
 STOP_S = (2.0, 3.0)
 """Patience with a worker that most likely waits for a device of a process that is gone."""
 LAUNCHERS = {"SLURM": ("SLURM_NTASKS", "SLURM_PROCID"), "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")}
+MOST = 1 << 16
+"""Processes of a job."""
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
 
 
@@ -40,17 +44,17 @@ class Processes:
     coordinator: str = ""
     """HOST:PORT of process 0's machine, and a port that is free there; the same for all processes of the job. Without
     it the job is one process."""
-    process_count: int = 0
+    process_count: Annotated[int, Range(0, MOST)] = 0
     """Processes of the job. 0: as SLURM, Open MPI or the Cloud TPU say."""
-    process_id: int = -1
+    process_id: Annotated[int, Range(-1, MOST - 1)] = -1
     """Which of them this is, from 0 on. -1: as SLURM, Open MPI or the Cloud TPU say."""
-    peer_timeout_s: float = 120.0
+    peer_timeout_s: Annotated[float, Range(0.01, MANY)] = 120.0
     """Seconds after which a process that has not come, or shows no sign of life any more, is missing: an error in all
     others."""
 
 
 def resolve(processes: Processes, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """(id, count) of this process, from the options or from what started it.
+    """(id, count) of this process, from the options or from the program that started it.
 
     Raises:
       UserError: nobody says so, or it makes no sense.
@@ -58,8 +62,6 @@ def resolve(processes: Processes, environment: Mapping[str, str] = os.environ) -
     host, _, port = processes.coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise UserError(f"--coordinator {processes.coordinator}: must be HOST:PORT, such as 10.0.0.1:8476")
-    if processes.peer_timeout_s <= 0:
-        raise UserError(f"--peer_timeout_s {processes.peer_timeout_s:g}: must be above 0")
     count, me = processes.process_count or None, None if processes.process_id < 0 else processes.process_id
     for count_name, id_name in LAUNCHERS.values():
         if count_name in environment and id_name in environment:
@@ -232,7 +234,7 @@ class Peers:
             raise UserError(f"{different}; all processes of {job} must be given the same")
 
     def _disagreement(self) -> str:
-        """What a peer that has shown itself was started with and this process was not."""
+        """The options that a peer which has shown itself was started with, and this process was not."""
         for i in self._changed:
             for option, value in self._seen[i].get("asked", {}).items():
                 if value != self._asked[option]:
@@ -286,6 +288,6 @@ class Peers:
         return f"process {i} of {len(self._others) + 1} (on {record['host']}, process {record['beat'][0]})"
 
     def _read(self, i: int) -> dict:
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            return json.loads((self._folder / f"{i}.json").read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, BadJson):
+            return from_json((self._folder / f"{i}.json").read_bytes())
         return {}

@@ -1,4 +1,4 @@
-"""The stages of an experiment as child processes, in order; what is complete is skipped."""
+"""The jobs of an experiment as child processes, in order; complete ones are skipped."""
 
 import contextlib
 import dataclasses
@@ -7,37 +7,39 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from realm_jax.config import Config
+from realm_jax.locks import sole_owner
 from realm_jax.remote import AnyPath
 from realm_jax.runtime.peers import PEER_FAILED, Processes
 from realm_jax.runtime.processes import PATIENCE_S, Child, Usage, stop
 from realm_jax.stages import SEVERAL, STAGES, of_run
-from realm_jax.workdir import DataDir, StageDir, Workdir, read_json, sole_owner
+from realm_jax.workdir import DataDir, StageDir, Workdir, read_json
 
 RESTARTS = 2
 """Times that a builder that died is started again; after that the trainer stops by its own bound."""
 USER_ERROR = 2
 SHOWN_S = 2.0
-"""Seconds after which the first of several machines shows anew, in run.json, that it works and what it has done."""
+"""Seconds after which the first of several machines shows anew, in run.json, that it works and the steps that it has
+done."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A job, and whether what it makes stands already."""
+    """A job, and whether its result is there already."""
 
     job: str
     is_complete: Callable[[], bool]
     beside: str = ""
     """A second job that runs at the same time and ends when this one is done."""
     always: bool = False
-    """Run even when complete: the job itself then sees whether what stands fits these settings."""
+    """Run even when complete: the job itself then sees whether the result fits these settings."""
     folder: AnyPath | None = None
-    """What it fills, which several runs may share: one of them does it, and the others wait for that one."""
+    """The folder that it fills, which several runs may share: one of them does it, and the others wait for that one."""
     elsewhere: bool = False
     """Done on another machine, so only waited for."""
 
 
 def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> list[Step]:
-    """The stages that the experiment has, in order."""
+    """The jobs that the experiment needs, in order."""
 
     data = workdir.data(config.data.directory)
     beside = config.index.refresh == "beside"
@@ -62,7 +64,7 @@ def steps_of(config: Config, workdir: Workdir, builder_is_here: bool = True) -> 
 
 
 def steps_of_builder(config: Config, workdir: Workdir) -> list[Step]:
-    """What a builder on machines of its own does: it waits for the trainer's start, and follows it to its end."""
+    """The work of a builder on machines of its own: it waits for the trainer's start, and follows it to its end."""
     data, stage = workdir.data(config.data.directory), workdir.stage("pretrain")
     return [
         Step("prepare", data.done.exists, elsewhere=True),
@@ -73,8 +75,11 @@ def steps_of_builder(config: Config, workdir: Workdir) -> list[Step]:
 
 def _result_is_indexed(stage: StageDir, data: DataDir) -> bool:
     """Whether the checkpoint that pre-training left for fine-tuning has a snapshot of the passages as they are."""
-    manifest = stage.snapshots / str(read_json(stage.done)["step"]) / "manifest.json"
-    return manifest.exists() and read_json(manifest)["fingerprint"] == read_json(data.done)["fingerprint"]
+    manifest = stage.snapshots / str(read_json(stage.done, step=int)["step"]) / "manifest.json"
+    made_from = {"fingerprint": str}
+    return manifest.exists() and (
+        read_json(manifest, **made_from)["fingerprint"] == read_json(data.done, **made_from)["fingerprint"]
+    )
 
 
 @dataclasses.dataclass
@@ -82,14 +87,14 @@ class Pipeline:
     """Runs `Step`s. `command` gives the command line of a job.
 
     One of several on as many machines, if there are options that make a job one of several processes: `together`. The
-    first then does alone what cannot be done by several; the others wait for it.
+    first then does alone the jobs that several cannot do; the others wait for it.
     """
 
     workdir: Workdir
     command: Callable[[str], list[str]]
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     shares: Callable[[], dict[str, dict[str, str]]] = dict
-    """What is added to it for each of two jobs that run at the same time."""
+    """Added to `environment` for each of two jobs that run at the same time."""
     finish: Callable[[str], None] = lambda job: None
     """Called with each job that is complete."""
     restart_pause_s: float = 2.0
@@ -105,7 +110,7 @@ class Pipeline:
 
     @property
     def _usage_file(self) -> AnyPath:
-        """What the first shows of itself, anew every two seconds."""
+        """The signs of life of the first, anew every two seconds."""
         return self.workdir.root / f"{self.label}.json"
 
     def run(self, steps: Iterable[Step]) -> int:
@@ -179,10 +184,10 @@ class Pipeline:
         return Child(job, command, {**self.environment, **shares.get(job, {})}, prefix=prefix)
 
     def _await(self, step: Step) -> int:
-        """Waits for what is made on another machine; returns 0, or `PEER_FAILED` where process 0, which makes it or
-        waits for it too, failed meanwhile or is gone. Process 0 waits as long as it takes: what started it ends that.
+        """Waits for a result that is made on another machine; returns 0, or `PEER_FAILED` where process 0, which makes
+        it or waits for it too, failed meanwhile or is gone. Process 0 waits as long as it takes: its starter ends it.
 
-        Of a step that is always run, what stands there counts for nothing until process 0 shows it as done since then:
+        A step that is always run counts as done only once process 0 shows that it has done it since then:
         it may be of an earlier start.
         """
         if self.first:
@@ -195,7 +200,8 @@ class Pipeline:
             now = self._shown_by_first()
             if now != last:
                 last, since = now, time.monotonic()
-            if now != before and step.job in now.get("done", ()) if step.always else step.is_complete():
+            told = now != before and step.job in now.get("done", ())
+            if told if step.always else step.is_complete():
                 return 0
             why = ""
             if now != before and "failed" in now:

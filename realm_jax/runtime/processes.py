@@ -1,4 +1,4 @@
-"""Child processes that are jobs, and what all processes of a run use together."""
+"""Child processes that are jobs, and the time and memory of all processes of a run together."""
 
 import contextlib
 import datetime
@@ -18,7 +18,7 @@ import psutil
 
 from realm_jax.remote import AnyPath
 from realm_jax.runtime.signals import PARENT
-from realm_jax.workdir import read_json, write_json
+from realm_jax.workdir import read_usage, write_json
 
 PATIENCE_S = (60.0, 10.0)
 """Seconds that a job gets after SIGINT (a checkpoint may be under way), and then after SIGTERM, before it is killed."""
@@ -38,7 +38,7 @@ class Child:
         cores: Collection[int] = (),
     ):
         """With a `prefix`, each line of the job's output is passed on behind it; with a `log`, it is added to it;
-        else it writes to our own output. It and what it starts run on `cores` alone, if any are named."""
+        else it writes to our own output. It and its children run on `cores` alone, if any are named."""
         self.job = job
         with (
             open(log, "ab") if log else contextlib.nullcontext(subprocess.PIPE if prefix else None) as output,
@@ -69,7 +69,7 @@ class Child:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Kills the job and whatever it started."""
+        """Kills the job and all that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -77,7 +77,8 @@ class Child:
 
 @contextlib.contextmanager
 def _on(cores: Collection[int]) -> Iterator[None]:
-    """What is started meanwhile has these cores, if any are named, from its first moment on: before it has threads."""
+    """A process that is started meanwhile has these cores, if any are named, from its first moment on: before it has
+    threads."""
     if not cores:
         yield
         return
@@ -125,7 +126,7 @@ class Usage:
 
     def __init__(self, path: AnyPath | None, *, interval_s: float, save_every_s: float = 10.0):
         self._path, self._interval_s, self._save_every_s = path, interval_s, save_every_s
-        before = read_json(path) if path is not None and path.exists() else {}
+        before = read_usage(path) if path is not None else {}
         self._minutes_before = before.get("time/minutes", 0.0)
         self._peak = before.get("memory/peak_gib", 0.0)
         self._stages = before.get("stages", {})

@@ -3,10 +3,12 @@
 import dataclasses
 import difflib
 import functools
+from typing import Any
 
 from realm_jax import remote
 from realm_jax.config import INPUT_FILES, Config, of_the_machine
 from realm_jax.errors import UserError
+from realm_jax.kinds import SOURCES
 from realm_jax.remote import AnyPath
 from realm_jax.settings import changes, file_and_split, flatten, from_dict
 from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
@@ -14,10 +16,11 @@ from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What <workdir>/config.json holds, written whole by the first job; only `of_the_machine` options ever change."""
+    """The content of <workdir>/config.json, written whole by the first job; only `of_the_machine` options ever
+    change."""
 
     experiment: Config
-    """What the experiment file gave."""
+    """The settings of the experiment file."""
     config: Config
     """That, with the options of the command line."""
 
@@ -33,7 +36,13 @@ def read_record(workdir: Workdir) -> Record | None:
         )
     if not workdir.config.exists():
         return None
-    values = read_json(workdir.config)
+    try:
+        values = read_json(workdir.config)
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rpartition(';')[0]}; put it back, or delete it and name the experiment again, with the same "
+            "options"
+        ) from None
     try:
         return Record(from_dict(values["experiment"], Config), from_dict(values["config"], Config))
     except UserError as error:
@@ -62,19 +71,44 @@ def starting_point(record: Record | None, experiment: Config, source: AnyPath, w
 
 
 def _with_machine(record: Record, experiment: Config) -> Config:
-    """The recorded settings, but what the experiment file says anew of how to compute them."""
+    """The recorded settings, except those of how to compute them that the experiment file says anew."""
     before, after = flatten(record.experiment), flatten(experiment)
-    values = dataclasses.asdict(record.config)
-    for name in filter(of_the_machine, after):
-        if before[name] != after[name]:
-            *path, last = name.split(".")
-            functools.reduce(dict.__getitem__, path, values)[last] = after[name]
+    changed = {name: after[name] for name in filter(of_the_machine, after) if before[name] != after[name]}
+    return _replaced(record.config, changed)
+
+
+def _replaced(config: Config, changed: dict[str, Any]) -> Config:
+    """Settings with other values of some options, by their dotted names."""
+    values = dataclasses.asdict(config)
+    for name, value in changed.items():
+        *path, last = name.split(".")
+        functools.reduce(dict.__getitem__, path, values)[last] = value
     return from_dict(values, Config)
 
 
+def located(config: Config, record: Record | None) -> Config:
+    """The settings with the absolute names of the files that are there, so that later jobs find them from any folder.
+    What is recorded otherwise stays as it is."""
+    values, recorded = flatten(config), flatten(record.config) if record else {}
+    found = {}
+    for option, mark in INPUT_FILES.items():
+        value = values[option]
+        if value != recorded.get(option) and mark.names(value):
+            found[option] = _absolute(value) if isinstance(value, str) else tuple(map(_absolute, value))
+    changed = {option: value for option, value in found.items() if value != values[option]}
+    return _replaced(config, changed) if changed else config
+
+
+def _absolute(name: str) -> str:
+    path, split = file_and_split(name)
+    if path.is_absolute() or not path.exists():
+        return name
+    return str(path.absolute()) + (f":{split}" if split else "")
+
+
 def settle(record: Record | None, experiment: Config, config: Config, workdir: Workdir) -> None:
-    """Records the settings of a new workdir; holds later jobs to them, but for those that say how it is computed: of
-    these the record has the last ones.
+    """Records the settings of a new workdir; holds later jobs to them, but for those that say how it is computed, and
+    for the questions of a run that has none: of these the record has the last ones.
 
     Raises:
       UserError: an option differs from the record; the workdir is left as it was.
@@ -87,10 +121,13 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
             raise UserError(f"{workdir.root}: cannot be written ({error.strerror}); name another --workdir") from None
         # Another job may have begun at the same moment: what stands now counts, for both.
         record = read_record(workdir)
-    if changes := differences(record.config, config, "there", "asked for"):
+    asked = config
+    if not record.config.questions.files and not SOURCES[record.config.data.source].brings_questions:
+        asked = dataclasses.replace(config, questions=record.config.questions)  # what a run has none of may be added
+    if changes := differences(record.config, asked, "there", "asked for"):
         raise UserError(
             f"{workdir.root} belongs to other settings:\n{changes}\n"
-            "The settings of a run never change: leave these options out, or use another --workdir."
+            "These settings of a run never change: leave these options out, or use another --workdir."
         )
     if record.config != config:
         write_json(workdir.config, values)
@@ -99,14 +136,17 @@ def settle(record: Record | None, experiment: Config, config: Config, workdir: W
 def take_back(record: Record | None, config: Config, workdir: Workdir) -> None:
     """Leaves the record as it was before a job that could not begin: a new workdir in which nothing was made has none.
 
-    So a mistaken option is not held against the command that mends it. What another job has recorded meanwhile stays
-    where this one, with `config`, had nothing new to record.
+    So a mistaken option is not held against the command that mends it. Cut shards count for nothing, as other settings
+    find their own. The record of another job meanwhile stays, if this one, with `config`, had nothing new to record.
     """
     if record is not None:
         if record.config != config:
             write_json(workdir.config, dataclasses.asdict(record))
         return
-    made = [str(path.relative_to(workdir.root)) for path in remote.files(workdir.root)]
+    shards = workdir.data(config.data.directory).shards
+    made = [
+        str(path.relative_to(workdir.root)) for path in remote.files(workdir.root) if not path.is_relative_to(shards)
+    ]
     # What is dotted, or lies in a folder that is, is the processes' own: locks, signs of life.
     if all(name.startswith(".") or "/." in name or name in (workdir.config.name, workdir.usage.name) for name in made):
         workdir.usage.unlink(missing_ok=True)

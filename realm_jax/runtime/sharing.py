@@ -1,8 +1,9 @@
-"""What runs of a sweep have in common is made once: a stage's folder is named by a digest of all it is made from.
+"""Stages that runs of a sweep have in common are made once: a stage's folder is named by a digest of all it is made
+from.
 
-A run's workdir has links to such folders in place of folders of its own; nothing else knows of them. What a stage is
-made from is the part of the settings that it reads, the files those name, and the stages it starts from. So of two
-runs that differ in fine-tuning alone, all before it is the same folder.
+A run's workdir has links to such folders in place of folders of its own; nothing else knows of them. A stage is made
+from the part of the settings that it reads, the files those name, and the stages it starts from. So of two runs that
+differ in fine-tuning alone, all before it is the same folder.
 """
 
 import hashlib
@@ -60,10 +61,10 @@ def key(made: dict[str, Any]) -> str:
 
 
 def link(config: Config, workdir: Workdir, sweep: SweepDir) -> None:
-    """Makes the folders of the workdir's stages links to those that are shared; what is no link is left as it is.
+    """Makes the folders of the workdir's stages links to those that are shared; anything but a link is left as it is.
 
     Where a stage's key has changed, as by a file that it is made from, the run has another folder of it from now on,
-    and what was measured of the old one is removed.
+    and the measurements of the old one are removed.
     """
     places = {workdir.jax_cache: sweep.jax_cache}
     for stage, made in made_from(config).items():
@@ -91,7 +92,7 @@ def prune(workdir: Workdir, job: str) -> None:
     stage = workdir.stage_of(job)
     if stage is None or (job in STAGES and STAGES[job].beside):  # that job needs its checkpoints, and comes after it
         return
-    done = read_json(stage.done)
+    done = read_json(stage.done, step=int)
     if "stage" in done:  # its result lies in another one
         return
     result = stage.checkpoints / str(done["step"])
@@ -101,7 +102,7 @@ def prune(workdir: Workdir, job: str) -> None:
 
 
 def forget(stage: StageDir) -> None:
-    """Removes what a stage left but its metrics: a run that needs it later makes it again."""
+    """Removes everything of a stage but its metrics: a run that needs it later makes it again."""
     if stage.done.exists():
         stage.done.replace(stage.forgotten)
     for folder in (stage.checkpoints, stage.snapshots):

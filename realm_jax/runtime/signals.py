@@ -2,18 +2,21 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 PARENT = "REALM_PARENT_PROCESS"
 """Environment variable that names the process of `run` to the jobs it starts."""
 LAST_S = 70.0
 """Seconds that a job gets to end after `run` is gone; a checkpoint may be under way."""
-SWALLOWS, AGAIN_S = "_xla_gc_callback", 0.05
-"""JAX's callback of the garbage collector, in which Python ignores exceptions; seconds until the signal comes again."""
+AGAIN_S = 0.05
+"""Seconds until a signal comes again whose exception Python ignored, as it does in destructors."""
+
+UNHEARD = "Event loop is closed"
+"""Of each array of a checkpoint that is still being written, where another one could not be: that one is told of."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,26 +31,29 @@ def stoppable() -> Iterator[None]:
     """
 
     def stop(signum, frame):
-        if _within(frame, SWALLOWS):
-            threading.Timer(AGAIN_S, os.kill, (os.getpid(), signum)).start()
-            return
         raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
 
+    def ignored(unraisable):
+        if str(unraisable.exc_value) == UNHEARD:
+            return
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+            return
+        number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    hook, sys.unraisablehook = sys.unraisablehook, ignored
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
         signal.signal(number, stop)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _within(frame: FrameType | None, name: str) -> bool:
-    """Whether a function of this name is being called."""
-    while frame is not None and frame.f_code.co_name != name:
-        frame = frame.f_back
-    return frame is not None
 
 
 def stop_with_parent(interval_s: float = 1.0) -> None:

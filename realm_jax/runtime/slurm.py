@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from realm_jax.errors import UserError
+from realm_jax.locks import owner
 from realm_jax.runtime.grid import Run
-from realm_jax.workdir import owner, read_json, write_json
+from realm_jax.workdir import read_json, write_json
 
 SQUEUE_S = 60.0
 
@@ -28,7 +29,9 @@ def submit(runs: Sequence[Run], command: Callable[[Run], str], folder: Path, par
     from submitit.core.utils import FailedJobError, FailedSubmissionError
     from submitit.helpers import CommandFunction
 
-    jobs = {run: read_json(run.workdir.slurm_job)["job"] for run in runs if run.workdir.slurm_job.exists()}
+    jobs = {
+        run: read_json(run.workdir.slurm_job, job=str | int)["job"] for run in runs if run.workdir.slurm_job.exists()
+    }
     queued = _queued(set(jobs.values())) if jobs else set()
     submitted = 0
     for run in runs:

@@ -44,14 +44,22 @@ def test_neighbours_of_two_folders_do_not_mix(write, tmp_path):
     assert [load_experiment(tmp_path / folder / "variant.py").seed for folder in "12"] == [1, 2]
 
 
+@pytest.mark.parametrize("end", ["sys.exit()", "sys.exit(0)", "sys.exit('no')", "exit()", "raise SystemExit(3)"])
+@pytest.mark.parametrize("place", ["import sys\n{}\n", "import sys\ndef get_config(): {}\n"])
+def test_one_that_ends_python_is_a_mistake(write, place, end):
+    path = write(place.format(end))
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}:2: ends Python .*must return"):
+        load_experiment(path)
+
+
 def test_a_shipped_base_is_imported_from_anywhere_and_leaves_no_trace(write):
     """But for one of that name in the variant's own folder; what a shipped one imports is shipped too."""
-    path = write("import factbook_transfer\ndef get_config():\n  return factbook_transfer.get_config()\n")
+    path = write("import factbook_paper\ndef get_config():\n  return factbook_paper.get_config()\n")
     before, folders = set(sys.modules), list(sys.path)
-    assert load_experiment(path) == load_experiment(Path("factbook_transfer"))
-    assert not {"factbook", "factbook_transfer", "ablations"} & (set(sys.modules) - before)
+    assert load_experiment(path) == load_experiment(Path("factbook_paper"))
+    assert not {"factbook", "factbook_paper", "ablations"} & (set(sys.modules) - before)
     assert sys.path == folders
-    write(HEADER + "def get_config():\n  return Config(seed=3)\n", "factbook_transfer.py")
+    write(HEADER + "def get_config():\n  return Config(seed=3)\n", "factbook_paper.py")
     assert load_experiment(path).seed == 3
 
 
@@ -123,7 +131,7 @@ def test_error_in_a_neighbour_is_named_here_and_there(write):
 def test_a_missing_name_names_near_ones():
     with pytest.raises(UserError, match=r"^factbok: no such experiment file; did you mean factbook( or \w+)*\?$"):
         load_sweep(Path("factbok"))
-    with pytest.raises(UserError, match=r"^qqqq: no such experiment file;.* `realm experiments` lists shipped ones$"):
+    with pytest.raises(UserError, match=r"^qqqq: no such .*; nor is it a workdir, .* lists shipped ones$"):
         load_experiment(Path("qqqq"))
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated
 
 import pytest
 
@@ -14,26 +14,32 @@ from realm_jax.errors import UserError
 from realm_jax.qa.prepared_questions import prepare_questions
 from realm_jax.qa.questions import set_folder
 from realm_jax.runtime import sharing
-from realm_jax.settings import Added, InputFile, Machine, Part, ShapesData, flatten, from_dict, marked
+from realm_jax.settings import (
+    Added,
+    First,
+    InputFile,
+    Machine,
+    Part,
+    ShapesData,
+    flatten,
+    from_dict,
+    help_texts,
+    marked,
+    types,
+)
+from realm_jax.stages import STAGES
 from realm_jax.workdir import DataDir
 from tests.corpus import toy
 
-NO_FILES = {"name", "data.directory", "data.taggers", "masking.types"}
+NO_FILES = {"name", "data.columns", "data.directory", "data.taggers", "masking.types"}
+NO_FILES |= {"model.query_prefix", "model.passage_prefix"}
 """Options of free text that name no file which a job reads."""
 MAY_CHANGE = {
     *(f"{mesh}.{option}" for mesh in ("mesh", "index.mesh") for option in ("data", "fsdp", "tensor", "platform")),
-    *(f"{stage}.accumulate" for stage in ("ict", "warm_up", "pretrain", "finetune", "closed_book", "tagger")),
+    *(f"{stage}.accumulate" for stage in STAGES),
     *("model.remat", "index.store", "index.keep", "index.warn_after_s", "index.stop_after_s", "data.processes"),
     *("data.skip_faulty", "questions.skip_faulty"),
 }
-
-
-def types(kind: type[Part], path: str = "") -> dict[str, object]:
-    """{dotted name: type} of every option."""
-    found = {}
-    for name, hint in get_type_hints(kind).items():
-        found |= types(hint, f"{path}{name}.") if dataclasses.is_dataclass(hint) else {f"{path}{name}": hint}
-    return found
 
 
 def test_free_text_is_a_file_unless_it_is_said_to_be_none():
@@ -49,10 +55,23 @@ def test_which_options_may_change_within_a_run():
 
 def test_the_manual_lists_what_may_change():
     text = Path(__file__).parents[2].joinpath("docs/operations.md").read_text()
-    listed = re.findall(r"`([a-z_.]+)`", text[text.index("These options") : text.index("change no result")])
+    listed = re.findall(r"`([a-z_.]+)`", text[text.index("These options") : text.index("say how a run")])
     groups = {"mesh", "accumulate", *listed}  # the first two stand in the sentences before
     told = {name: [group for group in groups if f".{group}." in f".{name}."] for name in MAY_CHANGE}
     assert all(told.values()) and {group for found in told.values() for group in found} == groups
+
+
+def test_ten_options_are_to_be_tried_first():
+    assert len(marked(Config, First)) == 10
+
+
+def test_help_is_the_text_below_an_option_or_of_the_part_that_it_inherits_from():
+    texts = help_texts(Config)
+    assert texts["pretrain.steps"] == "Gradient steps of pre-training; 0 leaves it out."
+    assert texts["ict.steps"] == texts["warm_up.steps"] == "Gradient steps; 0 leaves the stage out."
+    assert texts["index.mesh.data"] == texts["mesh.data"]
+    untold = {name for name in types(Config) if name not in texts}
+    assert {name.rpartition(".")[0] for name in untold} == {"model.bert"}  # as config.json names them
 
 
 def test_what_decides_a_result_may_not_change():
@@ -130,5 +149,5 @@ def test_the_option_of_the_guide():
     part = names["Masking"]
     assert marked(part, InputFile).keys() == {"words"} and marked(part, Added).keys() == {"words", "most"}
     settings.check(part(words="w.txt", most=10))
-    with pytest.raises(UserError, match="most: 11 is out of range; it must be between 0 and 10"):
+    with pytest.raises(UserError, match="most: 11 is out of range; it must be at most 10"):
         settings.check(part(most=11))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from realm_jax.answering import opening
 from realm_jax.errors import UserError
 from realm_jax.jobs import ask, cli
 from realm_jax.jobs.ask import Arguments, read_asked
+from realm_jax.jobs.job import keep_programs
 from realm_jax.workdir import Workdir
 from tests.answering.test_shown import ANSWER
 
@@ -27,8 +29,9 @@ def model(monkeypatch):
             if text == "bad":
                 raise UserError("truth: wrong")
 
-        def stream(self, asked):
+        def stream(self, asked, unknown=False):
             self.asked += asked
+            self.unknown = unknown
             return (ANSWER for _ in asked)
 
     made = Model()
@@ -42,7 +45,7 @@ def stdin(monkeypatch, data):
 
 def test_one_text(world, model, capsys):
     ask.main(world.config, Workdir(Path("w")), Arguments("Who?", truth="He", passages=1))
-    assert model.asked == [("Who?", "He")]
+    assert model.asked == [("Who?", "He")] and not model.unknown
     assert capsys.readouterr().out == str(ANSWER).split("\n\np(z|x) 0.3")[0] + "\n"
 
 
@@ -96,7 +99,6 @@ def test_a_text_that_does_not_fit_is_named_by_its_line(world, model, monkeypatch
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"text": "Who?", "passages": 0}, "passages: 0 is out of range; it must be at least 1"),
         ({"text": "Who?", "questions": "x"}, "--questions: TEXT is given too; ask one of them"),
         ({"truth": "x"}, "--truth: there is no TEXT that it belongs to"),
     ],
@@ -124,3 +126,11 @@ def test_a_question_in_the_place_of_the_run(question, capsys):
 def test_an_experiment_without_a_run_is_no_question(capsys):
     assert cli.main(["ask", "nowhere.py", "Who?"]) == 2
     assert "nowhere.py: no such experiment file" in capsys.readouterr().err
+
+
+def test_compiled_programs_are_kept_unless_the_user_says_where(monkeypatch, tmp_path):
+    name = "JAX_COMPILATION_CACHE_DIR"
+    for given, expected in (({}, str(tmp_path / "jax_cache")), ({name: "elsewhere"}, "elsewhere")):
+        monkeypatch.setattr("os.environ", dict(given))
+        keep_programs(Workdir(tmp_path))
+        assert os.environ[name] == expected

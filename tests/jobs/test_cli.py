@@ -1,13 +1,14 @@
 import functools
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
 
 from realm_jax import __version__
-from realm_jax.config import Config, Pretrain
+from realm_jax.config import Config, Index, Pretrain
 from realm_jax.config.experiment_file import shipped
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
@@ -15,12 +16,12 @@ from realm_jax.jobs.job import Job, NoArguments
 from realm_jax.reports import sweep_report
 from realm_jax.runtime import peers
 from realm_jax.runtime.signals import Terminated
-from realm_jax.settings import flatten
+from realm_jax.settings import First, flatten, marked
 from realm_jax.stages import STAGES
 from realm_jax.workdir import write_json
 
 EXPERIMENT = """
-from realm_jax.config import Config, Pretrain
+from realm_jax.config import Config, Index, Pretrain
 
 def get_config():
     return Config(name="mine", pretrain=Pretrain(steps=7))
@@ -67,6 +68,20 @@ def failure(capsys, *argv: str) -> str:
     return " ".join(message.replace("│", " ").split())
 
 
+def test_a_library_that_could_not_write_is_no_bug(folder, monkeypatch, capsys):
+    def full(*given):
+        raise RuntimeError("write() failed: No space left on device; writing /a/rows; at byte 7")
+
+    become(monkeypatch, full)
+    assert "realm: error: /a/rows: No space left on device" in failure(capsys, "prepare", "mine.py")
+
+
+def test_settings_are_the_experiments_where_no_option_is_given(folder, calls):
+    assert cli.main(["prepare", "mine.py"]) == 0 and cli.main(["prepare", "mine.py", "--depth", "1"]) == 0
+    (config, workdir, arguments), others = calls
+    assert (config, workdir, arguments) == others and arguments == Arguments()
+
+
 class TestHelp:
     def test_lists_every_job_with_one_line(self, capsys):
         assert cli.main(["--help"]) == 0
@@ -83,18 +98,33 @@ class TestHelp:
     @pytest.mark.parametrize("name", [name for name, job in cli.JOBS.items() if job.main])
     def test_of_a_job_names_every_option(self, name, capsys):
         with pytest.raises(SystemExit) as end:
-            cli.main([name, "--help"])
+            cli.main([name, "--help-all"])
         assert end.value.code == 0
         text = capsys.readouterr().out
         assert cli.JOBS[name].help.splitlines()[0] in text
         for option in ["workdir", *flatten(Config())]:
             assert f"--{option}" in text
 
+    def test_begins_with_the_options_to_try_first(self, folder, capsys):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["pretrain", "mine.py", "--help"])
+        text = capsys.readouterr().out
+        assert end.value.code == 0 and f"--help-all shows all {len(flatten(Config()))}" in text
+        listed = set(re.findall(r"^\W*--([a-z0-9_.]+)", text, re.MULTILINE))
+        assert listed == {*marked(Config, First), *(one.name for one in fields(peers.Processes)), "workdir"}
+
+    def test_of_a_group(self, folder, capsys):
+        with pytest.raises(SystemExit):
+            cli.main(["pretrain", "mine.py", "--help", "index"])
+        text = capsys.readouterr().out
+        listed = set(re.findall(r"^\W*--([a-z0-9_.]+)", text, re.MULTILINE))
+        assert {name for name in listed if "." in name} == {f"index.{name}" for name in flatten(Index())}
+
     def test_shows_the_values_of_the_experiment(self, folder, capsys):
         with pytest.raises(SystemExit):
             cli.main(["pretrain", "mine.py", "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        assert "--pretrain.steps INT Gradient steps; 0 leaves the stage out. (default: 7)" in text
+        assert "--pretrain.steps INT Gradient steps of pre-training; 0 leaves it out. (default: 7)" in text
         assert "(default: runs/mine)" in text
         assert not (folder / "runs").exists()
 
@@ -304,3 +334,8 @@ def test_reports_from_elsewhere_may_be_named_one_by_one(monkeypatch, words):
     monkeypatch.setattr(sweep_report, "write_sweep_report", lambda *paths: given.append(paths))
     assert cli.main(["report", "--sweep", "here", *words.split()]) == 0
     assert given == [(Path("here"), (Path("a"), Path("b"), Path("c")))]
+
+
+def test_the_page_of_jobs_has_all_of_them():
+    page = (Path(cli.__file__).parents[2] / "docs/jobs.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == set(cli.JOBS)

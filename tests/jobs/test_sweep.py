@@ -13,8 +13,9 @@ from realm_jax.config import Config, Index, Mesh, Sweep
 from realm_jax.config.experiment_file import load_sweep
 from realm_jax.errors import UserError
 from realm_jax.jobs import cli
+from realm_jax.locks import sole_owner
 from realm_jax.settings import from_dict
-from realm_jax.workdir import SweepDir, Workdir, read_json, sole_owner, write_json
+from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
 from tests.runtime.small_sweep import BASE, EXPERIMENT, change, finish
 
 

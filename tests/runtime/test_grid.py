@@ -14,8 +14,9 @@ import pytest
 from realm_jax.config.experiment_file import load_sweep
 from realm_jax.errors import UserError, last_words
 from realm_jax.jobs.sweep import plan
+from realm_jax.locks import sole_owner
 from realm_jax.runtime import grid
-from realm_jax.workdir import SweepDir, Workdir, read_json, sole_owner, write_json
+from realm_jax.workdir import SweepDir, Workdir, read_json, write_json
 from tests.runtime import fake_runs
 
 

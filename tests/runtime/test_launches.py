@@ -9,6 +9,7 @@ import pytest
 from realm_jax.config import Sweep
 from realm_jax.config.experiment_file import load_experiment, load_sweep
 from realm_jax.jobs import cli
+from realm_jax.jobs.options import parse
 from realm_jax.runtime.launches import FLAGS, LONGEST_NAME, VALUES, launches, option_words
 from realm_jax.workdir import SweepDir
 from tests.runtime.small_sweep import BASE, change, finish
@@ -76,7 +77,7 @@ class TestLaunches:
             assert fixed.setdefault(variant, rest) == rest
             if seed == sweep.seeds[-1]:  # the commands of the others are the same: parsing takes long
                 assert launcher._parser().parse_args(["start", *arguments]).name == arguments[2]
-                assert cli._parse(cli.JOBS["run"], options, start, tmp_path)[0] == sweep.run(variant, seed)
+                assert parse(cli.JOBS["run"], options, start, tmp_path)[0] == sweep.run(variant, seed)
         assert len(names) == len(sweep.variants) * len(sweep.seeds)
 
     def test_from_the_folder_of_a_sweep(self, experiment, tmp_path, capsys):
@@ -141,4 +142,4 @@ class TestLaunches:
         )
         for base, config in ((BASE, other), (other, BASE)):
             words = option_words(base, config)
-            assert cli._parse(cli.JOBS["run"], words, base, tmp_path)[0] == config
+            assert parse(cli.JOBS["run"], words, base, tmp_path)[0] == config

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from realm_jax import workdir
+from realm_jax import locks
 from realm_jax.errors import UserError
 from realm_jax.runtime import peers
 from realm_jax.runtime.peers import PEER_FAILED, Processes, resolve, several
 from realm_jax.runtime.processes import Child
+from realm_jax.settings import check
 from realm_jax.workdir import write_json
 from tests.clock import Clock
 
@@ -138,7 +139,7 @@ def supervised(tmp_path, monkeypatch):
 
         clock = Clock(show)
         monkeypatch.setattr(peers, "time", clock)
-        monkeypatch.setattr(workdir, "time", clock)
+        monkeypatch.setattr(locks, "time", clock)
         monkeypatch.setattr(peers, "Child", lambda *_: Worker(clock, ends, code))
         return peers.supervise("pretrain", tmp_path / "stage", Processes("localhost:1", count, 0, 3.0), [])
 
@@ -211,12 +212,17 @@ def test_who_this_process_is(options, environment, expected):
         (Processes("host:99999"), r"must be HOST:PORT"),
         (Processes("host:1", 2, 2), r"--process_id 2: of 2 processes it must be one of 0 to 1"),
         (Processes("host:1", 2), r"--process_count, --process_id: give both"),
-        (Processes("host:1", 2, 0, 0.0), r"--peer_timeout_s 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(processes, message):
     with pytest.raises(UserError, match=message):
         resolve(processes, {})
+
+
+def test_a_wait_without_an_end_is_refused():
+    for seconds in (0.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="--peer_timeout_s: .* is out of range"):
+            check(Processes("host:1", 2, 0, seconds), "--")
 
 
 @pytest.mark.parametrize("options", [{"process_count": 2}, {"process_id": 0}])

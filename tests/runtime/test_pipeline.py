@@ -17,9 +17,10 @@ import pytest
 from realm_jax.config import ClosedBook, Config, Data, Finetune, Ict, Pretrain, WarmUp
 from realm_jax.errors import UserError
 from realm_jax.jobs import run
+from realm_jax.locks import sole_owner
 from realm_jax.runtime import pipeline, processes
 from realm_jax.runtime.pipeline import Pipeline, Step, steps_of, steps_of_builder
-from realm_jax.workdir import Workdir, sole_owner, write_json
+from realm_jax.workdir import Workdir, write_json
 from tests.clock import Clock
 
 PRELUDE = """

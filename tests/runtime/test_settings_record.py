@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from realm_jax.config import Config, Data, Mesh, Model, Pretrain, Questions, Tagger
 from realm_jax.errors import UserError
 from realm_jax.runtime import settings_record
-from realm_jax.runtime.settings_record import Record, missing_file, read_record, settle, starting_point
+from realm_jax.runtime.settings_record import Record, located, missing_file, read_record, settle, starting_point
 from realm_jax.workdir import Workdir, write_json
 
 
@@ -74,8 +74,8 @@ class TestRecord:
         ("text", "message"),
         [
             ("{", "not valid JSON"),
-            ("\udcff", r"config\.json:1: not UTF-8 \(byte 1 is 0xff\); .*; delete the file"),
-            ("[]", "not the record of an experiment"),
+            ("\udcff", r"config\.json:1: damaged \(not UTF-8 \(byte 1 is 0xff\); .*put it back, or delete it"),
+            ("[]", "damaged .a list, where a dict is expected.; put it back"),
             ('{"model": "bert"}', "not the record of an experiment"),
             ('{"experiment": {"pretrain": 3}, "config": {}}', "not the record of an experiment"),
             (
@@ -157,3 +157,18 @@ class TestOfTheMachine:
         assert starting_point(read_record(workdir), edited, source, workdir) == replace(edited, seed=2)
         with pytest.raises(UserError, match="has changed since"):
             starting_point(read_record(workdir), replace(edited, name="b"), source, workdir)
+
+
+def test_files_that_are_there_are_recorded_by_their_absolute_names(tmp_path, monkeypatch):
+    """So that a later job finds them from another folder; what an earlier version recorded stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "a.jsonl").touch()
+    questions = Questions(train=("a.jsonl", "set:train"), dev=(str(tmp_path / "a.jsonl"),), test=("nowhere",))
+    config = Config(data=Data(source="folder", path="set"), questions=questions)
+    found = located(config, None)
+    assert found.data.path == str(tmp_path / "set") and found.model.weights == "minilm"
+    assert found.questions.train == (str(tmp_path / "a.jsonl"), f"{tmp_path / 'set'}:train")
+    assert (found.questions.dev, found.questions.test) == (questions.dev, questions.test)
+    assert located(config, Record(config, config)) == config
+    assert located(replace(config, seed=1), Record(config, found)).data.path == found.data.path

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from realm_jax.jobs import cli
+from realm_jax.locks import sole_owner
 from realm_jax.runtime import slurm
-from realm_jax.workdir import SweepDir, read_json, sole_owner
+from realm_jax.workdir import SweepDir, read_json
 
 
 def test_slurm_without_submitit(experiment, tmp_path, capsys, monkeypatch):

@@ -1,159 +1,25 @@
-"""The life of a launch, in a cloud of local folders behind a strict `gcloud` (`fake_gcloud.py`)."""
+"""The life of a launch, in a cloud of local folders."""
 
 import json
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-import psutil
 import pytest
 
-from tpu import launch, slices, source, upkeep
+from tests.tpu.cloud import START, wait_until
+from tpu import launch
 from tpu.record import Launch
 from tpu.slices import Slice
-
-ROOT = Path(__file__).parents[2]
-SMALL = "from realm_jax.config import *\n\ndef get_config():\n    return Config()\n"
-START = ["experiments/small.py", "--name", "mine", "--zone", "us-west4-a", "--bucket", "gs://b"]
-JOB = """#!/usr/bin/env bash
-# Stands for Python with the project: runs until the file `finish` of the test says with which code to end.
-echo "$@" >>"$HOME/ran"
-trap 'exit 143' TERM
-until [ -e "$FAKE_CLOUD/finish" ]; do sleep 0.05; done
-exit "$(cat "$FAKE_CLOUD/finish")"
-"""
-
-
-class Cloud:
-    """What a test sees of it, and does to it."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        for folder in ("nodes", "queue", "buckets/b", "homes", "bin"):
-            (root / folder).mkdir(parents=True)
-        self.write("refusals.json", [])
-        self.write("types.json", ["v5litepod-8", "v5litepod-16", "v4-16"])
-        self.write("queue_states.json", ["WAITING_FOR_RESOURCES", "WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"])
-        (root / "account").write_text("me@example.org")
-        (root / "project").write_text("p")
-        (root / "buckets/b/.location").write_text("US-WEST4")
-        fake = Path(__file__).with_name("fake_gcloud.py")
-        self.executable("gcloud", f'#!/bin/sh\nexec {sys.executable} -S {fake} "$@"\n')
-        self.executable("python", JOB)
-
-    def executable(self, name: str, text: str) -> None:
-        path = self.root / "bin" / name
-        path.write_text(text)
-        path.chmod(0o755)
-
-    def write(self, name: str, value) -> None:
-        self.put(name, json.dumps(value))
-
-    def put(self, name: str, text: str) -> None:
-        """Whole or not at all: jobs and watchers read it at any moment."""
-        part = self.root / f".{Path(name).name}"
-        part.write_text(text)
-        part.replace(self.root / name)
-
-    def refuse(self, *refusals: tuple[str, str]) -> None:
-        self.write("refusals.json", refusals)
-
-    def finish(self, code: int) -> None:
-        self.put("finish", str(code))
-
-    def commands(self, words: str = "") -> list[str]:
-        path = self.root / "commands"
-        lines = [" ".join(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
-        return [line for line in lines if words in line]
-
-    def nodes(self) -> set[str]:
-        return {path.stem for folder in ("nodes", "queue") for path in (self.root / folder).glob("*.json")}
-
-    def object(self, name: str) -> Path:
-        return self.root / "buckets/b" / name
-
-    def ran(self, name: str, worker: int = 0) -> list[str]:
-        """The command lines of the job on a worker."""
-        path = self.root / "homes" / name / str(worker) / "ran"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def preempt(self, name: str) -> None:
-        node = json.loads((self.root / "nodes" / f"{name}.json").read_text())
-        self.write(f"nodes/{name}.json", node | {"state": "PREEMPTED"})
-        self.end_processes(name)
-
-    def end_processes(self, name: str | None = None) -> None:
-        found = True
-        while found:  # one may start another while we look
-            found = False
-            for process in psutil.process_iter():
-                try:
-                    environment = process.environ()
-                    if environment.get("FAKE_CLOUD") == str(self.root) and environment.get("FAKE_NODE") in (
-                        {name} if name else set(os.listdir(self.root / "homes"))
-                    ):
-                        process.kill()
-                        found = True
-                except (psutil.NoSuchProcess, psutil.AccessDenied):
-                    pass
-
-
-def wait_until(true, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def tree(tmp_path, git, monkeypatch) -> Path:
-    """A committed work tree that is launched in place of this one."""
-    tree = tmp_path / "tree"
-    (tree / "experiments").mkdir(parents=True)
-    (tree / "experiments/small.py").write_text(SMALL)
-    (tree / "tpu").mkdir()
-    shutil.copy(ROOT / "tpu/requirements.txt", tree / "tpu")
-    git(tree)
-    monkeypatch.setattr(source, "ROOT", tree)
-    monkeypatch.chdir(tree)
-    return tree
-
-
-@pytest.fixture
-def cloud(tree, tmp_path, monkeypatch):
-    cloud = Cloud(tmp_path / "cloud")
-    monkeypatch.setenv("FAKE_CLOUD", str(cloud.root))
-    monkeypatch.setenv("PATH", f"{cloud.root / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("REALM_PYTHON", str(cloud.root / "bin/python"))
-    monkeypatch.setenv("RETRY_S", "0.1")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(slices, "POLL_S", 0.01)
-    monkeypatch.setattr(upkeep, "WATCH_S", 0.05)
-    yield cloud
-    cloud.end_processes()
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs the launcher; gives what it printed and what it complained of."""
-
-    def run(*words: str, code: int = 0) -> tuple[str, str]:
-        assert launch.main(list(words)) == code, capsys.readouterr()
-        return capsys.readouterr()
-
-    return run
 
 
 class TestLife:
     def test_of_a_slice_of_several_workers(self, cloud, run, tree):
         out, _ = run(*START, "--type", "v5e-16", "--", "--seed", "1")
-        for words in ("logs mine --follow", "stop mine", "delete mine", "workdir gs://b/mine", "in any case at"):
+        for words in ("logs mine --follow", "stop mine", "delete mine", "workdir gs://mine-b/mine", "in any case at"):
             assert words in out
         commit = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
@@ -163,7 +29,7 @@ class TestLife:
         for i in range(4):
             (line,) = cloud.ran("mine-trainer", i)
             assert line == (
-                "-m realm_jax run experiments/small.py --index.refresh inline --seed 1 --workdir gs://b/mine "
+                "-m realm_jax run experiments/small.py --index.refresh inline --seed 1 --workdir gs://mine-b/mine "
                 f"--coordinator 127.0.0.1:8476 --process_count 4 --process_id {i}"
             )
             assert (cloud.root / f"homes/mine-trainer/{i}/realm/mine-trainer/source/experiments/small.py").exists()
@@ -176,9 +42,9 @@ class TestLife:
         out, _ = run("status", "mine")
         assert "ended with exit code 0" in out
         _, err = run("logs", "mine", code=2)
-        assert "gcloud storage cat 'gs://b/mine/logs/mine-trainer-*'" in err
+        assert "gcloud storage cat 'gs://mine-b/mine/logs/mine-trainer-*'" in err
         out, _ = run("delete", "mine")
-        assert "gcloud storage rm --recursive gs://b/mine" in out
+        assert "gcloud storage rm --recursive gs://mine-b/mine" in out
         run("status", "mine", code=2)
 
     def test_trainer_and_builder_in_the_queue(self, cloud, run):
@@ -186,9 +52,9 @@ class TestLife:
         assert re.findall(r"mine-trainer: ([A-Z_]+)", out) == ["WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"]
         wait_until(lambda: cloud.ran("mine-trainer") and cloud.ran("mine-builder", 1))
         assert cloud.ran("mine-trainer") == [
-            "-m realm_jax run experiments/small.py --builder elsewhere --workdir gs://b/mine"
+            "-m realm_jax run experiments/small.py --builder elsewhere --workdir gs://mine-b/mine"
         ]
-        assert "--builder only --workdir gs://b/mine --coordinator" in cloud.ran("mine-builder", 1)[0]
+        assert "--builder only --workdir gs://mine-b/mine --coordinator" in cloud.ran("mine-builder", 1)[0]
         (asked,) = cloud.commands("queued-resources create mine-trainer")
         assert "--valid-until-duration=86400s" in asked and "--node-id=mine-trainer" in asked
         run("ssh", "mine", "--builder", "--worker", "1", "--", "touch", "a b")  # words stay as they were given
@@ -311,11 +177,11 @@ class TestLife:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
         _, err = run("status", "mine", code=2)
         assert "status mine --bucket gs://BUCKET" in err
-        out, _ = run("status", "mine", "--bucket", "gs://b")
+        out, _ = run("status", "mine", "--bucket", "gs://mine-b")
         assert "READY" in out
         _, err = run("status", "mine", "--bucket", "b", code=2)
         assert "must be gs://BUCKET" in err
-        _, err = run("status", "yours", "--bucket", "gs://b", code=2)
+        _, err = run("status", "yours", "--bucket", "gs://mine-b", code=2)
         assert "no launch yours there" in err
 
     def test_what_another_machine_resumed_counts_on_this_one(self, cloud, run, tmp_path, monkeypatch):
@@ -323,8 +189,8 @@ class TestLife:
         wait_until(lambda: cloud.ran("mine-trainer"))
         with monkeypatch.context() as elsewhere:
             elsewhere.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
-            run("stop", "mine", "--bucket", "gs://b")
-            run("resume", "mine", "--bucket", "gs://b", "--max-hours", "48")
+            run("stop", "mine", "--bucket", "gs://mine-b")
+            run("resume", "mine", "--bucket", "gs://mine-b", "--max-hours", "48")
         out, _ = run("status", "mine")
         assert re.search(r"in 4[78]\.\d h", out)
         run("delete", "mine")  # the end of what runs now is told to those who watch it
@@ -340,8 +206,8 @@ class TestLife:
     def test_a_launch_of_the_same_name_in_another_bucket_is_not_taken_for_it(self, cloud, run):
         run(*START, "--type", "v5e-8")
         _, err = run("delete", "mine", "--bucket", "gs://other", code=2)
-        assert "is gs://b/mine, not gs://other/mine" in err and cloud.nodes() == {"mine-trainer"}
-        run("delete", "mine", "--bucket", "gs://b/")
+        assert "is gs://mine-b/mine, not gs://other/mine" in err and cloud.nodes() == {"mine-trainer"}
+        run("delete", "mine", "--bucket", "gs://mine-b/")
         assert not cloud.nodes()
 
     def test_a_dry_run_prints_every_command_and_runs_none(self, cloud, run):
@@ -354,227 +220,6 @@ class TestLife:
             return [line.split(" mine")[0] for line in lines if re.search(r" (create|ssh) ", line)]
 
         assert changing(planned) == changing([f"gcloud {line}" for line in cloud.commands()])
-
-
-class TestMistakes:
-    """Each message says what to run next, and nothing is left that costs."""
-
-    def refused(self, run, cloud, *words: str, options: tuple[str, ...] = ("--type", "v5e-8")) -> str:
-        _, err = run(*START, *options, code=2)
-        for word in words:
-            assert word in err, err
-        assert not cloud.nodes()
-        return err
-
-    def test_no_gcloud(self, cloud, run, monkeypatch):
-        git = shutil.which("git")
-        (cloud.root / "only").mkdir()
-        (cloud.root / "only/git").symlink_to(git)
-        monkeypatch.setenv("PATH", str(cloud.root / "only"))
-        self.refused(run, cloud, "not found on the PATH", "gcloud init")
-
-    def test_not_logged_in(self, cloud, run):
-        (cloud.root / "account").write_text("")
-        self.refused(run, cloud, "not logged in", "gcloud auth login")
-
-    def test_no_project(self, cloud, run):
-        (cloud.root / "project").write_text("(unset)")
-        self.refused(run, cloud, "gcloud config set project")
-
-    @pytest.mark.parametrize(
-        "said, advice",
-        [
-            (
-                "RESOURCE_EXHAUSTED: Quota limit 'TPUV5sLitepodPerProjectPerZone' has been exceeded.",
-                "the quota is used up",
-            ),
-            ('RESOURCE_EXHAUSTED: There is no more capacity in the zone "us-west4-a"', "--queued"),
-            ("PERMISSION_DENIED: Permission 'tpu.nodes.create' denied", "roles/tpu.admin"),
-            (
-                "PERMISSION_DENIED: Cloud TPU API has not been used in project p before (SERVICE_DISABLED)",
-                "services enable",
-            ),
-            ("Reauthentication failed. Please run: $ gcloud auth login", "not logged in"),
-        ],
-    )
-    def test_what_google_refuses(self, cloud, run, said, advice):
-        cloud.refuse(("tpu-vm create", said))
-        self.refused(run, cloud, said, advice)
-
-    def test_name_taken(self, cloud, run):
-        run(*START, "--type", "v5e-8")
-        _, err = run(*START, "--type", "v5e-8", code=2)
-        assert "launched before" in err and "resume mine" in err and cloud.nodes() == {"mine-trainer"}
-        assert len(cloud.commands("tpu-vm create")) == 1
-
-    def test_name_taken_by_somebody_else(self, cloud, run):
-        cloud.write("nodes/mine-trainer.json", {"state": "READY", "networkEndpoints": []})
-        _, err = run(*START, "--type", "v5e-8", code=2)
-        assert "--on-existing mine-trainer" in err and cloud.nodes() == {"mine-trainer"}
-
-    def test_a_zone_without_the_type(self, cloud, run):
-        self.refused(run, cloud, "us-west4-a has none; it has v4-16, v5lite", options=("--type", "v6e-8"))
-
-    def test_no_such_type(self, cloud, run):
-        self.refused(run, cloud, "such as v5", "accelerator-types list", options=("--type", "v5x-8"))
-
-    def test_no_such_bucket(self, cloud, run):
-        shutil.rmtree(cloud.root / "buckets/b")
-        self.refused(run, cloud, "gcloud storage buckets create gs://b --location=us-west4")
-
-    def test_a_bucket_elsewhere_is_warned_of(self, cloud, run):
-        cloud.object(".location").write_text("EUROPE-WEST4")
-        _, err = run(*START, "--type", "v5e-8")
-        assert "europe-west4" in err and "costs money" in err and cloud.nodes()
-
-    def test_an_uncommitted_tree(self, cloud, run, tree):
-        (tree / "experiments/small.py").write_text(SMALL.replace("Config()", "Config(seed=1)"))
-        (tree / "new.py").write_text("")
-        self.refused(run, cloud, "uncommitted", "experiments/small.py", "new.py", "git commit", "--allow-dirty")
-        run(*START, "--type", "v5e-8", "--allow-dirty")
-        sent = cloud.root / "homes/mine-trainer/0/realm/mine-trainer/source"
-        assert "seed=1" in (sent / "experiments/small.py").read_text() and (sent / "new.py").exists()
-        assert list(cloud.object("mine/launch").glob("*-dirty.tar.gz"))
-
-    def test_a_link_is_sent_as_it_is(self, cloud, run, tree):
-        """As that by which the package finds the experiments that are shipped with it."""
-        (tree / "linked").symlink_to("experiments")
-        run(*START, "--type", "v5e-8", "--allow-dirty")
-        sent = cloud.root / "homes/mine-trainer/0/realm/mine-trainer/source"
-        assert (sent / "linked").is_symlink() and (sent / "linked/small.py").exists()
-
-    @pytest.mark.parametrize(
-        "options, words",
-        [
-            (("--name", "Mine"), "lower-case"),
-            (("--name", "größe"), "lower-case"),
-            (("--zone", "us-west4"), "must be such as us-west4-a"),
-            (("--bucket", "b"), "gs://BUCKET"),
-            (("--max-hours", "0"), "--max-hours 0"),
-            (("--on-existing", "x"), "give one of the two"),
-            (("--", "--workdir", "x"), "the launcher sets it"),
-        ],
-    )
-    def test_options_that_make_no_sense(self, cloud, run, options, words):
-        self.refused(run, cloud, words, options=("--type", "v5e-8", *options))
-
-    def test_an_experiment_that_is_not_sent(self, cloud, run, tmp_path):
-        (tmp_path / "x.py").write_text(SMALL)
-        for path, words in ((tmp_path / "x.py", "copy it"), (tmp_path / "y.py", "no such experiment")):
-            _, err = run(str(path), *START[1:], "--type", "v5e-8", code=2)
-            assert words in err
-
-    def test_a_worker_that_cannot_be_set_up_takes_all_slices_with_it(self, cloud, run):
-        """The builder's slice is the second one: the trainer's job was started already."""
-        cloud.refuse(("ssh mine-builder", "disk is full"))
-        words = ("disk is full", "mine-trainer: deleted again", "mine-builder: deleted again")
-        self.refused(run, cloud, *words, options=("--type", "v5e-16", "--builder-type", "v5e-8"))
-
-    def test_a_slice_that_cannot_be_deleted_is_named(self, cloud, run):
-        cloud.refuse(("tpu-vm ssh", "no key"), ("tpu-vm delete", "no way"))
-        _, err = run(*START, "--type", "v5e-8", code=2)
-        assert "mine-trainer: COULD NOT BE DELETED" in err
-        assert "run `gcloud compute tpus tpu-vm delete mine-trainer --zone=us-west4-a --quiet" in err
-
-    @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-    def test_a_launcher_that_is_ended_in_the_queue_leaves_nothing(self, cloud, project, number):
-        """No worker runs yet that would delete the slice."""
-        cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES"])
-        words = ["experiments/factbook.py", *START[1:], "--type", "v5e-8", "--queued"]
-        # Else the launcher leaves alone what nohup ignores, if that is how the tests were started.
-        heard = ["env", f"--default-signal={number.name.removeprefix('SIG')}"]
-        launcher = subprocess.Popen([*heard, sys.executable, "-m", "tpu.launch", *words], cwd=project)
-        try:
-            wait_until(lambda: cloud.commands("queued-resources describe"))
-            launcher.send_signal(number)
-            assert launcher.wait(60) == 130 and not cloud.nodes()
-        finally:
-            launcher.kill()
-
-    def test_a_request_that_fails_in_the_queue(self, cloud, run):
-        cloud.write("queue_states.json", ["WAITING_FOR_RESOURCES", "FAILED"])
-        self.refused(
-            run,
-            cloud,
-            "FAILED before it was ready",
-            "queued-resources describe",
-            options=("--type", "v5e-8", "--queued"),
-        )
-
-
-class TestInputs:
-    """An experiment that reads files is launched where the slices will have them."""
-
-    OPTIONS = ("--type", "v5e-8", "--allow-dirty", "--dry-run")
-    OWN = ("--on-existing", "mine", "--allow-dirty", "--dry-run")
-
-    @pytest.fixture(autouse=True)
-    def files(self, tree, cloud):
-        for name in ("dumps/enwiki/a.bz2", "questions/train.jsonl"):
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).touch()
-        (tree / ".gitignore").write_text("runs/\n")
-        (tree / "runs").mkdir()
-        (tree / "runs/dev.jsonl").touch()
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            ("--data.path", "dumps/enwiki", "--seed", "1"),
-            ("--data.path=./dumps/enwiki/",),
-            ("--data.path", "excerpt", "--model.weights", "random"),
-            ("--questions.train", "questions/train.jsonl", "dumps/enwiki:train"),
-        ],
-    )
-    def test_what_is_sent(self, run, options):
-        run(*START, *self.OPTIONS, "--", *options)
-
-    @pytest.mark.parametrize(
-        ("options", "named"),
-        [
-            (("--data.path", "dumps/simplewiki"), "data.path: 'dumps/simplewiki'"),
-            (("--model.weights=/weights/bert",), "model.weights: '/weights/bert'"),
-            (("--data.text-path", "gs://b/text"), "data.text_path: 'gs://b/text'"),
-            (("--questions.train", "questions/train.jsonl", "no:train", "--seed", "1"), "questions.train: 'no:train'"),
-            (("--questions.dev", "runs/dev.jsonl"), "questions.dev: 'runs/dev.jsonl'"),  # git ignores it
-        ],
-    )
-    def test_what_is_not_is_refused_before_anything_is_asked_of_google(self, cloud, run, options, named):
-        _, err = run(*START, *self.OPTIONS[:3], "--", *options, code=2)
-        assert f"{named} is not in the source" in err and "--on-existing" in err and not cloud.commands()
-
-    def test_what_the_experiment_and_its_neighbours_name(self, tree, run):
-        (tree / "experiments/base.py").write_text(SMALL.replace("Config()", "Config(model=Model(weights='w/bert'))"))
-        (tree / "experiments/small.py").write_text("import base\nget_config = base.get_config\n")
-        _, err = run(*START, *self.OPTIONS, code=2)
-        assert "model.weights: 'w/bert' is not in the source" in err
-        run(*START, *self.OPTIONS, "--", "--model.weights", "minilm")
-
-    def test_a_tpu_of_ones_own_may_have_files(self, run):
-        run(*START, *self.OWN, "--", "--data.path", "/data/enwiki")
-        _, err = run(*START, *self.OWN, "--", "--data.path", "data/enwiki", code=2)
-        assert "data.path: 'data/enwiki' is not in the source" in err
-        _, err = run(*START, *self.OWN, "--builder-type", "v5e-8", "--", "--data.path", "/data/enwiki", code=2)
-        assert "data.path: '/data/enwiki' is not in the source" in err  # the builder's slice is not one's own
-
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            ("def get_sweep(): ...\n", "small.py: no function get_config(), but get_sweep()"),
-            ("def get_config(): ...\n", "get_config() gave a NoneType; it must return realm_jax.config.Config"),
-            (SMALL.replace("Config()", "Config(seed=-1)"), "small.py:4: seed: -1 is out of range"),
-            ("def get_config(:\n", "small.py:1: syntax error: "),
-        ],
-    )
-    def test_an_experiment_that_does_not_run(self, cloud, tree, run, text, message):
-        (tree / "experiments/small.py").write_text(text)
-        _, err = run(*START, *self.OPTIONS[:3], code=2)
-        assert message in err and not cloud.commands()
-
-    def test_an_experiment_that_this_machine_cannot_load(self, tree, run):
-        (tree / "experiments/small.py").write_text("import not_installed_here\n" + SMALL)
-        _, err = run(*START, *self.OPTIONS, "--", "--data.path", "nowhere")
-        assert "warning: experiments/small.py: whether its files are sent is not known (No module named" in err
 
 
 def test_the_fake_is_strict(cloud):
@@ -601,7 +246,7 @@ def test_the_fake_is_strict(cloud):
 )
 def test_a_trainer_alone_embeds_the_passages_unless_told_otherwise(options, inline):
     trainer = Slice("mine-trainer", "mine-trainer", "v5litepod-8", "us-west4-a")
-    one = Launch("mine", "gs://b/mine", "c", "experiments/small.py", options, 24.0, 0, [trainer])
+    one = Launch("mine", "gs://mine-b/mine", "c", "experiments/small.py", options, 24.0, 0, [trainer])
     assert one.arguments(trainer) == ["run", one.config, *(["--index.refresh", "inline"] if inline else []), *options]
 
 

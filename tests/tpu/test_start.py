@@ -14,7 +14,7 @@ import pytest
 from realm_jax.workdir import read_json
 from tests import world
 from tests.test_own_documents import TINY
-from tests.tpu.test_launch import Cloud, wait_until
+from tests.tpu.cloud import Cloud, wait_until
 from tpu import source
 
 pytestmark = pytest.mark.timeout(900)  # a machine may be busy
@@ -67,7 +67,7 @@ def alone(cloud, tmp_path):
         (home / "realm/mine-trainer/source").mkdir(parents=True)
         settings = {
             "JOB": "mine-trainer",
-            "WORKDIR": "gs://b/mine",
+            "WORKDIR": "gs://mine-b/mine",
             "ARGUMENTS": "run",
             "COORDINATOR": "localhost:1",
             "PROCESSES": str(workers),
@@ -111,7 +111,7 @@ def test_the_only_worker_needs_no_number(cloud, alone, tmp_path):
     cloud.finish(0)
     home = alone(600, f"touch {tmp_path / 'deleted'}", workers=1)
     wait_until((tmp_path / "deleted").exists)
-    assert (home / "ran").read_text() == "-m realm_jax run --workdir gs://b/mine\n"
+    assert (home / "ran").read_text() == "-m realm_jax run --workdir gs://mine-b/mine\n"
 
 
 def test_two_workers_to_the_end_of_the_experiment(cloud, documents, project, tmp_path, monkeypatch):

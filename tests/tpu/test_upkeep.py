@@ -12,7 +12,7 @@ import pytest
 
 from realm_jax.errors import UserError
 from tests.clock import Clock
-from tests.tpu.test_launch import Cloud
+from tests.tpu.cloud import Cloud
 from tpu import gcloud, slices, upkeep
 from tpu.gcloud import Gcloud, Refused
 from tpu.record import Launch
@@ -44,7 +44,7 @@ def launched(cloud: Cloud, code: int | None = None, ours: bool = True, hours: fl
     (cloud.root / "nodes").mkdir(exist_ok=True)
     cloud.write("nodes/mine-trainer.json", {"state": "READY", "networkEndpoints": []})
     deadline = int(time.time() + hours * 3600)
-    launch = Launch("mine", "gs://b/mine", "c", "x.py", [], 24.0, deadline, [one])
+    launch = Launch("mine", "gs://mine-b/mine", "c", "x.py", [], 24.0, deadline, [one])
     if code is not None:
         end(cloud, launch, code)
     return launch
