@@ -23,7 +23,7 @@ REALM := $(BIN)/realm
 PARITY := .venv-parity
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train finetune evaluate report test lint bench parity clean
+.PHONY: help setup train finetune evaluate report test lint chaos fuzz docs tour bench parity clean
 
 help:  ## list these commands
 	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-10s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,9 +65,24 @@ lint: setup  ## check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+chaos: setup  ## 60 kills and other faults of a tiny run, which must end as if nothing had been; ten minutes
+	$(BIN)/python -m tests.robustness.chaos $(OPTIONS)
+
+fuzz: setup  ## 2,000 bad inputs, and a table of how they ended; some minutes
+	$(BIN)/python -m tests.robustness $(OPTIONS)
+
+# mkdocs-material announces its successor on each start; the variable keeps it quiet.
+docs: setup  ## build the site of the documents: build/site/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+tour: setup  ## execute docs/tour.ipynb anew, on the run in WORKDIR
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	WORKDIR=$(abspath $(WORKDIR)) $(BIN)/jupyter nbconvert --to notebook --execute --inplace docs/tour.ipynb
+
 bench: setup  ## run the benchmarks
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for file in $(filter-out %/compare.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$file"; $(BIN)/python $$file; done
 
 parity: setup $(PARITY)/.installed  ## compare with the PyTorch port of REALM, number by number
 	@rm -rf build/parity

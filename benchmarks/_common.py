@@ -1,21 +1,25 @@
-"""What several benchmarks share: made-up rows, operations of a step, and a stopwatch."""
+"""Parts that several benchmarks share: made-up rows, operations of a step, and a stopwatch."""
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from realm_jax.config import Config
-from realm_jax.training.masked_queries import MaskedBatch
+try:
+    from realm_jax.config import Config
+    from realm_jax.training.masked_queries import MaskedBatch
+except ImportError as error:
+    sys.exit(f"{error.name} is not installed: pip install -e . (benchmarks/gpu.py tells how, without a package index)")
 
 CLS, SEP, MASK, FIRST_WORD = 101, 102, 103, 1000
 
 
 def machine() -> str:
-    """What the figures are of, in one line."""
+    """The origin of the figures, in one line."""
     devices = jax.devices()
     kind = f"{len(devices)} x {devices[0].device_kind}" if devices[0].platform != "cpu" else "no accelerator"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,4 +1,4 @@
-"""What the default models cost on this machine, each figure beside a named baseline measured in the same run.
+"""The cost of the default models on this machine, each figure beside a named baseline measured in the same run.
 
     make bench        # or: python benchmarks/cpu.py
 

@@ -1,4 +1,4 @@
-"""What it takes to prepare a corpus, per core, on real Wikipedia text, and what that makes of the whole of Wikipedia.
+"""The cost of preparing a corpus, per core, on real Wikipedia text, and for the whole of Wikipedia.
 
     make bench                                    # or: python benchmarks/data.py
     python benchmarks/data.py --memory 100000     # peak memory of preparing and reading so many passages

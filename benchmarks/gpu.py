@@ -1,12 +1,18 @@
-"""What retrieval costs a step of BERT-base's size on one accelerator, with all of Wikipedia's passages in its memory.
+"""The cost of retrieval in a step of BERT-base's size on one accelerator, with all of Wikipedia's passages in its
+memory.
 
     python benchmarks/gpu.py            # on a GPU, under 8 minutes, unattended
     python benchmarks/gpu.py --tiny     # the same program with small sizes, on any machine: shows that it runs
 
+A bare machine that has JAX with CUDA and NumPy, and reaches no package index, needs the rest as wheels for its Python:
+
+    pip wheel --wheel-dir wheels .                                    # where there is an index
+    pip install --no-index --find-links wheels realm_jax              # on that machine; its JAX stays
+
 13,353,718 made-up passages: vectors of 128 bfloat16 numbers and rows of 288 uint16 tokens, searched and gathered by the
 code that trains (`ExactIndex`, `DeviceStore`, the pre-training task and its step). It prints:
 
-- a step as the loop dispatches it (embed queries, search, gather, train), and what of it search and gather take alone
+- a step as the loop dispatches it (embed queries, search, gather, train), and the part of search and gather alone
 - the search against its floor: bytes of the vectors over the rate at which this device copies
 - model FLOP utilisation of the step and of embedding passages: operations of the matrix products (nothing counted that
   is computed twice), over the rate that one large bfloat16 product reaches here
@@ -29,11 +35,11 @@ from realm_jax.config import Bert, Config, Data, Index, Model, Pretrain
 from realm_jax.index.device_store import DeviceStore
 from realm_jax.index.exact import ExactIndex
 from realm_jax.training.checkpoints import State
-from realm_jax.training.follow import InUse
 from realm_jax.training.jitted_models import Models
 from realm_jax.training.loop import make_step
 from realm_jax.training.mesh import WHOLE, local_mesh, put_params, put_rows, shardings
 from realm_jax.training.optimizer import bert_optimizer
+from realm_jax.training.snapshot_follower import InUse
 from realm_jax.training.tasks.pretrain import Pretrain as PretrainTask
 from realm_jax.training.tasks.pretrain import Retrieval
 from realm_jax.workdir import Workdir
@@ -119,6 +125,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="queries per step")
     parser.add_argument("--passages", type=int, help=f"by default {PASSAGES}, the paper's")
     parser.add_argument("--block-rows", type=int, help="rows that the search scans at once")
+    parser.add_argument("--output", type=Path, help="write the table to this file too, line by line")
     options = parser.parse_args()
     if jax.default_backend() == "cpu" and not options.tiny:
         print("gpu.py: no accelerator here, nothing measured; `--tiny` shows that it runs")
@@ -131,11 +138,20 @@ def main() -> None:
     began, generator, mesh = time.perf_counter(), np.random.default_rng(0), local_mesh()
     form = "{:<58} {:>16}   {}"
 
-    def say(what: str, measured: str, compared: str = "") -> None:
-        print(form.format(what, measured, compared), flush=True)
+    if options.output is not None:
+        options.output.write_text("")
 
-    print(f"$ python benchmarks/gpu.py {' '.join(sys.argv[1:])}".rstrip())
-    print(machine() + ", tiny sizes: these figures mean nothing" * options.tiny)
+    def line(text: str) -> None:
+        print(text, flush=True)
+        if options.output is not None:
+            with options.output.open("a") as file:
+                file.write(f"{text}\n")
+
+    def say(what: str, measured: str, compared: str = "") -> None:
+        line(form.format(what, measured, compared).rstrip())
+
+    line(f"$ python benchmarks/gpu.py {' '.join(sys.argv[1:])}".rstrip())
+    line(machine() + ", tiny sizes: these figures mean nothing" * options.tiny)
     rate = product_rate(256 if options.tiny else 8192)
     bandwidth = copy_rate(1 << 20 if options.tiny else 1 << 31)
     say("one bfloat16 product", f"{rate / 1e12:.1f} TFLOP/s", "the rate of utilisation")
@@ -205,7 +221,7 @@ def main() -> None:
     say("search and gather, of the step", f"{share:.1%}")
     peak = max((device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices())
     say("memory of a device at its peak", f"{peak / 1e9:.1f} GB" if peak else "not told")
-    print(f"took {time.perf_counter() - began:.0f} s")
+    line(f"took {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

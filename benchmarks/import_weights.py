@@ -1,11 +1,10 @@
-"""What importing an open-QA folder of a million passages costs: peak memory, and passages a second.
+"""The cost of importing an open-QA folder of a million passages: peak memory, and passages a second.
 
     python benchmarks/import_weights.py [PASSAGES]
 
 Passages are random words of BERT's vocabulary, some 105 wordpieces each; vectors are random, of size 128. Each import
-is a process of its own, whose peak resident memory the kernel gives. What Python, JAX and TFDS take for themselves
-shows in an import of a hundred passages. A million need 5 GB of disk in the folder for temporary files; they are
-deleted afterwards.
+is a process of its own, whose peak resident memory the kernel gives. An import of a hundred passages shows the share of
+Python, JAX and TFDS. A million need 5 GB of disk in the folder for temporary files; they are deleted afterwards.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Compares realm_jax with what parity/port.py wrote, number by number.
+"""Compares realm_jax with the output of parity/port.py, number by number.
 
     python parity/compare.py FOLDER...
 
@@ -55,7 +55,7 @@ QUANTITIES = {
     "predicted answers": "openqa/.*/answer$",
     "empty masks: loss": "empty/loss$",
 }
-"""What is compared, and the names of it in the port's files."""
+"""The compared figures, and their names in the port's files."""
 MODELS = ("embedder", "scorer", "encoder", "reader", "openqa")
 PADDING_IDX = 1
 """The wordpiece whose input gradient the port drops."""
@@ -66,7 +66,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def ours(folder: Path, dtype: str) -> Arrays:
-    """What realm_jax computes from the weights and inputs in a folder, by the port's names."""
+    """The outputs of realm_jax for the weights and inputs in a folder, by the port's names."""
     with jax.enable_x64(dtype == "float64"):
         inputs = dict(np.load(folder / "inputs.npz"))
         out = _pretraining(folder, inputs, dtype) | _openqa(folder, inputs, np.load(folder / f"{dtype}.npz"), dtype)

@@ -1,4 +1,4 @@
-"""Runs the PyTorch port of REALM (transformers 4.40.2) on small random models and writes what goes in and comes out.
+"""Runs the PyTorch port of REALM (transformers 4.40.2) on small random models and writes inputs and outputs.
 
     python parity/port.py FOLDER [--seed 0] [--tiny]
     python parity/port.py FOLDER --reload
@@ -211,7 +211,7 @@ def run_pretraining(models, inputs, dtype) -> dict[str, np.ndarray]:
 
 
 def run_openqa(model, tokenizer, inputs, dtype) -> dict[str, np.ndarray]:
-    """One question at a time, as the port wants it. The beam is longer than what is read, as in its training."""
+    """One question at a time, as the port wants it. The beam is longer than the passages read, as in its training."""
     model, out = for_gradients(model, dtype), {}
     retriever, seen = RealmRetriever(model.retriever.block_records, tokenizer), {}
     # The port adds the retrieval score to these very logits afterwards, in place.
@@ -267,7 +267,7 @@ def make_config(rng: np.random.Generator, seed: int, tiny: bool) -> RealmConfig:
 
 
 def came_back(folder: Path) -> list[str]:
-    """What is not as it was in the models of FOLDER/saved, as the port loads them."""
+    """The differences of the models of FOLDER/saved, as the port loads them."""
     changed = []
     for name, kind in KINDS.items():
         models = []

@@ -53,6 +53,7 @@ LONGEST = (
         "test_start",
         "test_train_stage",
         "test_launch",
+        "test_launch_mistakes",
     ),
     *("test_published_run", "test_finetune", "test_excerpt", "test_loop", "test_grid", "test_object_store"),
 )

@@ -83,7 +83,9 @@ assert len(hidden) >= 8 and (hidden == tokenizer.mask_id).all() and (batch.mask_
 
 def extend(folder: Path, section: str) -> set[str]:
     """Copies the package and puts a section's code into it, where the code says; returns the files that it is in."""
-    shutil.copytree(ROOT / "realm_jax", folder / "realm_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    package, leave = folder / "realm_jax", shutil.ignore_patterns("__pycache__")
+    if not package.exists():
+        shutil.copytree(ROOT / "realm_jax", package, ignore=leave)
     text = (ROOT / "docs" / "extending.md").read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     blocks = BLOCK.findall(text)
     for name, before, code in blocks:
@@ -119,7 +121,7 @@ def test_a_training_task(tmp_path):
         return done.stdout
 
     assert "  memorize           Learn the corpus by heart" in realm("--help")
-    assert "--memorize.enough" in realm("memorize", "--help")
+    assert "--memorize.enough" in realm("memorize", "--help", "memorize")
     realm("sweep", "small.py", "--sweep_dir", "runs/small", "--variants", "by_heart")
     base, by_heart = (SweepDir(tmp_path / "runs" / "small").run(name, 0).root for name in ("base", "by_heart"))
     assert (by_heart / "memorize" / "done.json").exists() and not (base / "memorize").exists()
@@ -165,3 +167,33 @@ def test_a_masking_kind(tmp_path, world):
     assert done.returncode == 0, done.stderr
     refused = run("-m", "realm_jax", "pretrain", str(ROOT / "experiments" / "factbook.py"), "--masking.kind", "none")
     assert refused.returncode == 2 and "'ending'" in refused.stderr
+
+
+def test_a_source_of_articles_and_a_question_format(tmp_path):
+    """Chapters become passages, a quiz becomes questions; what is faulty is named with its place."""
+    assert extend(tmp_path, "A source of articles") == {"realm_jax/corpus/chapters.py", "realm_jax/kinds.py"}
+    assert extend(tmp_path, "A question format") == {"realm_jax/qa/quiz.py", "realm_jax/kinds.py"}
+    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    (tmp_path / "atlas.book").write_text(
+        "# Chad\nThe capital of Chad is Lima.\n# Mali\n\n# Peru\nA river is in Peru.\n"
+    )
+    (tmp_path / "asked.quiz").write_text("What is the capital of Chad? Lima\nWhat is the river\n")
+    options = "--data.source chapters --data.path atlas.book --questions.train asked.quiz --questions.dev asked.quiz "
+    options += "--questions.test asked.quiz --model.weights random --model.vocab vocab.txt --data.heldout_fraction 0.5"
+
+    def prepare(*words: str) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-m", "realm_jax", "prepare", "own_documents", "--workdir", "run", *options.split()]
+        return subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    def refusal(*words: str) -> str:
+        refused = prepare(*words)
+        assert refused.returncode == 2, refused
+        return refused.stderr
+
+    assert "asked.quiz:2: no answer behind a question mark; write `Question? Answer`" in refusal()
+    faulty = refusal("--questions.skip_faulty")
+    assert "atlas.book, chapter 2: has no text; write some below its title" in faulty
+    done = prepare("--data.skip_faulty", "--questions.skip_faulty")
+    assert done.returncode == 0, done.stderr
+    assert "writing 2 passages" in done.stdout

@@ -15,26 +15,41 @@ ROOMS_BELOW = {
     "settings": ["errors"],
     "config": ["errors", "kinds", "settings"],
     "stages": ["kinds", "config"],
-    "remote": ["errors"],
-    "workdir": ["errors", "config", "stages", "remote"],
+    "disk": ["errors"],
+    "remote": ["errors", "disk"],
+    "locks": ["errors", "disk", "remote"],
+    "workdir": ["errors", "config", "stages", "remote", "disk"],
     "objectives": [],
-    "packages": ["errors"],
-    "text": ["errors", "config", "workdir", "remote"],
-    "corpus": ["errors", "kinds", "settings", "config", "workdir", "remote", "packages", "text"],
-    "qa": ["errors", "kinds", "settings", "config", "stages", "workdir", "remote", "text", "corpus"],
+    "packages": ["errors", "disk"],
+    "text": ["errors", "config", "workdir", "disk", "locks", "remote"],
+    "corpus": ["errors", "kinds", "settings", "config", "workdir", "disk", "locks", "remote", "packages", "text"],
+    "qa": ["errors", "kinds", "settings", "config", "stages", "workdir", "disk", "locks", "remote", "text", "corpus"],
     "factbook": ["errors", "text", "corpus", "qa"],
-    "published": ["errors", "config", "workdir", "remote"],
-    "models": ["errors", "config", "workdir", "remote", "packages", "published"],
-    "index": ["errors", "kinds", "config", "workdir", "remote", "text"],
+    "published": ["errors", "config", "workdir", "disk", "locks", "remote"],
+    "models": ["errors", "config", "workdir", "disk", "locks", "remote", "packages", "published"],
+    "index": ["errors", "kinds", "config", "workdir", "disk", "locks", "remote", "text"],
 }
 ROOMS_BELOW["training"] = [room for room in ROOMS_BELOW if room != "factbook"]
 ROOMS_BELOW["tagging"] = [*ROOMS_BELOW["training"], "training"]
 ROOMS_BELOW["importing"] = [*ROOMS_BELOW["tagging"], "tagging"]
 ROOMS_BELOW["evaluation"] = [*ROOMS_BELOW["training"], "training"]
 
-ROOMS_BELOW["runtime"] = ["errors", "kinds", "settings", "config", "stages", "remote", "workdir", "qa", "training"]
+ROOMS_BELOW["runtime"] = [
+    "errors",
+    "kinds",
+    "settings",
+    "config",
+    "stages",
+    "remote",
+    "workdir",
+    "disk",
+    "locks",
+    "qa",
+    "training",
+]
 ROOMS_BELOW["reports"] = [*ROOMS_BELOW["evaluation"], "evaluation", "runtime"]
 ROOMS_BELOW["answering"] = [*ROOMS_BELOW["evaluation"], "evaluation", "tagging", "importing", "runtime"]
+ROOMS_BELOW["serving"] = [*ROOMS_BELOW["answering"], "answering", "reports"]
 ROOMS_BELOW["jobs"] = [room for room in ROOMS_BELOW if room != "factbook"]
 
 LAZY = {"scann", "bm25s", "tensorboardX", "tensorflow", "huggingface_hub", "submitit"}
@@ -106,6 +121,11 @@ def test_options_are_imported_by_name():
 
 def test_only_models_imports_flax():
     assert [file for file in FILES if room(file) != "models" and "flax" in tops(imports(file))] == []
+
+
+def test_only_serving_imports_a_server():
+    servers = {"starlette", "uvicorn", "prometheus_client"}
+    assert [file for file in FILES if room(file) != "serving" and servers & tops(imports(file))] == []
 
 
 def test_no_tensorflow_and_no_weights_package():

@@ -9,20 +9,24 @@ import re
 
 import pytest
 
-from realm_jax.corpus.files import plain_markdown
+from realm_jax.corpus.documents import markdown
+from realm_jax.corpus.html_document import html
 from realm_jax.corpus.wikitext import clean
 from realm_jax.text import salient, sentences
 
-MODULES = ["articles", "files", "taggers", "wikipedia", "wikitext", "wikitext_templates"]
+MODULES = ["articles", "documents", "html_document", "pdf_document", "rst_document", "taggers"]
+MODULES += ["wikipedia", "wikitext", "wikitext_templates"]
 MODULES = [f"corpus.{name}" for name in MODULES] + ["qa.answers", "qa.question_files", "text.salient", "text.sentences"]
 SIZE = 1_000_000
 WORST = {
     "corpus.articles._ENTITY": "&#1",
-    "corpus.files._KEY": "a",
-    "corpus.files._TITLE": 'title: "',
-    "corpus.files._UNSEEN": "</script ",
-    "corpus.files._TAG_IN_LINE": "<a ",
-    "corpus.files._TAG": "<a ",
+    "corpus.documents._KEY": "a",
+    "corpus.documents._TITLE": 'title: "',
+    "corpus.documents._UNSEEN": "</script ",
+    "corpus.documents._TAG_IN_LINE": "<a ",
+    "corpus.documents._TAG": "<a ",
+    "corpus.pdf_document._NO_TITLE": ".doc",
+    "corpus.rst_document._DIRECTIVE": ".. a::\n :a:",
     "corpus.taggers._WORD": "a",
     "corpus.taggers._REMARK": " ",
     "corpus.wikipedia._LANGUAGE": "<mediawiki ",
@@ -56,8 +60,16 @@ WORST = {
 }
 USED = {"_KEY": "match", "_TITLE": "fullmatch", "_END_SECTION": "fullmatch", "_NOTES": "match", "_COMPUTED": "match",
         "_LANGUAGE": "fullmatch", "_NUMBER": "fullmatch", "_POWER": "match", "_MONTHS": "match", "_LIST": "fullmatch",
-        "_LAST_WORD": "match"}  # fmt: skip
+        "_LAST_WORD": "match", "_NO_TITLE": "fullmatch", "_DIRECTIVE": "match"}  # fmt: skip
 """Where a pattern is not searched for all over a text: the last word's is within a few characters."""
+
+
+def _html(text):
+    return html(text.encode())
+
+
+def _markdown(text):
+    return markdown(text.encode())
 
 
 def patterns(value):
@@ -105,9 +117,13 @@ def test_patterns(name):
         (salient.tag, "King "),
         (salient.tag, "Aa's "),
         (salient.tag, "(2020 est "),
-        (plain_markdown, "---\n# a\n"),
-        (plain_markdown, "---\ntitle: a  \n"),
+        (_markdown, "---\n# a\n"),
+        (_markdown, "---\ntitle: a  \n"),
         (clean, "a , ; "),
+        (_html, "<p>"),
+        (_html, "<!"),
+        (_html, "<nav <"),
+        (_html, "&a"),
         (clean, "<a "),
         (clean, "<!--"),
         (clean, "[[a|"),

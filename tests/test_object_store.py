@@ -20,12 +20,13 @@ from realm_jax.errors import UserError
 from realm_jax.importing.published_run import import_weights
 from realm_jax.index import snapshots
 from realm_jax.jobs import cli
+from realm_jax.locks import owner, sole_owner
 from realm_jax.remote import path_of
 from realm_jax.runtime.sharing import prune
 from realm_jax.training import checkpoints
 from realm_jax.training.checkpoints import CheckpointWriter, State
 from realm_jax.training.metrics import MetricsWriter, read_metrics
-from realm_jax.workdir import DataDir, StageDir, Workdir, owner, publish, read_json, sole_owner, write_json
+from realm_jax.workdir import DataDir, StageDir, Workdir, publish, read_json, write_json
 from tests import object_store
 from tests import world as small
 from tests.test_own_documents import TINY
@@ -253,18 +254,18 @@ def test_checkpoints(bucket):
     state = State(params, {"mean": jax.numpy.zeros(2)})
     writer = CheckpointWriter(path / "checkpoints", keep=2)
     for step in (0, 1, 2):
-        writer.save(step, state, {"data": step}, None)
+        writer.save(step, state, {"data": step, "probes": []}, None)
         writer.wait()
     writer.close()
     assert checkpoints.steps(path / "checkpoints") == [1, 2]
     restored, position = checkpoints.restore(path / "checkpoints", 2, state)
-    assert same(restored.params, params) and position == {"data": 2}
+    assert same(restored.params, params) and position == {"data": 2, "probes": []}
     assert same(checkpoints.restore_part(path / "checkpoints", 1, "embedder", params["embedder"]), params["embedder"])
     workdir = Workdir(path)
     write_json(workdir.stage("finetune").done, {"step": 2})
     writer = CheckpointWriter(workdir.stage("finetune").checkpoints, keep=2)
     for step in (1, 2):
-        writer.save(step, state, {"data": step}, None)
+        writer.save(step, state, {"data": step, "probes": []}, None)
     writer.close()
     prune(workdir, "finetune")
     left = [name for name in objects.names() if "finetune/checkpoints/" in name]

@@ -1,14 +1,18 @@
 """docs/own_documents.md, followed: its commands answer from a folder, and from what it holds after changes."""
 
+import importlib.util
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from realm_jax.jobs import cli
-from realm_jax.training import refresh
+from realm_jax.training import index_builder
 from realm_jax.workdir import read_json
 from tests import world
 
@@ -69,13 +73,13 @@ def test_the_page_is_followed(home, capsys, monkeypatch):
     (first, ask), again = blocks()
     assert [words[0] for words in (first, ask)] == ["run", "ask"]
     assert [words[0] for words in again] == ["prepare", "build_index", "ask"]
-    embedded, embed_all = [], refresh.embed_passages.embed_all
+    embedded, embed_all = [], index_builder.embed_passages.embed_all
 
     def watched(embed, tokens, *rest):
         embedded.append(len(tokens))
         return embed_all(embed, tokens, *rest)
 
-    monkeypatch.setattr(refresh.embed_passages, "embed_all", watched)
+    monkeypatch.setattr(index_builder.embed_passages, "embed_all", watched)
     run(first, capsys)
     count = read_json(Path("runs/mine/data/manifest.json"))["passages"]
     assert embedded == [count + 1] and count >= len(world.COUNTRIES)
@@ -116,3 +120,102 @@ def test_without_questions_retrieval_is_measured(capsys, heldout):
     summary = read_json(Path("runs/mine/report/summary.json"))
     assert (summary["retrieval/span_recall@5"] is None) == (heldout == "0") and summary["index/snapshots_used"] == 0
     assert summary["retrieval/recall@5_start"] is None and summary["qa/exact_match"] is None
+
+
+WRONG = {
+    "a column that is not there": (["--data.source", "table", "--data.path", "facts.csv"], "has no column 'title'"),
+    "fields of other names": (["--data.source", "jsonl", "--data.path", "facts.jsonl"], "faulty records in the corpus"),
+    "no file of the kind": (["--data.source", "jsonl", "--data.path", "documents"], "no file in this folder ends in"),
+    "no row": (["--data.source", "table", "--data.path", "empty.csv"], "has no row in any table"),
+    "no text": (["--data.path", "empty"], "faulty records in the corpus"),
+    "no package": (["--data.path", "scans"], "needs the package pypdf"),
+    "no dev questions": (["--data.path", "documents", "--questions.train", "one.jsonl"], "dev: without a file"),
+}
+
+
+@pytest.mark.usefixtures("one_device")
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_first_command_that_fails_is_not_held_against_the_one_that_mends_it(home, capsys, monkeypatch, wrong):
+    """Nothing is recorded while nothing has been made of the documents, and no questions of other settings stay."""
+    (home / "facts.csv").write_text("Name,About\nJura,The capital of Jura is Jena.\nKelt,The lake is in Kelt.\n")
+    (home / "facts.jsonl").write_text('{"Name": "Jura", "About": "The capital of Jura is Jena."}\n')
+    (home / "empty.csv").write_text("title,text\n")
+    for name in ("empty/a.txt", "scans/a.pdf"):
+        (home / name).parent.mkdir()
+        (home / name).touch()
+    (home / "one.jsonl").write_text((home / "questions.jsonl").read_text().splitlines()[0])
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pypdf" else find(name))
+    prepare = ["prepare", "own_documents", "--workdir", "mine", "--data.processes", "1", *tiny()]
+    told = [word for split in ("train", "dev", "test") for word in (f"--questions.{split}", "questions.jsonl")]
+    options, message = WRONG[wrong]
+    assert cli.main([*prepare, *([] if "--questions.train" in options else told), *options]) == 2
+    assert message in capsys.readouterr().err
+    mine = Path("mine")
+    assert {path.parent.name for path in mine.rglob("[!.]*") if path.is_file()} <= {"shards"}
+    right = ["--data.source", "table", "--data.path", "facts.csv", "--data.columns", "title=Name,text=About"]
+    assert cli.main([*prepare, *told, *right]) == 0, capsys.readouterr().err
+    made = {path: path.read_bytes() for path in mine.rglob("*.json")}
+    assert mine / "config.json" in made and read_json(mine / "data/manifest.json")["passages"] == 2
+    (home / "facts.csv").write_text("Name,About\nJura\n")
+    assert cli.main(["prepare", "mine"]) == 2  # and what was prepared before stays, with its settings
+    assert made == {path: path.read_bytes() for path in mine.rglob("*.json")}
+
+
+HOLDER = """
+import json, sys, threading
+import realm_jax
+
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+model = realm_jax.load("runs/mine")
+while not ended.is_set():
+    model = model.newest()
+    answer = model.answer("What is the capital of Jura?")
+    print(json.dumps({p.origin.rpartition("/")[2]: p.text for p in answer.passages}), flush=True)
+"""
+
+
+@pytest.mark.usefixtures("one_device")
+def test_answers_follow_the_documents_beside_a_process_that_holds_the_model(home, capsys):
+    """With processes of their own. It answers all the while, from all documents of before or from all of after."""
+    (first, _), (prepare, build_index, _) = blocks()
+    run([*first, "--data.processes", "1"], capsys)
+    root = Path(cli.__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    with holder:
+        try:
+            before = json.loads(holder.stdout.readline())
+            assert len(before) == len(world.COUNTRIES)
+            documents, jura = home / "documents", f"{world.COUNTRIES.index('Jura')}.md"
+            (documents / jura).write_text((documents / jura).read_text().replace("Jena", "Moldau"))
+            (documents / f"{world.COUNTRIES.index('Kelt')}.md").unlink()
+            (documents / "new.md").write_text("# Volla\n\nThe lake of Volla is on the river.")
+            for words in (prepare, build_index):
+                done = subprocess.run([sys.executable, "-m", "realm_jax", *words], env=environment, capture_output=True)
+                assert done.returncode == 0, done.stderr.decode()
+            states = [before]
+            while states[-1] == before:  # as long as pytest waits
+                states.append(json.loads(holder.stdout.readline()))
+            after = states[-1]
+            assert "Moldau" in after[jura] and "Jena" in before[jura]
+            assert before.keys() - after.keys() == {f"{world.COUNTRIES.index('Kelt')}.md"}
+            assert after.keys() - before.keys() == {"new.md"} and "Volla" in after["new.md"]
+            unchanged = after.keys() & before.keys() - {jura}
+            assert all(after[name] == before[name] for name in unchanged)
+        finally:
+            holder.stdin.close()
+            holder.stdout.read()
+    assert holder.returncode == 0
+
+
+@pytest.mark.usefixtures("home", "one_device")
+def test_without_questions_a_reader_learns_from_made_ones(capsys):
+    words = ["experiments/own_documents.py", "--workdir", "runs/mine", "--data.path", "documents", *tiny()]
+    words += ["--finetune.made_steps", "1", "--data.heldout_fraction", "0"]
+    for job in ("prepare", "pretrain", "build_index", "finetune", "evaluate"):
+        assert cli.main([job, *words]) == 0, capsys.readouterr().err
+    assert "\nanswer: " in run(["ask", "runs/mine", "What is the capital of Jura?"], capsys)

