@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -15,6 +17,7 @@ from realm_jax.jobs import cli
 from realm_jax.training import index_builder
 from realm_jax.workdir import read_json
 from tests import world
+from tests.serving.client import started, until
 
 DOC = Path(__file__).parents[1] / "docs" / "own_documents.md"
 TINY = """--model.weights random --model.bert.hidden_size 12 --model.bert.num_layers 1 --model.bert.num_heads 3
@@ -162,54 +165,40 @@ def test_a_first_command_that_fails_is_not_held_against_the_one_that_mends_it(ho
     assert made == {path: path.read_bytes() for path in mine.rglob("*.json")}
 
 
-HOLDER = """
-import json, sys, threading
-import realm_jax
-
-ended = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-model = realm_jax.load("runs/mine")
-while not ended.is_set():
-    model = model.newest()
-    answer = model.answer("What is the capital of Jura?")
-    print(json.dumps({p.origin.rpartition("/")[2]: p.text for p in answer.passages}), flush=True)
-"""
-
-
 @pytest.mark.usefixtures("one_device")
-def test_answers_follow_the_documents_beside_a_process_that_holds_the_model(home, capsys):
+def test_answers_of_a_server_follow_the_documents(home, capsys, monkeypatch):
     """With processes of their own. It answers all the while, from all documents of before or from all of after."""
     (first, _), (prepare, build_index, _) = blocks()
     run([*first, "--data.processes", "1"], capsys)
-    root = Path(cli.__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    with holder:
-        try:
-            before = json.loads(holder.stdout.readline())
-            assert len(before) == len(world.COUNTRIES)
-            documents, jura = home / "documents", f"{world.COUNTRIES.index('Jura')}.md"
-            (documents / jura).write_text((documents / jura).read_text().replace("Jena", "Moldau"))
-            (documents / f"{world.COUNTRIES.index('Kelt')}.md").unlink()
-            (documents / "new.md").write_text("# Volla\n\nThe lake of Volla is on the river.")
-            for words in (prepare, build_index):
-                done = subprocess.run([sys.executable, "-m", "realm_jax", *words], env=environment, capture_output=True)
-                assert done.returncode == 0, done.stderr.decode()
-            states = [before]
-            while states[-1] == before:  # as long as pytest waits
-                states.append(json.loads(holder.stdout.readline()))
-            after = states[-1]
-            assert "Moldau" in after[jura] and "Jena" in before[jura]
-            assert before.keys() - after.keys() == {f"{world.COUNTRIES.index('Kelt')}.md"}
-            assert after.keys() - before.keys() == {"new.md"} and "Volla" in after["new.md"]
-            unchanged = after.keys() & before.keys() - {jura}
-            assert all(after[name] == before[name] for name in unchanged)
-        finally:
-            holder.stdin.close()
-            holder.stdout.read()
-    assert holder.returncode == 0
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # as in this process, which has compiled the same
+    environment = os.environ | {"PYTHONPATH": str(DOC.parents[1])}
+    documents, jura, kelt = home / "documents", *(f"{world.COUNTRIES.index(name)}.md" for name in ("Jura", "Kelt"))
+    with started("runs/mine") as (_, port):
+
+        def asked():
+            """The passages of an answer, by the file that they come from."""
+            with urlopen(f"http://127.0.0.1:{port}/api/answer?text=What+is+the+capital+of+Jura%3F", timeout=60) as got:
+                return {Path(passage["origin"]).name: passage["text"] for passage in json.load(got)["passages"]}
+
+        states = [asked()]
+        before = states[0]
+        (documents / jura).write_text((documents / jura).read_text().replace("Jena", "Moldau"))
+        (documents / kelt).unlink()
+        (documents / "new.md").write_text("# Volla\n\nThe lake of Volla is on the river.")
+        for words in (prepare, build_index):
+            command = [sys.executable, "-m", "realm_jax", *words]
+            with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as job:
+                while job.poll() is None:
+                    states.append(asked())
+                    time.sleep(0.2)
+                assert job.returncode == 0, job.stderr.read().decode()
+        until(lambda: states.append(asked()) or states[-1] != before)
+    after = states[-1]
+    assert all(state in (before, after) for state in states)
+    assert len(before) == len(world.COUNTRIES) and "Jena" in before[jura] and "Moldau" in after[jura]
+    assert before.keys() - after.keys() == {kelt}
+    assert after.keys() - before.keys() == {"new.md"} and "Volla" in after["new.md"]
+    assert all(after[name] == before[name] for name in after.keys() & before.keys() - {jura})
 
 
 @pytest.mark.usefixtures("home", "one_device")

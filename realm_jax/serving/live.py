@@ -56,6 +56,7 @@ class Live:
         self.swaps, self.failures = 0, 0
         self.since = time.time()
         """When the model in use was read."""
+        self._looked = time.monotonic()
         self.warm = False
         """Whether all is compiled that is compiled ahead."""
         config = model.config
@@ -99,6 +100,11 @@ class Live:
         while not self._stopped.wait(LOOK_S):
             self.refresh(pace)
 
+    def _look(self, pace: Pace) -> None:
+        """Refreshes where the last look is long ago: warming up may take minutes on a few cores."""
+        if time.monotonic() - self._looked > LOOK_S:
+            self.refresh(pace)
+
     def warm_up(self, pace: Pace) -> None:
         """Compiles and times the programs of other requests. A larger batch is left out where one after another is as
         quick, as on a few cores."""
@@ -134,6 +140,8 @@ class Live:
             self.failures += 1
             print(f"serve: what is new in the workdir cannot be read yet ({error})", file=sys.stderr, flush=True)
             return False
+        finally:
+            self._looked = time.monotonic()
         self.model, self._at, self._missing, self.since = newest, at, {}, time.time()
         self.swaps += 1
         return True
@@ -149,6 +157,7 @@ class Live:
 
     def _warm(self, kind: Work, size: int, pace: Pace) -> UserError | None:
         """Why the run cannot be asked this; None where it can."""
+        self._look(pace)
         asked = _asked(kind, size)
         for compiled in (False, True):
             if self._stopped.is_set():

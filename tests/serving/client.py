@@ -1,11 +1,16 @@
-"""A server in a thread, and a client of it."""
+"""A server in a thread, with a client of it, and one as a process."""
 
 import asyncio
 import contextlib
 import http.client
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from urllib.parse import urlencode
 
 import uvicorn
@@ -64,3 +69,22 @@ def until(happened, wait_s=WAIT_S):
         if time.monotonic() > end:
             raise TimeoutError(f"not within {wait_s} seconds")
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def started(root, *options):
+    """(process, port) of `realm serve` as a process, once it is ready."""
+    command = [sys.executable, "-m", "realm_jax", "serve", str(root), "--port", "0", *options]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        late = threading.Timer(WAIT_S, process.kill)
+        late.start()
+        try:
+            said = process.stdout.readline()
+            found = re.fullmatch(r"serve: http://127\.0\.0\.1:(\d+)/ answers; Ctrl-C ends it\n", said)
+            assert found, (said, process.kill(), process.stderr.read())
+            yield process, int(found[1])
+        finally:
+            process.kill()
+            late.cancel()

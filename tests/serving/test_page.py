@@ -4,6 +4,9 @@ import shutil
 
 import pytest
 
+from realm_jax.evaluation.confidence import BELOW
+from realm_jax.workdir import write_json
+
 SENTENCE = "The capital of Jura is [MASK]."
 QUESTION = "What is the capital of Jura?"
 WIDTHS = (1440, 390)
@@ -139,6 +142,21 @@ def test_loading_and_errors(page):
     page.click("button")
     page.wait_for_selector("text=The server does not answer")
     assert page.locator("[role=alert]").count() == 1 and page.is_enabled("button")
+
+
+def test_what_is_not_known(page, experiment, model):
+    """Where the dev questions chose a probability that the answer has not: its best guess alone is marked."""
+    write_json(experiment.workdir.unknown, {BELOW: 1.0, "wrong_costs": 1.0})
+    try:
+        page.goto(f"/?text={QUESTION}")
+        assert page.inner_text(".said") == "Not known" and fits(page)
+        assert page.inner_text("li.hit .right") == "the best guess"
+        assert page.inner_text("li.hit mark") == model.answer(QUESTION).text
+        accessible(page)
+    finally:
+        experiment.workdir.unknown.unlink()
+    page.reload()
+    assert page.inner_text(".said") == model.answer(QUESTION).text
 
 
 def test_what_cannot_be_asked(browser, served):

@@ -1,15 +1,9 @@
 """`realm serve` as a process: its address, its end, and what it refuses before it starts."""
 
 import importlib.util
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from urllib.request import urlopen
 
 import pytest
@@ -19,27 +13,7 @@ from realm_jax.jobs import serve
 from realm_jax.jobs.serve import Arguments
 from realm_jax.serving import server
 from realm_jax.workdir import Workdir
-
-WAIT_S = 240.0
-
-
-@contextmanager
-def started(root, *options):
-    """(process, port) of a server that is ready."""
-    command = [sys.executable, "-m", "realm_jax", "serve", str(root), "--port", "0", *options]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
-        late = threading.Timer(WAIT_S, process.kill)
-        late.start()
-        try:
-            said = process.stdout.readline()
-            found = re.fullmatch(r"serve: http://127\.0\.0\.1:(\d+)/ answers; Ctrl-C ends it\n", said)
-            assert found, (said, process.kill(), process.stderr.read())
-            yield process, int(found[1])
-        finally:
-            process.kill()
-            late.cancel()
+from tests.serving.client import started
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
