@@ -19,6 +19,10 @@ from realm_jax.workdir import DataDir
 NO_HOLDERS = np.full(MAX_HOLDERS, -1, np.int32)
 
 
+class NoSentence(UserError):
+    """No sentence has a span that may be hidden."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Span:
     """A salient span that may be masked."""
@@ -60,12 +64,12 @@ class SentenceSource:
     """The sentences of a split that can be masked, in the corpus's order; picklable, as Grain wants it."""
 
     def __init__(self, data: DataDir, split: str, masking: Masking):
-        """Raises UserError if there are no prepared data, no sentence has a span that `masking` allows, or it names
-        a type that no span of the corpus has."""
+        """Raises UserError if there are no prepared data, NoSentence if no sentence has a span that `masking` allows,
+        and UserError again if that names a type that no span of the corpus has."""
         self._data, self._split, self._masking = data, split, masking
         self._pairs = _distinct(np.concatenate([np.zeros((0, 2), np.int32), *_blocks(data, split, masking)]))
         if not len(self._pairs):
-            raise UserError(
+            raise NoSentence(
                 f"{data.root}: no sentence of split {split!r} has a salient span that masking.types {masking.types}, "
                 f"masking.min_holders {masking.min_holders}, masking.max_holders {masking.max_holders} and "
                 f"masking.max_masks {masking.max_masks} allow; relax them"

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from realm_jax.config import Masking
-from realm_jax.corpus.sentence_source import Sentence, SentenceSource, Span
+from realm_jax.corpus.sentence_source import NoSentence, Sentence, SentenceSource, Span
 from realm_jax.qa.questions import Question
 from realm_jax.workdir import DataDir
 
@@ -26,15 +26,16 @@ WORD = re.compile(r"\w+(?:['’.,-]\w+)*")
 
 
 def made_questions(data: DataDir, count: int, seed: int, longest: int) -> list[Question]:
-    """`count` questions, the same in every run of a seed; a sentence is asked again only where there are too few.
+    """`count` questions, the same in every run of a seed; a sentence is asked again only where there are too few. None,
+    if no sentence has a name, date or number with words enough around it.
 
     Args:
       longest: wordpieces of an answer.
-
-    Raises:
-      UserError: the prepared data have no salient span of such a length.
     """
-    source = SentenceSource(data, "train", Masking(max_masks=longest))
+    try:
+        source = SentenceSource(data, "train", Masking(max_masks=longest))
+    except NoSentence:
+        return []
     questions: list[Question] = []
     for turn in range(2 * (count // len(source) + 2)):
         for i in np.random.default_rng((seed, 9, turn)).permutation(len(source)):

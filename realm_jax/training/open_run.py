@@ -9,6 +9,7 @@ from realm_jax import models
 from realm_jax.config import Config, Masking
 from realm_jax.corpus.store import PassageStore
 from realm_jax.corpus.texts import PassageTexts
+from realm_jax.errors import UserError
 from realm_jax.qa.made_questions import made_questions
 from realm_jax.qa.questions import Question, load_questions, prepared_set, split_sizes
 from realm_jax.text.tokenizer import Tokenizer
@@ -65,7 +66,11 @@ class OpenRun:
 
     def questions_to_learn(self) -> tuple[QuestionSet, int]:
         """The questions that fine-tuning learns from: questions made of the documents, so many, and behind them the
-        labelled ones."""
+        labelled ones.
+
+        Raises:
+          UserError: there are none to learn from.
+        """
         config, settings = self.config, self.config.finetune
         if not settings.steps:
             return QuestionSet(config, self.tokenizer, [Question("", "?", ("?",))]), 0
@@ -76,6 +81,12 @@ class OpenRun:
         longest = min(config.model.max_span_width, config.data.answer_length)
         questions = made_questions(self.data, steps * settings.batch_size, config.seed, longest)
         made = len(questions)
+        if not labelled and not made:
+            raise UserError(
+                f"finetune.made_steps: {settings.made_steps}, but no question can be made of the documents, as no "
+                "sentence has a name, date or number with words enough around it; name labelled questions by "
+                "--questions.train FILE, or leave fine-tuning out: --finetune.steps 0"
+            )
         if labelled:
             questions += load_questions(prepared_set(config.questions, self.data), "train")
         return QuestionSet(config, self.tokenizer, questions), made

@@ -5,10 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from realm_jax.config import Config, Finetune, Questions
+from realm_jax.config import Config, Data, Finetune, Questions
+from realm_jax.corpus.preparation import prepare_corpus
 from realm_jax.corpus.sentence_source import NO_HOLDERS, Sentence, Span
 from realm_jax.errors import UserError
 from realm_jax.qa.made_questions import LEAST, MOST, WORDS, ask, made_questions
+from realm_jax.workdir import DataDir
+from tests.corpus import toy
 
 TEXT = "The old bridge over the wide river was built by Ann Lee in 1871 and closed again much later in Bern."
 KINDS = {"Ann Lee": "name", "1871": "date", "Bern": "name"}
@@ -82,6 +85,26 @@ def test_made_questions_come_first_and_then_the_labelled(world, tmp_path):
     batches = iter(questions.batches(3, 0, first=made))
     taken = np.concatenate([next(batches).question for _ in range(10)])
     assert sorted(taken[:15]) == list(range(15)) == sorted(taken[15:])
+
+
+def test_documents_that_no_question_can_be_made_of(world, tmp_path, monkeypatch):
+    """Labelled questions are enough; where there are none either, that is said."""
+    monkeypatch.setattr("realm_jax.qa.made_questions.ask", lambda sentence, draw: None)
+    run = world.experiment(tmp_path, finetune={"made_steps": 2, "batch_size": 3, "steps": 5})
+    questions, made = run.questions_to_learn()
+    assert made == 0 and questions.texts == run.questions("train").texts
+    alone = world.experiment(
+        tmp_path, questions=Questions(by_kind=True), finetune={"made_steps": 2, "batch_size": 3, "steps": 5}
+    )
+    with pytest.raises(UserError, match="finetune.made_steps: 2, but no question can be made of the documents"):
+        alone.questions_to_learn()
+
+
+def test_sentences_without_a_name_date_or_number_give_no_question(tmp_path):
+    data, config = DataDir(tmp_path), Config(data=Data(passage_length=32, heldout_fraction=0.0))
+    article = toy.article("notes", ["the river is in the city, and the lake is on the river."])
+    prepare_corpus(config, data, toy.tokenizer(), iter([article]), lambda line: None)
+    assert made_questions(data, 5, 0, 6) == []
 
 
 def test_without_made_questions_nothing_is_as_it_was_not(world, tmp_path):
