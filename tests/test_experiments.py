@@ -43,7 +43,8 @@ SHIPPED = {
         {
             *("name", "data.source", "data.passage_length", "data.joint_length", "finetune.joint_length"),
             *("finetune.beam", "masking.min_holders", "masking.max_holders", "questions.by_kind"),
-            *("finetune.embedder_rate", "finetune.probe_questions", "pretrain.patience"),
+            *("finetune.embedder_rate", "finetune.probe_questions", "pretrain.patience", "warm_up.steps"),
+            *("pretrain.steps", "finetune.steps", "finetune.made_steps", "finetune.checkpoint_every"),
             *CLOSED_BOOK,
             *SENTENCE_ENCODER,
         },

@@ -111,7 +111,7 @@ def test_the_page_is_followed(home, capsys, monkeypatch):
 def test_without_questions_retrieval_is_measured(capsys, heldout):
     """Where documents are held out."""
     words = ["experiments/own_documents.py", "--workdir", "runs/mine", "--data.path", "documents", *tiny()]
-    words += ["--data.heldout_fraction", heldout]
+    words += ["--data.heldout_fraction", heldout, "--finetune.made_steps", "0"]
     assert cli.main(["run", *words]) == 2 and not list(Path("runs").rglob("*.json"))
     assert (
         "no training questions; name them by --questions.train FILE, or leave that out: --finetune.steps 0"
@@ -204,7 +204,7 @@ def test_answers_of_a_server_follow_the_documents(home, capsys, monkeypatch):
 @pytest.mark.usefixtures("home", "one_device")
 def test_without_questions_a_reader_learns_from_made_ones(capsys):
     words = ["experiments/own_documents.py", "--workdir", "runs/mine", "--data.path", "documents", *tiny()]
-    words += ["--finetune.made_steps", "1", "--data.heldout_fraction", "0"]
+    words += ["--data.heldout_fraction", "0"]
     for job in ("prepare", "pretrain", "build_index", "finetune", "evaluate"):
         assert cli.main([job, *words]) == 0, capsys.readouterr().err
     assert "\nanswer: " in run(["ask", "runs/mine", "What is the capital of Jura?"], capsys)
