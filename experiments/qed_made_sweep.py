@@ -6,8 +6,9 @@
 Arms: made questions alone; labelled ones alone; made ones first. MiniLM's retriever stays as it is, so that all arms
 read the same passages, and exact match tells of the reader. Dev questions choose the checkpoint.
 
-Time: not yet measured.
-Expected: not yet measured.
+Time: 400 steps take 45 minutes on one core without AVX-512.
+Expected: (seed 0) exact match of dev questions 0.005 at the start, 0.150 after 300 steps of made questions. The rest is
+not yet measured.
 """
 
 from dataclasses import replace
