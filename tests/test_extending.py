@@ -109,7 +109,7 @@ def test_a_training_task(tmp_path):
     for country, capital in zip(world.COUNTRIES, world.CAPITALS):
         text = f"# {country}\n\nThe capital of {country} is {capital}. The river is in the city of {capital}."
         (tmp_path / "documents" / f"{country}.md").write_text(text)
-    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    world.write_vocab(tmp_path / "vocab.txt")
     (tmp_path / "small.py").write_text(EXPERIMENT.replace("VOCAB_SIZE", str(len(world.VOCAB))))
 
     def realm(*words: str) -> str:
@@ -173,7 +173,7 @@ def test_a_source_of_articles_and_a_question_format(tmp_path):
     """Chapters become passages, a quiz becomes questions; what is faulty is named with its place."""
     assert extend(tmp_path, "A source of articles") == {"realm_jax/corpus/chapters.py", "realm_jax/kinds.py"}
     assert extend(tmp_path, "A question format") == {"realm_jax/qa/quiz.py", "realm_jax/kinds.py"}
-    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    world.write_vocab(tmp_path / "vocab.txt")
     (tmp_path / "atlas.book").write_text(
         "# Chad\nThe capital of Chad is Lima.\n# Mali\n\n# Peru\nA river is in Peru.\n"
     )

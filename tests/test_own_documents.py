@@ -42,17 +42,7 @@ def blocks():
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A folder in which the page's file names mean something small."""
-    documents = tmp_path / "documents"
-    documents.mkdir()
-    for i, (country, capital) in enumerate(zip(world.COUNTRIES, world.CAPITALS)):
-        text = f"# {country}\n\nThe capital of the country is {capital}. The river is in the city."
-        (documents / f"{i}.md").write_text(text)
-    questions = [
-        {"question": f"What is the capital of {country}?", "answers": [capital]}
-        for country, capital in zip(world.COUNTRIES, world.CAPITALS)
-    ]
-    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
-    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    world.write_documents(tmp_path)
     (tmp_path / "experiments").symlink_to(DOC.parents[1] / "experiments")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,6 +1,7 @@
 """A small world: articles whose names other passages tell too, questions about them, tiny random models."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,27 @@ def _pattern(answer: str) -> str:
     return rf"\b{re.sub('[aeiou]', '.', answer, flags=re.IGNORECASE)}\b"
 
 
+def write_vocab(path: Path) -> None:
+    path.write_text("".join(f"{piece}\n" for piece in VOCAB))
+
+
+def write_documents(root: Path) -> None:
+    """`documents`, with a file for each country; `questions.jsonl`, with a question for each; `vocab.txt`."""
+    documents, questions = root / "documents", []
+    documents.mkdir()
+    for i, (country, capital) in enumerate(zip(COUNTRIES, CAPITALS)):
+        text = f"# {country}\n\nThe capital of the country is {capital}. The river is in the city."
+        (documents / f"{i}.md").write_text(text)
+        questions.append({"question": f"What is the capital of {country}?", "answers": [capital]})
+    (root / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
+    write_vocab(root / "vocab.txt")
+
+
 def make(root: Path) -> World:
     """Prepares everything in `root`."""
     root.mkdir(parents=True, exist_ok=True)
     vocab, data = root / "vocab.txt", DataDir(root / "data")
-    vocab.write_text("".join(f"{piece}\n" for piece in VOCAB))
+    write_vocab(vocab)
     bert = Bert(
         vocab_size=len(VOCAB),
         hidden_size=12,

@@ -104,6 +104,7 @@ class Live:
         """Refreshes where the last look is long ago: warming up may take minutes on a few cores."""
         if time.monotonic() - self._looked > LOOK_S:
             self.refresh(pace)
+            self._looked = time.monotonic()
 
     def warm_up(self, pace: Pace) -> None:
         """Compiles and times the programs of other requests. A larger batch is left out where one after another is as
@@ -140,8 +141,6 @@ class Live:
             self.failures += 1
             print(f"serve: what is new in the workdir cannot be read yet ({error})", file=sys.stderr, flush=True)
             return False
-        finally:
-            self._looked = time.monotonic()
         self.model, self._at, self._missing, self.since = newest, at, {}, time.time()
         self.swaps += 1
         return True

@@ -21,7 +21,7 @@ def folders(tmp_path_factory):
     """An open-QA folder, and one with an embedder alone."""
     root = tmp_path_factory.mktemp("published")
     vocab = root / "vocab.txt"
-    vocab.write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    world.write_vocab(vocab)
     for kind in ("open_qa", "embedder"):
         fields = {"passages": [text.encode() for text in TEXTS]} if kind == "open_qa" else {}
         published.save(root / kind, small.make(kind, bert=BERT, vocab=vocab, **fields))

@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
     """An embedder, a reader, both as one Open-QA folder with passages of its own, and documents."""
     root = tmp_path_factory.mktemp("models")
     vocab = root / "vocab.txt"
-    vocab.write_text("".join(f"{piece}\n" for piece in toy.VOCAB))
+    toy.write_vocab(vocab)
     embedder, reader = (
         small.make(kind, bert=BERT, seed=i, vocab=vocab) for i, kind in enumerate(("embedder", "reader"))
     )

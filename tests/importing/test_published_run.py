@@ -41,7 +41,7 @@ def folders(tmp_path_factory):
     """An open-QA folder, one with ORQA's record files, one with an embedder, one with an encoder."""
     root = tmp_path_factory.mktemp("published")
     vocab = root / "vocab.txt"
-    vocab.write_text("".join(f"{piece}\n" for piece in toy.VOCAB))
+    toy.write_vocab(vocab)
     passages = [article.text.encode() for article in ARTICLES]
     for seed, kind in enumerate(("open_qa", "embedder", "encoder")):
         fields = {"passages": passages} if kind == "open_qa" else {}

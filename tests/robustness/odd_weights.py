@@ -21,7 +21,7 @@ def weights(folder: Path) -> Path:
     from tests.published import small
 
     vocab = folder / "words.txt"
-    vocab.write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    world.write_vocab(vocab)
     bert = dataclasses.replace(small.BERT, vocab_size=len(world.VOCAB), max_positions=64)
     passages = [article.text.encode() for article in world.articles()]
     published.save(folder / "weights", small.make("open_qa", bert=bert, vocab=vocab, passages=passages))

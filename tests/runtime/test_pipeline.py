@@ -22,6 +22,7 @@ from realm_jax.runtime import pipeline, processes
 from realm_jax.runtime.pipeline import Pipeline, Step, steps_of, steps_of_builder
 from realm_jax.workdir import Workdir, write_json
 from tests.clock import Clock
+from tests.waiting import until
 
 PRELUDE = """
 import os, pathlib, signal, sys, time
@@ -79,13 +80,6 @@ def made(tmp_path):
     for path in made.root.glob("*.pid"):  # a failed test leaves nothing running
         with contextlib.suppress(ProcessLookupError, ValueError):
             os.kill(int(path.read_text()), signal.SIGKILL)
-
-
-def wait_until(true, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 class TestSteps:
@@ -263,7 +257,7 @@ class TestStopping:
             patience=patience,
         )
         process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        wait_until(lambda: all((made.root / f"{job}.ready").exists() for job in scripts))
+        until(lambda: all((made.root / f"{job}.ready").exists() for job in scripts))
         return process
 
     def gone(self, made, *jobs: str) -> bool:
@@ -295,7 +289,7 @@ class TestStopping:
         deaf = "ignored |= {signal.SIGINT}\n" + FOREVER
         process = self.start(made, tmp_path, {"t": deaf, "b": deaf}, patience=(60.0, 60.0))
         process.send_signal(signal.SIGINT)
-        wait_until(lambda: "t SIGINT" in made.log() and "b SIGINT" in made.log())
+        until(lambda: "t SIGINT" in made.log() and "b SIGINT" in made.log())
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         assert process.returncode == 130
@@ -309,7 +303,7 @@ class TestStopping:
         process = self.start(made, tmp_path, {"t": script, "b": script})
         process.kill()
         process.communicate(timeout=60)  # the trainer, which writes to the same output, is gone too
-        wait_until(lambda: sorted(made.log()[2:]) == ["b SIGTERM", "t SIGTERM"])
+        until(lambda: sorted(made.log()[2:]) == ["b SIGTERM", "t SIGTERM"])
 
 
 class TestUsage:
@@ -397,7 +391,7 @@ class TestSeveralMachines:
             time.sleep(0.3)
             assert not waits.done() and made.log() == []  # the first has not begun
             works = pool.submit(first.run, steps)
-            wait_until(lambda: made.log())
+            until(lambda: made.log())
             time.sleep(0.3)
             assert not waits.done() and made.log() == ["prepare start"]
             (made.root / "go").touch()
@@ -427,7 +421,7 @@ class TestSeveralMachines:
         steps = [made.step("prepare", always=True), made.step("pretrain")]
         with ThreadPoolExecutor(1) as pool:
             works = pool.submit(made.pipeline(scripts, together=("--x",)).run, steps)
-            wait_until(lambda: "pretrain start" in made.log())
+            until(lambda: "pretrain start" in made.log())
             late = made.pipeline(scripts | {"pretrain": "touch('late')"}, together=("--x",), first=False, poll_s=0.02)
             assert late.run(steps) == 0 and works.result(30) == 0
 

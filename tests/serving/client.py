@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -9,7 +10,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -18,8 +18,10 @@ import uvicorn
 from realm_jax.serving.app import Limits
 from realm_jax.serving.live import Live
 from realm_jax.serving.server import HERE, bound, configured
+from tests import waiting
 
 WAIT_S = 280.0
+until = functools.partial(waiting.until, seconds=WAIT_S)
 
 
 class Served:
@@ -60,15 +62,6 @@ class Served:
     def post(self, path, **parameters):
         status, _, body = self.request(path, json.dumps(parameters).encode())
         return status, json.loads(body)
-
-
-def until(happened, wait_s=WAIT_S):
-    """Waits for something, not for ever."""
-    end = time.monotonic() + wait_s
-    while not happened():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {wait_s} seconds")
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -91,10 +90,3 @@ class Cloud:
                         found = True
                 except (psutil.NoSuchProcess, psutil.AccessDenied):
                     pass
-
-
-def wait_until(true, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.tpu.cloud import START, wait_until
+from tests.tpu.cloud import START
+from tests.waiting import until
 from tpu import launch
 from tpu.record import Launch
 from tpu.slices import Slice
@@ -25,7 +26,7 @@ class TestLife:
             ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
         ).stdout.strip()
         assert cloud.object(f"mine/launch/{commit}.tar.gz").exists()
-        wait_until(lambda: all(cloud.ran("mine-trainer", i) for i in range(4)))
+        until(lambda: all(cloud.ran("mine-trainer", i) for i in range(4)))
         for i in range(4):
             (line,) = cloud.ran("mine-trainer", i)
             assert line == (
@@ -37,7 +38,7 @@ class TestLife:
         assert "READY" in out and commit in out
 
         cloud.finish(0)  # the job ends; the slice deletes itself, and what it said stays
-        wait_until(lambda: not cloud.nodes())
+        until(lambda: not cloud.nodes())
         assert "exit code 0" in next(cloud.object("mine/logs").glob("mine-trainer-0-*.log")).read_text()
         out, _ = run("status", "mine")
         assert "ended with exit code 0" in out
@@ -50,7 +51,7 @@ class TestLife:
     def test_trainer_and_builder_in_the_queue(self, cloud, run):
         out, _ = run(*START, "--type", "v5litepod-8", "--builder-type", "v4-16", "--queued")
         assert re.findall(r"mine-trainer: ([A-Z_]+)", out) == ["WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"]
-        wait_until(lambda: cloud.ran("mine-trainer") and cloud.ran("mine-builder", 1))
+        until(lambda: cloud.ran("mine-trainer") and cloud.ran("mine-builder", 1))
         assert cloud.ran("mine-trainer") == [
             "-m realm_jax run experiments/small.py --builder elsewhere --workdir gs://mine-b/mine"
         ]
@@ -65,7 +66,7 @@ class TestLife:
 
     def test_stop_and_resume(self, cloud, run):
         run(*START, "--type", "v5e-8")
-        wait_until(lambda: cloud.ran("mine-trainer"))
+        until(lambda: cloud.ran("mine-trainer"))
         _, err = run("resume", "mine", code=2)
         assert "its job is running" in err and "stop mine" in err
         assert cloud.nodes() == {"mine-trainer"}  # it was there before, so it stays
@@ -73,20 +74,20 @@ class TestLife:
         assert "ended with exit code 143" in out and "delete mine" in out and "cost" in out
         assert cloud.nodes() == {"mine-trainer"}
         run("resume", "mine", "--max-hours", "2")
-        wait_until(lambda: len(cloud.ran("mine-trainer")) == 2)
+        until(lambda: len(cloud.ran("mine-trainer")) == 2)
         cloud.finish(0)
-        wait_until(lambda: not cloud.nodes())
+        until(lambda: not cloud.nodes())
 
     def test_resume_makes_a_slice_that_is_gone_again(self, cloud, run):
         run(*START, "--type", "v5e-8")
         cloud.preempt("mine-trainer")
         run("resume", "mine")
-        wait_until(lambda: len(cloud.ran("mine-trainer")) == 1)
+        until(lambda: len(cloud.ran("mine-trainer")) == 1)
         assert len(cloud.commands("tpu-vm create")) == 2
 
     def test_resume_beside_a_job_that_runs_changes_nothing(self, cloud, run):
         run(*START, "--type", "v5e-8", "--builder-type", "v5e-8")
-        wait_until(lambda: cloud.ran("mine-builder"))
+        until(lambda: cloud.ran("mine-builder"))
         record = cloud.object("mine/launch/launch.json").read_text()
         cloud.preempt("mine-trainer")
         _, err = run("resume", "mine", "--max-hours", "2", code=2)
@@ -108,10 +109,10 @@ class TestLife:
         watcher = threading.Thread(target=launch.main, args=(words,))
         watcher.start()
         try:
-            wait_until(lambda: cloud.ran("mine-trainer") and cloud.ran("mine-builder"))
+            until(lambda: cloud.ran("mine-trainer") and cloud.ran("mine-builder"))
             before = cloud.ran(taken)
             cloud.preempt(taken)
-            wait_until(lambda: len(cloud.commands(f"tpu-vm create {taken}")) == 2 and cloud.ran(taken))
+            until(lambda: len(cloud.commands(f"tpu-vm create {taken}")) == 2 and cloud.ran(taken))
             assert cloud.ran(taken) == before
         finally:  # it must not outlive the fake
             cloud.finish(0)
@@ -123,7 +124,7 @@ class TestLife:
         watcher = threading.Thread(target=launch.main, args=([*START, "--type", "v5e-8", "--spot"],))
         watcher.start()
         try:
-            wait_until(lambda: cloud.ran("mine-trainer"))
+            until(lambda: cloud.ran("mine-trainer"))
             run("delete", "mine")
             watcher.join(60)
             assert not watcher.is_alive() and not cloud.nodes() and len(cloud.commands("tpu-vm create")) == 1
@@ -137,7 +138,7 @@ class TestLife:
         watcher.start()
         try:
             said = []
-            wait_until(lambda: said.append(capsys.readouterr().out) or "exit code 2; the slice stays" in "".join(said))
+            until(lambda: said.append(capsys.readouterr().out) or "exit code 2; the slice stays" in "".join(said))
         finally:
             run("delete", "mine")
             watcher.join(60)
@@ -146,28 +147,28 @@ class TestLife:
     def test_a_failed_job_is_tried_again_unless_it_fails_at_once_by_mistake(self, cloud, run):
         cloud.finish(75)
         run(*START, "--type", "v5e-8")
-        wait_until(lambda: len(cloud.ran("mine-trainer")) >= 3)
+        until(lambda: len(cloud.ran("mine-trainer")) >= 3)
         run("stop", "mine")
-        wait_until(lambda: list(cloud.object("mine/launch").glob("*.ended")))  # else `resume` ends what would write it
+        until(lambda: list(cloud.object("mine/launch").glob("*.ended")))  # else `resume` ends what would write it
         cloud.finish(2)
         run("resume", "mine", "--max-hours", "3")
-        wait_until(lambda: len(list(cloud.object("mine/launch").glob("*.ended"))) == 2)
+        until(lambda: len(list(cloud.object("mine/launch").glob("*.ended"))) == 2)
         count = len(cloud.ran("mine-trainer"))
         time.sleep(0.5)
         assert len(cloud.ran("mine-trainer")) == count and cloud.nodes() == {"mine-trainer"}
 
     def test_the_time_ends_job_and_slice(self, cloud, run):
         run(*START, "--type", "v5e-8", "--max-hours", "0.001")
-        wait_until(lambda: not cloud.nodes())
+        until(lambda: not cloud.nodes())
 
     def test_a_tpu_that_was_there_before_is_never_deleted(self, cloud, run):
         describe = {"state": "READY", "networkEndpoints": [{"ipAddress": "127.0.0.1"}]}
         cloud.write("nodes/other.json", describe)
         (cloud.root / "homes/other/0").mkdir(parents=True)
         run(*START, "--on-existing", "other")
-        wait_until(lambda: cloud.ran("other"))
+        until(lambda: cloud.ran("other"))
         cloud.finish(0)
-        wait_until(lambda: list(cloud.object("mine/launch").glob("*.ended")))
+        until(lambda: list(cloud.object("mine/launch").glob("*.ended")))
         out, _ = run("delete", "mine")
         assert "not made by this launcher" in out and cloud.nodes() == {"other"}
         assert not cloud.commands("delete")
@@ -186,7 +187,7 @@ class TestLife:
 
     def test_what_another_machine_resumed_counts_on_this_one(self, cloud, run, tmp_path, monkeypatch):
         run(*START, "--type", "v5e-8")
-        wait_until(lambda: cloud.ran("mine-trainer"))
+        until(lambda: cloud.ran("mine-trainer"))
         with monkeypatch.context() as elsewhere:
             elsewhere.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
             run("stop", "mine", "--bucket", "gs://mine-b")

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.tpu.cloud import SMALL, START, wait_until
+from tests.tpu.cloud import SMALL, START
+from tests.waiting import until
 
 
 class TestMistakes:
@@ -139,7 +140,7 @@ class TestMistakes:
         heard = ["env", f"--default-signal={number.name.removeprefix('SIG')}"]
         launcher = subprocess.Popen([*heard, sys.executable, "-m", "tpu.launch", *words], cwd=project)
         try:
-            wait_until(lambda: cloud.commands("queued-resources describe"))
+            until(lambda: cloud.commands("queued-resources describe"))
             launcher.send_signal(number)
             assert launcher.wait(60) == 130 and not cloud.nodes()
         finally:

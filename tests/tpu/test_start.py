@@ -1,6 +1,5 @@
 """The very start script of a slice, as two local workers with virtual devices, to the end of a shrunk experiment."""
 
-import json
 import os
 import shlex
 import socket
@@ -14,7 +13,8 @@ import pytest
 from realm_jax.workdir import read_json
 from tests import world
 from tests.test_own_documents import TINY
-from tests.tpu.cloud import Cloud, wait_until
+from tests.tpu.cloud import Cloud
+from tests.waiting import until
 from tpu import source
 
 pytestmark = pytest.mark.timeout(900)  # a machine may be busy
@@ -27,16 +27,8 @@ LITTLE = """--pretrain.steps 2 --pretrain.checkpoint_every 1 --pretrain.batch_si
 @pytest.fixture
 def documents(tmp_path) -> list[str]:
     """The options of `experiments/own_documents.py`, for something small."""
-    folder = tmp_path / "documents"
-    folder.mkdir()
-    questions = []
-    for i, (country, capital) in enumerate(zip(world.COUNTRIES, world.CAPITALS)):
-        text = f"# {country}\n\nThe capital of the country is {capital}. The river is in the city."
-        (folder / f"{i}.md").write_text(text)
-        questions.append({"question": f"What is the capital of {country}?", "answers": [capital]})
-    file, vocab = tmp_path / "questions.jsonl", tmp_path / "vocab.txt"
-    file.write_text("".join(json.dumps(question) + "\n" for question in questions))
-    vocab.write_text("".join(f"{piece}\n" for piece in world.VOCAB))
+    world.write_documents(tmp_path)
+    folder, file, vocab = (tmp_path / name for name in ("documents", "questions.jsonl", "vocab.txt"))
     options = [*shlex.split(TINY), "--model.vocab", str(vocab), "--model.bert.vocab_size", str(len(world.VOCAB))]
     options += ["--data.path", str(folder), "--data.processes", "1"]
     options += [word for split in ("train", "dev", "test") for word in (f"--questions.{split}", str(file))]
@@ -90,10 +82,10 @@ def alone(cloud, tmp_path):
 def test_a_worker_that_cannot_learn_its_number_tries_again(cloud, alone, tmp_path):
     home = alone(600, f"touch {tmp_path / 'deleted'}")
     log = home / "realm/mine-trainer/log"
-    wait_until(lambda: log.exists() and "cannot learn its number" in log.read_text())
+    until(lambda: log.exists() and "cannot learn its number" in log.read_text())
     cloud.finish(0)
     (home / "number").touch()
-    wait_until((tmp_path / "deleted").exists)
+    until((tmp_path / "deleted").exists)
     assert "--process_count 2 --process_id 0" in (home / "ran").read_text() and "curl: (22) 503" in log.read_text()
 
 
@@ -101,7 +93,7 @@ def test_a_worker_that_never_learns_its_number_deletes_the_slice_at_the_end(clou
     """And tries that until it succeeds."""
     tries = tmp_path / "tries"
     home = alone(1, f"echo x >>{tries}; test $(wc -l <{tries}) = 3")
-    wait_until(lambda: tries.exists() and len(tries.read_text()) == 6)
+    until(lambda: tries.exists() and len(tries.read_text()) == 6)
     assert not (home / "ran").exists()
     (end,) = cloud.object("mine/launch").glob("mine-trainer-*.ended")
     assert end.read_text() == "1\n"
@@ -110,7 +102,7 @@ def test_a_worker_that_never_learns_its_number_deletes_the_slice_at_the_end(clou
 def test_the_only_worker_needs_no_number(cloud, alone, tmp_path):
     cloud.finish(0)
     home = alone(600, f"touch {tmp_path / 'deleted'}", workers=1)
-    wait_until((tmp_path / "deleted").exists)
+    until((tmp_path / "deleted").exists)
     assert (home / "ran").read_text() == "-m realm_jax run --workdir gs://mine-b/mine\n"
 
 
@@ -157,5 +149,5 @@ def test_two_workers_to_the_end_of_the_experiment(cloud, documents, project, tmp
     assert "run: pretrain done" in first and "run: pretrain done" in second  # both computed
     assert "run: report done" in first and "waiting for report" in second  # one of them alone
     deleted = tmp_path / "deleted"
-    wait_until(lambda: deleted.exists() and deleted.read_text())  # by worker 0, once
+    until(lambda: deleted.exists() and deleted.read_text())  # by worker 0, once
     assert deleted.read_text() == "deleted\n"

@@ -23,6 +23,7 @@ from realm_jax.training.checkpoints import CheckpointWriter, State
 from realm_jax.training.index_builder import build_one, follow_and_build, next_step
 from realm_jax.training.snapshot_follower import scheduled, snapshot_every
 from realm_jax.workdir import StageDir, SweepDir, write_json
+from tests.waiting import until
 
 
 class Trainer:
@@ -78,13 +79,6 @@ class Running:
         self.thread.join(60)
         assert not self.thread.is_alive()
         return self.error
-
-
-def until(true, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "nothing came"
-        time.sleep(0.02)
 
 
 class Folders:

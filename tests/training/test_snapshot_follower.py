@@ -1,5 +1,6 @@
 """Which snapshot is in use at which step, and what happens when one stays away."""
 
+import functools
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from realm_jax.locks import sole_owner
 from realm_jax.training import snapshot_follower
 from realm_jax.training.snapshot_follower import SnapshotFollower, scheduled
 from realm_jax.workdir import StageDir
+from tests import waiting
 from tests.clock import Clock
 
 ROWS, STORE = 7, "a store"
@@ -65,11 +67,7 @@ def damage(stage, step):
     path.write_bytes(content)
 
 
-def until(true, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "nothing came"
-        time.sleep(0.01)
+until = functools.partial(waiting.until, seconds=20.0)
 
 
 @given(step=st.integers(0, 1000), every=st.integers(1, 50), after=st.integers(1, 120))
